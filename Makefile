@@ -9,8 +9,7 @@ STAMP := $(VENV)/.setup-done
 PYTHONS := $(or $(PYTHON),python3.11 python3.12 python3.13)
 PIP_ARGS ?=
 
-# Two workers with one thread each: the tests are many small tensors, which threads inside torch do not speed up.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+PYTEST := $(BIN)/python -m pytest -n 2
 
 .PHONY: help setup train test test-all check format tensorboard clean
 

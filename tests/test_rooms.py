@@ -1,0 +1,210 @@
+"""The rooms of the package and who may enter which: reads every import and names the rule that is broken."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "nodebench"
+
+# What a room may import of nodebench beside itself and the version; the open rooms may import everything.
+ROOMS: dict[str, set[str]] = {
+    "ode": set(),
+    "data": set(),
+    "reporting": set(),
+    "training": set(),
+    "models": {"ode"},
+    "tasks": {"ode", "models", "data", "training.protocols"},
+    "measurement": {"ode", "models", "data", "tasks", "training.protocols"},
+    "benchmark": {"ode", "models", "data", "measurement"},
+}
+OPEN_ROOMS = {"config", "commands", "cli", "__main__", "__init__"}
+# Inside ode, each module may import those before it in its line and none after.
+ODE_LINES = (
+    ("tableau", "step", "loop", "gradients", "odeint"),
+    ("norms", "controllers", "loop"),
+)
+CATCH_ALL_NAMES = {"utils", "util", "misc", "helpers", "common"}
+MAX_LINES = 350
+
+
+class Import(NamedTuple):
+    importer: str  # "ode.tableaus.heun": the module's name below nodebench
+    imported: str  # "nodebench.ode.tableau" or "torch.nn"
+    line: int
+
+    @property
+    def target(self) -> str | None:
+        """The imported module's name below nodebench; None for one from elsewhere."""
+        return self.imported.removeprefix("nodebench.") if self.imported.startswith("nodebench.") else None
+
+
+def imports_of(path: Path, package: Path) -> Iterator[Import]:
+    """Every import in a file, those inside functions too; `from x import y` is x.y where y is a module."""
+    parts = path.relative_to(package).with_suffix("").parts
+    module = ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+    folder = ["nodebench", *parts[:-1]]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (Import(module, alias.name, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = folder[: len(folder) - node.level + 1] if node.level else []
+            source = ".".join([*base, *([node.module] if node.module else [])])
+            for alias in node.names:
+                below = package.parent / source.replace(".", "/") / alias.name
+                is_module = below.is_dir() or below.with_suffix(".py").is_file()
+                yield Import(module, f"{source}.{alias.name}" if is_module else source, node.lineno)
+
+
+def is_within(module: str, roots: set[str]) -> bool:
+    """Whether a dotted name is one of `roots` or lies below one."""
+    return any(module == root or module.startswith(f"{root}.") for root in roots)
+
+
+def rule_of_rooms(found: Import) -> bool:
+    """a room imports only the rooms that ROOMS lists for it"""
+    room = found.importer.partition(".")[0]
+    if found.target is None or room in OPEN_ROOMS:
+        return False
+    return not is_within(found.target, {room, *ROOMS.get(room, set())})
+
+
+def rule_inside_ode(found: Import) -> bool:
+    """inside ode: tableau <- step <- loop <- gradients <- odeint, and norms <- controllers <- loop"""
+    if not found.importer.startswith("ode.") or found.target is None or not found.target.startswith("ode."):
+        return False
+    importer, target = found.importer.split(".")[1], found.target.split(".")[1]
+    return any(
+        importer in line and target in line and line.index(target) > line.index(importer)
+        for line in ODE_LINES
+    )
+
+
+def rule_of_tableaus(found: Import) -> bool:
+    """a module in ode/tableaus imports nodebench.ode.tableau and nothing else"""
+    allowed = {"__future__", "nodebench.ode.tableau"}
+    return found.importer.startswith("ode.tableaus.") and found.imported not in allowed
+
+
+def rule_of_scipy(found: Import) -> bool:
+    """inside ode, scipy appears only in scipy_bridge"""
+    is_ode = is_within(found.importer, {"ode"}) and found.importer != "ode.scipy_bridge"
+    return is_ode and is_within(found.imported, {"scipy"})
+
+
+def rule_of_hydra(found: Import) -> bool:
+    """hydra and omegaconf appear only in config, commands and cli"""
+    return is_within(found.imported, {"hydra", "omegaconf"}) and not is_within(found.importer, OPEN_ROOMS)
+
+
+def rule_of_reporting(found: Import) -> bool:
+    """reporting never imports torch"""
+    torch_like = {"torch", "torchvision", "torchdiffeq", "tensorboard"}
+    return is_within(found.importer, {"reporting"}) and is_within(found.imported, torch_like)
+
+
+IMPORT_RULES = (
+    rule_of_rooms,
+    rule_inside_ode,
+    rule_of_tableaus,
+    rule_of_scipy,
+    rule_of_hydra,
+    rule_of_reporting,
+)
+
+
+def broken_rules(package: Path) -> list[str]:
+    """One line for every breach in a package: the rule, the file and line, and what is wrong there."""
+    breaches = []
+    for path in sorted(package.rglob("*.py")):
+        name = path.relative_to(package.parent)
+        for found in imports_of(path, package):
+            breaches += [
+                f"{rule.__doc__}: {name}:{found.line} imports {found.imported}"
+                for rule in IMPORT_RULES
+                if rule(found)
+            ]
+        if path.stem in CATCH_ALL_NAMES or path.parent.name in CATCH_ALL_NAMES:
+            breaches.append(f"a module is named after what it holds: {name}")
+        num_lines = len(path.read_text(encoding="utf-8").splitlines())
+        if num_lines > MAX_LINES:
+            breaches.append(f"a file is read in one sitting: {name} has {num_lines} lines, over {MAX_LINES}")
+        room = path.relative_to(package).parts[0].removesuffix(".py")
+        if room not in {*ROOMS, *OPEN_ROOMS}:
+            breaches.append(f"a new room states here what it may import: {name}")
+    return breaches
+
+
+def test_every_import_keeps_the_rules() -> None:
+    breaches = broken_rules(PACKAGE)
+    assert not breaches, "\n" + "\n".join(breaches)
+
+
+@pytest.mark.parametrize(
+    ("path", "source", "rule"),
+    [
+        ("models/mlp.py", "from nodebench.training import trainer", rule_of_rooms.__doc__),
+        ("data/mnist.py", "import nodebench.models.mlp", rule_of_rooms.__doc__),
+        ("training/trainer.py", "from ..tasks.classification import Classification", rule_of_rooms.__doc__),
+        ("tasks/flow.py", "from nodebench.training.trainer import train", rule_of_rooms.__doc__),
+        ("ode/step.py", "from nodebench.ode import loop", rule_inside_ode.__doc__),
+        ("ode/gradients/direct.py", "from ..odeint import odeint", rule_inside_ode.__doc__),
+        ("ode/controllers.py", "def f():\n    from .loop import solve", rule_inside_ode.__doc__),
+        ("ode/tableaus/heun.py", "import torch", rule_of_tableaus.__doc__),
+        ("ode/norms.py", "import scipy.linalg", rule_of_scipy.__doc__),
+        ("models/mlp.py", "from omegaconf import DictConfig", rule_of_hydra.__doc__),
+        ("reporting/tables.py", "from torch import Tensor", rule_of_reporting.__doc__),
+        ("models/utils.py", "", "a module is named after what it holds"),
+        ("ode/loop.py", "\n" * 351, "a file is read in one sitting"),
+        ("extras/thing.py", "", "a new room states here what it may import"),
+    ],
+)
+def test_a_breach_is_reported_under_the_name_of_its_rule(
+    tmp_path: Path, path: str, source: str, rule: str
+) -> None:
+    package = tmp_path / "nodebench"
+    for module in ("ode/loop.py", "ode/norms.py", "training/trainer.py"):
+        (package / module).parent.mkdir(parents=True, exist_ok=True)
+        (package / module).touch()
+    assert broken_rules(package) == []
+    (package / path).parent.mkdir(exist_ok=True, parents=True)
+    (package / path).write_text(source)
+
+    (breach,) = broken_rules(package)
+
+    assert breach.startswith(rule)
+    assert Path(path).name in breach
+
+
+def test_what_the_rules_allow_is_not_reported(tmp_path: Path) -> None:
+    package = tmp_path / "nodebench"
+    allowed = {
+        "ode/tableaus/heun.py": "from nodebench.ode.tableau import ButcherTableau",
+        "ode/loop.py": "from nodebench import __version__\nfrom . import step\nfrom .norms import rms",
+        "ode/scipy_bridge.py": "from scipy.integrate import ode",
+        "tasks/classification.py": "from nodebench.training.protocols import StepOutput",
+        "commands/train.py": "import hydra\nfrom nodebench.training.trainer import train",
+    }
+    for path, source in allowed.items():
+        (package / path).parent.mkdir(parents=True, exist_ok=True)
+        (package / path).write_text(source)
+    assert broken_rules(package) == []
+
+
+def test_reporting_imports_no_torch_through_anyone() -> None:
+    names = [
+        ".".join(path.with_suffix("").parts[-3:]) for path in sorted((PACKAGE / "reporting").glob("[!_]*.py"))
+    ]
+    assert names
+    imports = "\n".join(f"import {name}" for name in [*names, "nodebench.commands.table"])
+    check = "import sys; print(sorted({'torch', 'hydra', 'matplotlib'} & set(sys.modules)))"
+    result = subprocess.run(
+        [sys.executable, "-c", f"{imports}\n{check}"], capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == "[]"
