@@ -1,0 +1,106 @@
+"""Labelled images in memory, and how a training set is split.
+
+A split follows one fixed permutation (seed 0), whatever the run's seed: every run holds out the same images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from nodebench.data.augmentation import check_kind
+from nodebench.data.errors import DataError
+
+SPLIT_SEED = 0
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Grey images, uint8 (N, 1, 28, 28), and their classes, int64 (N,); DataError for anything else."""
+
+    images: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        shape, dtypes = tuple(self.images.shape), (self.images.dtype, self.labels.dtype)
+        if shape != (len(self.labels), 1, 28, 28) or dtypes != (torch.uint8, torch.int64):
+            raise DataError(
+                f"images {shape} {dtypes[0]} and labels {tuple(self.labels.shape)} {dtypes[1]} are not an "
+                "image set; allowed: uint8 (N, 1, 28, 28) and int64 (N,)"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: slice | Tensor) -> ImageSet:
+        return ImageSet(self.images[index], self.labels[index])
+
+    def to(self, device: torch.device | str) -> ImageSet:
+        return ImageSet(self.images.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A data set as a run uses it; `val` is None where nothing is held out."""
+
+    name: str
+    train: ImageSet
+    val: ImageSet | None
+    test: ImageSet
+    num_classes: int
+    augment: str
+    batch_size: int
+
+
+def hold_out(images: ImageSet, size: int) -> tuple[ImageSet, ImageSet]:
+    """All but the last `size` images, and the last `size`, in the order of the fixed permutation."""
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(SPLIT_SEED))
+    cut = len(images) - size
+    return images[order[:cut]], images[order[cut:]]
+
+
+def make_image_data(
+    name: str,
+    train: ImageSet,
+    test: ImageSet,
+    *,
+    num_classes: int,
+    val_size: int,
+    limit_train: int | None,
+    augment: str,
+    batch_size: int,
+) -> ImageData:
+    """Hold out the last `val_size` training images, keep the first `limit_train` of the rest (None: all).
+
+    Raises DataError, naming the key under `data`, where a setting does not fit the number of images.
+    """
+    check_kind(augment)
+    _check_count("val_size", val_size, at_least=0)
+    if val_size >= len(train):
+        raise DataError(
+            f"`data.val_size` is {val_size}, but {name} has {len(train)} training images; "
+            f"allowed: 0 to {len(train) - 1}, which leaves at least one to train on"
+        )
+    rest, held_out = hold_out(train, val_size)
+    if limit_train is not None:
+        _check_count("limit_train", limit_train, at_least=1)
+        if limit_train > len(rest):
+            raise DataError(
+                f"`data.limit_train` is {limit_train}, but {name} has {len(rest)} training images beside the "
+                f"{val_size} for validation; allowed: 1 to {len(rest)}, or null for all"
+            )
+        rest = rest[:limit_train]
+    _check_count("batch_size", batch_size, at_least=1)
+    if batch_size > len(rest):
+        raise DataError(
+            f"`data.batch_size` is {batch_size}, but the training set has {len(rest)} images; "
+            f"allowed: 1 to {len(rest)}; lower it, or raise `data.limit_train`"
+        )
+    return ImageData(name, rest, held_out if val_size else None, test, num_classes, augment, batch_size)
+
+
+def _check_count(key: str, value: int, at_least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+        raise DataError(f"`data.{key}` is {value!r}; allowed: whole numbers from {at_least} on")

@@ -1,0 +1,31 @@
+"""KMNIST: handwritten Japanese characters, Kuzushiji (Clanuwat et al., 2018), of the size of MNIST."""
+
+from __future__ import annotations
+
+import os
+
+from torchvision.datasets import KMNIST
+
+from nodebench.data.images import ImageData, make_image_data
+from nodebench.data.torchvision_images import NUM_CLASSES, load_train_and_test
+
+
+def kmnist(
+    root: str | os.PathLike[str],
+    val_size: int = 5000,
+    limit_train: int | None = None,
+    augment: str = "affine",
+    batch_size: int = 128,
+) -> ImageData:
+    """Kuzushiji-MNIST, 60,000 training and 10,000 test images. Raises DataError."""
+    train, test = load_train_and_test(KMNIST, root)
+    return make_image_data(
+        "kmnist",
+        train,
+        test,
+        num_classes=NUM_CLASSES,
+        val_size=val_size,
+        limit_train=limit_train,
+        augment=augment,
+        batch_size=batch_size,
+    )
