@@ -50,9 +50,8 @@ def shift(images: Tensor, offsets: Tensor) -> Tensor:
     With uniform offsets this is torchvision's RandomCrop(28, padding=4), for a batch in one gather.
     """
     height, width = images.shape[-2:]
-    windows = (
-        F.pad(images, (MAX_SHIFT,) * 4).unfold(2, height, 1).unfold(3, width, 1)
-    )  # a view: (B, 1, 9, 9, H, W)
+    padded = F.pad(images, (MAX_SHIFT,) * 4)
+    windows = padded.unfold(2, height, 1).unfold(3, width, 1)  # a view: (B, 1, 9, 9, H, W)
     top, left = (MAX_SHIFT - offsets).to(images.device).unbind(1)
     return windows[torch.arange(len(images), device=images.device), :, top, left]
 

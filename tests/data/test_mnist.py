@@ -20,17 +20,7 @@ def test_the_real_mnist_passes_its_checks() -> None:
     data = mnist(REAL_ROOT)
     assert data.val is not None
     assert (len(data.train), len(data.val), len(data.test)) == (55000, 5000, 10000)
-    assert torch.bincount(data.test.labels).tolist() == [
-        980,
-        1135,
-        1032,
-        1010,
-        982,
-        892,
-        958,
-        1028,
-        974,
-        1009,
-    ]
+    num_of_each = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    assert torch.bincount(data.test.labels).tolist() == num_of_each
     total = sum(part.images.sum(dtype=torch.int64).item() for part in (data.train, data.val))
     assert total / (255 * 60000 * 28 * 28) == pytest.approx(0.1307, abs=1e-4)
