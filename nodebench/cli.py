@@ -1,0 +1,99 @@
+"""The `nodebench` command: hands over to one module a command, and turns what goes wrong into a sentence and a code.
+
+Exit codes: 0 done, 1 failed, 2 asked for something that cannot be, 130 Ctrl-C, 143 SIGTERM. Nothing heavy is
+imported before it is needed, so that help is instant.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from nodebench import __version__
+
+HELP = f"""nodebench {__version__}: Neural ODE experiments (Chen et al., 2018), trained, measured and tabulated
+
+usage: nodebench COMMAND [KEY=VALUE ...]
+
+  train      train a net and leave a run folder; the same command again continues or skips it
+  evaluate   measure a trained net once more, with another solver or tolerance
+  table      make the result table from run folders
+  list       show models, solvers, data sets and experiments
+
+examples:
+  nodebench train experiment=digits                    a first run, without a download
+  nodebench train model=odenet solver=dopri5           MNIST, the adjoint, dopri5
+  nodebench train -m model=odenet,rknet solver.tol=1e-1,1e-2,1e-3 seed=0,1,2
+  nodebench evaluate outputs/classification/RUN/seed0 solver=rk4 solver.dt=0.25
+  nodebench list experiments
+
+`nodebench COMMAND --help` says more."""
+COMMANDS = ("train", "evaluate", "table", "list")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(HELP)
+        return 0
+    if arguments[0] == "--version":
+        print(f"nodebench {__version__}")
+        return 0
+    from nodebench.config.errors import ConfigError, did_you_mean
+
+    command = arguments.pop(0)
+    if command not in COMMANDS:
+        return _complain(f"unknown command `{command}`.{did_you_mean(command, COMMANDS)}", 2)
+    try:
+        _end_on_sigterm()
+        return int(importlib.import_module(f"nodebench.commands.{command}").run(arguments))
+    except ConfigError as error:
+        return _complain(str(error), 2)
+    except KeyboardInterrupt:
+        return _complain("stopped by Ctrl-C", 130)
+    except BrokenPipeError:  # the reader of our output has gone, as in `nodebench list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as error:
+        return _complain(f"{type(error).__name__}: {error}{_keep_traceback(arguments)}", 1)
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"nodebench: {message}", file=sys.stderr)
+    return code
+
+
+def _end_on_sigterm() -> None:
+    """SIGTERM ends the process with 143 and runs what must be run on the way out; training saves a checkpoint first."""
+
+    def end(number: int, frame: FrameType | None) -> NoReturn:
+        sys.exit(128 + number)
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, end)
+
+
+def _keep_traceback(arguments: list[str]) -> str:
+    """Append the traceback of a bug outside any run to <output_dir>/nodebench.log; where to find it, in words."""
+    folders = [text.partition("=")[2] for text in arguments if text.startswith("output_dir=")]
+    log = Path(folders[-1] if folders else "outputs") / "nodebench.log"
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8") as file:
+            file.write(
+                f"{datetime.now():%Y-%m-%d %H:%M:%S} nodebench {__version__}\n{traceback.format_exc()}\n"
+            )
+    except OSError:
+        traceback.print_exc()
+        return ""
+    return f" (full traceback in {log})"

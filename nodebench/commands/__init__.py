@@ -1,0 +1,1 @@
+"""The commands of `nodebench`: a module each, with `run(argv) -> exit code`."""

@@ -1,0 +1,58 @@
+"""`nodebench list`: what can be chosen, read from the configs folder."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from nodebench.config.errors import ConfigError, did_you_mean
+from nodebench.config.files import config_folders, description, load, options
+
+SECTIONS = {
+    "models": "model",
+    "solvers": "solver",
+    "data": "data",
+    "training": "training",
+    "optimizers": "optimizer",
+    "tasks": "task",
+    "experiments": "experiment",
+}
+WIDTH = 110
+
+
+def run(argv: Sequence[str]) -> int:
+    """Print one section, or all of them; returns 0."""
+    parser = argparse.ArgumentParser(prog="nodebench list", description="Show what can be chosen.")
+    parser.add_argument("section", nargs="?", help=", ".join(SECTIONS))
+    parser.add_argument("--config-dir", help="a folder of your own, searched beside the shipped configs")
+    args = parser.parse_args(argv)
+    groups = {**SECTIONS, **{group: group for group in SECTIONS.values()}}
+    if args.section is not None and args.section not in groups:
+        raise ConfigError(f"nothing to list under `{args.section}`.{did_you_mean(args.section, SECTIONS)}")
+    wanted = [groups[args.section]] if args.section else list(SECTIONS.values())
+    folders = config_folders(args.config_dir)
+    print("\n\n".join("\n".join(_section(group, options(group, folders))) for group in wanted))
+    return 0
+
+
+def _section(group: str, found: dict[str, Path]) -> Iterator[str]:
+    yield f"{group}=..."
+    indent = max(map(len, found), default=0) + 4
+    for name, path in found.items():
+        first, *rest = _text(path)
+        yield f"  {name:<{indent - 2}}{first}".rstrip()
+        for line in rest:
+            yield from textwrap.wrap(
+                line, WIDTH, initial_indent=" " * indent, subsequent_indent=" " * (indent + 2)
+            )
+
+
+def _text(path: Path) -> list[str]:
+    """The file's description, and what an experiment says about itself."""
+    about = load(path).get("about") or {}
+    return [
+        description(path),
+        *(f"{key}: {about[key]}" for key in ("reproduces", "source", "expected", "cost") if key in about),
+    ]

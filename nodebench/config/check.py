@@ -1,0 +1,183 @@
+"""Values out of range and combinations that cannot be: one sentence each, before anything is built or torch is asked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from nodebench.config.errors import ConfigError, did_you_mean
+from nodebench.config.files import flatten
+
+MULTISTEP = ("explicit_adams", "implicit_adams")
+BRIDGE = ("vode_adams", "lsoda")
+GRADIENTS = ("direct", "checkpointed", "adjoint")
+
+Check = tuple[str, Callable[[Any], bool]]  # what is allowed, in words, and whether a value is
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _one_of(*names: str) -> Check:
+    return f"one of {', '.join(names)}", lambda value: value in names
+
+
+POSITIVE: Check = ("a finite number above 0", lambda v: _number(v) and math.isfinite(v) and v > 0)
+NOT_NEGATIVE: Check = ("a finite number, 0 or above", lambda v: _number(v) and math.isfinite(v) and v >= 0)
+ABOVE_ZERO: Check = ("a number above 0, or inf", lambda v: _number(v) and v > 0)
+COUNT: Check = ("a whole number, 1 or above", lambda v: _whole(v) and v >= 1)
+COUNT_OR_ZERO: Check = ("a whole number, 0 or above", lambda v: _whole(v) and v >= 0)
+SHARE: Check = ("a number from 0 up to, but not, 1", lambda v: _number(v) and 0 <= v < 1)
+INNER_SHARE: Check = ("a number between 0 and 1", lambda v: _number(v) and 0 < v < 1)
+SWITCH: Check = ("true or false", lambda v: isinstance(v, bool))
+NORMS = ("full", "joint", "seminorm", "state")
+
+# Values of null are allowed wherever the shipped files have null; REQUIRED lists the others.
+ALLOWED: dict[str, Check] = {
+    "seed": ("a whole number from 0 to 2**63 - 1", lambda v: _whole(v) and 0 <= v < 2**63),
+    "device": _one_of("auto", "cpu", "cuda", "mps"),
+    "compile": SWITCH,
+    "deterministic": SWITCH,
+    "output_dir": ("the name of a folder", lambda v: isinstance(v, str) and v != ""),
+    "data.val_size": COUNT_OR_ZERO,
+    "data.limit_train": COUNT,
+    "data.batch_size": COUNT,
+    "data.augment": _one_of("none", "shift", "affine"),
+    "model.gradient": _one_of(*GRADIENTS),
+    "model.num_blocks": COUNT_OR_ZERO,
+    "solver.tol": POSITIVE,
+    "solver.rtol": POSITIVE,
+    "solver.atol": POSITIVE,
+    "solver.dt": POSITIVE,
+    "solver.controller": _one_of("integral", "pi", "pid"),
+    "solver.max_steps": COUNT,
+    "solver.max_nfe": COUNT,
+    "solver.min_step": NOT_NEGATIVE,
+    "solver.max_step": ABOVE_ZERO,
+    "solver.first_step": POSITIVE,
+    "solver.adjoint.rtol": POSITIVE,
+    "solver.adjoint.atol": POSITIVE,
+    "solver.adjoint.norm": _one_of(*NORMS),
+    "optimizer.lr": POSITIVE,
+    "optimizer.weight_decay": NOT_NEGATIVE,
+    "optimizer.momentum": SHARE,
+    "training.epochs": COUNT,
+    "training.num_steps": COUNT,
+    "training.schedule": _one_of("one_cycle", "multistep", "constant"),
+    "training.warmup_share": INNER_SHARE,
+    "training.gamma": POSITIVE,
+    "training.ema_decay": SHARE,
+    "training.label_smoothing": SHARE,
+    "training.clip_norm": POSITIVE,
+    "training.checkpoint_every_s": NOT_NEGATIVE,
+    "training.force": SWITCH,
+}
+NULLABLE = (
+    "data.limit_train",
+    *(f"solver.{key}" for key in ("tol", "rtol", "atol", "dt", "max_steps", "max_nfe", "first_step")),
+    *(f"solver.adjoint.{key}" for key in ("method", "rtol", "atol")),
+    *(f"training.{key}" for key in ("epochs", "num_steps", "ema_decay", "clip_norm")),
+)
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Raises ConfigError for the first value out of range or impossible combination in a composed config."""
+    check_ranges(config)
+    if config["training"]["epochs"] is None and config["training"]["num_steps"] is None:
+        raise ConfigError("training.epochs and training.num_steps are both null; give one of them")
+    if "solver" in config:
+        check_solver(config["solver"], config["model"]["gradient"])
+    check_device(config["device"])
+
+
+def check_ranges(config: Mapping[str, Any]) -> None:
+    """Every value that has a range lies in it."""
+    for key, value in flatten(dict(config)):
+        if key not in ALLOWED or (value is None and key in NULLABLE):
+            continue
+        words, allows = ALLOWED[key]
+        if not allows(value):
+            shown = "null" if value is None else value
+            raise ConfigError(f"{key}={shown} is not possible; it must be {words}")
+
+
+def check_solver(solver: Mapping[str, Any], gradient: str | None) -> None:
+    """The method exists and can be used with this step size, these tolerances and this gradient (null: evaluation)."""
+    _check_method(solver["method"], "solver.method")
+    _check_steps(solver)
+    if gradient is not None:
+        _check_gradient(solver, gradient)
+
+
+def _check_method(method: Any, key: str) -> None:
+    if method not in known_methods():
+        raise ConfigError(f"unknown {key} `{method}`.{did_you_mean(str(method), known_methods())}")
+
+
+def known_methods() -> tuple[str, ...]:
+    """Every method that solver.method and solver.adjoint.method may name."""
+    return (*_tableaus(), *MULTISTEP, *BRIDGE)
+
+
+def _tableaus() -> Mapping[str, Any]:
+    from nodebench.ode.tableaus import load_tableaus  # here, because nodebench.ode imports torch
+
+    return load_tableaus()
+
+
+def _check_steps(solver: Mapping[str, Any]) -> None:
+    method, dt = solver["method"], solver["dt"]
+    tolerances = [f"solver.{key}" for key in ("tol", "rtol", "atol") if solver[key] is not None]
+    if method in BRIDGE:
+        if dt is not None:
+            raise ConfigError(
+                f"solver.dt={dt} has no effect on {method}, which chooses its own steps; drop it"
+            )
+    elif method in MULTISTEP:
+        if dt is None:
+            raise ConfigError(f"{method} steps on a grid and needs a step size; give solver.dt, such as 0.05")
+        if method == "explicit_adams" and tolerances:
+            raise ConfigError(f"{tolerances[0]} has no effect on explicit_adams at fixed steps; drop it")
+    elif dt is not None and tolerances:
+        raise ConfigError(
+            f"{tolerances[0]} has no effect on {method} at a fixed step (solver.dt={dt}); drop it, or set solver.dt=null"
+        )
+    elif dt is None and not _tableaus()[method].has_error_estimate:
+        adaptive = [name for name, tableau in _tableaus().items() if tableau.has_error_estimate]
+        raise ConfigError(
+            f"{method} has no error estimate, so it cannot choose its steps; give solver.dt, such as 0.1, or use one "
+            f"of: {', '.join(sorted(adaptive))}"
+        )
+
+
+def _check_gradient(solver: Mapping[str, Any], gradient: str) -> None:
+    if solver["method"] in BRIDGE and gradient != "adjoint":
+        raise ConfigError(
+            f"model.gradient={gradient} needs the solver's own steps, which SciPy's {solver['method']} does not show; "
+            "use model.gradient=adjoint, or another solver"
+        )
+    method = solver["adjoint"]["method"]
+    if method is not None and gradient == "adjoint":
+        _check_method(method, "solver.adjoint.method")
+    elif method is not None:
+        raise ConfigError(
+            f"solver.adjoint.method={method} has no effect with model.gradient={gradient}; drop it"
+        )
+
+
+def check_device(device: str) -> None:
+    """A device that was asked for by name is there."""
+    if device in ("auto", "cpu"):
+        return
+    import torch
+
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("device=cuda, but torch sees no CUDA device; use device=auto or device=cpu")
+    if device == "mps" and not torch.backends.mps.is_available():
+        raise ConfigError("device=mps, but torch sees no Metal device; use device=auto or device=cpu")

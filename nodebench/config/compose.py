@@ -1,0 +1,224 @@
+"""A command line becomes one plain, resolved dictionary; what is misspelled is named with its nearest valid name.
+
+Hydra composes the files. It would accept unknown keys under `+` and exit 1 on the others, so names are checked here
+first. A group that neither the command line nor an experiment chooses is filled from the `recommended:` of the task's
+file, or of the training preset's for the optimizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, OverrideType
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from nodebench.config.errors import ConfigError, did_you_mean
+from nodebench.config.files import GROUPS, PRIMARY, config_folders, flatten, load, options
+
+_NOT_FOR_USERS = ("_target_", "recommended", "name")
+
+
+@dataclass(frozen=True)
+class Composed:
+    """One run as asked for: its `config`, plain and resolved; the `overrides` that make it again with every choice
+    spelled out; and `notes`, a sentence each for what was asked for and has no effect."""
+
+    config: dict[str, Any]
+    overrides: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> Composed:
+    """The config that `overrides` (`model=odenet`, `solver.tol=1e-2`) ask for.
+
+    Raises ConfigError for a group, option or key that does not exist, for a value that cannot be read, and for a
+    sweep (`seed=0,1`).
+    """
+    folders = config_folders(config_dir)
+    parsed = parse(overrides)
+    for override in parsed:
+        _check_single(override)
+    chosen = [o for o in parsed if o.key_or_group in GROUPS]
+    for override in chosen:
+        _check_option(override, folders)
+
+    filled = _recommended_choices([_text(o) for o in chosen], folders)
+    choices, _ = _compose(filled + [_text(o) for o in chosen], folders)
+    valid = _valid_keys(choices, folders)
+    for override in parsed:
+        if override not in chosen:
+            _check_key(override, valid, choices)
+
+    spelled_out = (*filled, *(_text(o) for o in parsed))
+    choices, config = _compose(spelled_out, folders)
+    _check_files(config, valid, choices)
+    given = {o.key_or_group for o in parsed}
+    return _finish(config, choices, given, spelled_out)
+
+
+def parse(overrides: Sequence[str]) -> list[Override]:
+    """Hydra's reading of the command line. Raises ConfigError, quoting the argument that cannot be read."""
+    parser = OverridesParser.create()
+    parsed = []
+    for text in overrides:
+        if "=" not in text and not text.startswith("~"):
+            raise ConfigError(
+                f"`{text}` is not of the form key=value, such as model=odenet or solver.tol=1e-2"
+            )
+        try:
+            parsed += parser.parse_overrides([text])
+        except HydraException as error:
+            key = text.partition("=")[0]
+            raise ConfigError(
+                f"cannot read `{text}`; quote a value with special characters twice: '{key}=\"...\"'"
+            ) from error
+    return parsed
+
+
+def _text(override: Override) -> str:
+    assert override.input_line is not None
+    return override.input_line
+
+
+def _check_single(override: Override) -> None:
+    """An override of one run: sets one value, and is no sweep, no deletion and nothing of Hydra's own."""
+    text, key = _text(override), override.key_or_group
+    if override.is_sweep_override():
+        raise ConfigError(f"`{text}` names several values; add -m to run them all")
+    if override.type == OverrideType.DEL:
+        raise ConfigError(f"`{text}`: nothing can be deleted; leave `{key}` alone, or set another value")
+    if override.is_hydra_override():
+        raise ConfigError(f"`{text}`: Hydra's own settings (hydra/launcher=..., hydra.launcher.*) need -m")
+    if "/" in key or override.package is not None:
+        raise ConfigError(f"`{text}`: groups are chosen by name alone: {', '.join(GROUPS)}")
+
+
+def _check_option(override: Override, folders: tuple[Path, ...]) -> None:
+    group, value, found = override.key_or_group, override.value(), options(override.key_or_group, folders)
+    if override.type != OverrideType.CHANGE:
+        raise ConfigError(f"`{_text(override)}`: choose with {group}={value}, without `+`")
+    if not isinstance(value, str | None) or (value is None and group != "experiment"):
+        raise ConfigError(f"`{_text(override)}`: {group} takes one name.{did_you_mean(str(value), found)}")
+    if value is not None and value not in found:
+        raise ConfigError(f"unknown {group} `{value}`.{did_you_mean(value, found)}")
+
+
+def _compose(overrides: Sequence[str], folders: tuple[Path, ...]) -> tuple[dict[str, str | None], DictConfig]:
+    """Which file Hydra chose for each group, and the composed config without Hydra's own node."""
+    quoted = ",".join("'file://" + str(folder).replace("'", "\\'") + "'" for folder in folders[1:])
+    try:
+        with initialize_config_dir(str(folders[0]), job_name="nodebench", version_base="1.3"):
+            config = hydra_compose(
+                PRIMARY, [*overrides, f"hydra.searchpath=[{quoted}]"], return_hydra_config=True
+            )
+        choices = {group: config.hydra.runtime.choices.get(group) for group in GROUPS}
+        with open_dict(config):
+            del config["hydra"]
+    except (HydraException, OmegaConfBaseException) as error:
+        cause = error.__cause__ or error
+        raise ConfigError(f"the config cannot be composed: {' '.join(str(cause).split())}") from error
+    return choices, config
+
+
+def _recommended_choices(chosen: list[str], folders: tuple[Path, ...]) -> list[str]:
+    """`training=...` and `optimizer=...` where nobody chose them: the preset's own optimizer, else the task's."""
+    filled: list[str] = []
+    for group in ("training", "optimizer"):  # in this order: the training preset may name the optimizer
+        choices, config = _compose(filled + chosen, folders)
+        if choices[group] is None:
+            preset = (
+                OmegaConf.select(config, "training.recommended.optimizer") if group == "optimizer" else None
+            )
+            filled.append(f"{group}={preset or config.task.recommended[group]}")
+    return filled
+
+
+def _valid_keys(choices: dict[str, str | None], folders: tuple[Path, ...]) -> set[str]:
+    """Every dotted key of the primary file and of the chosen files that bring keys of their own."""
+    valid = {key for key, _ in flatten(load(folders[0] / f"{PRIMARY}.yaml"))}
+    for group in ("task", "data", "model", "optimizer"):
+        choice = choices[group]
+        assert choice is not None
+        valid |= {key for key, _ in flatten(load(options(group, folders)[choice]), f"{group}.")}
+    return {key for key in valid if not key.startswith(("hydra.", "defaults"))}
+
+
+def _for_users(valid: set[str]) -> set[str]:
+    return {key for key in valid if not set(key.split(".")) & set(_NOT_FOR_USERS)}
+
+
+def _check_key(override: Override, valid: set[str], choices: dict[str, str | None]) -> None:
+    key, settable = override.key_or_group, _for_users(valid)
+    below = sorted(k for k in settable if k.startswith(f"{key}."))
+    if below:
+        raise ConfigError(f"`{_text(override)}`: {key} holds several keys; set one of: {', '.join(below)}")
+    if key == "model.gradient" and key not in settable:
+        raise ConfigError(
+            f"`{_text(override)}`: {choices['model']} has no ODE to take a gradient of; drop it, or use model=odenet"
+        )
+    if key not in settable:
+        similar = settable if "." in key else settable | set(GROUPS)
+        hint = (
+            did_you_mean(key, similar)
+            or " The keys are in configs/train.yaml and in the files that were chosen."
+        )
+        raise ConfigError(f"unknown key `{key}`.{hint}")
+    if override.type != OverrideType.CHANGE:
+        raise ConfigError(f"`{_text(override)}`: {key} exists; set it without `+`")
+
+
+def _check_files(config: DictConfig, valid: set[str], choices: dict[str, str | None]) -> None:
+    """Keys that an experiment or a user's own file brings and that nothing reads."""
+    container = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(container, dict)
+    for key, _ in flatten({str(k): v for k, v in container.items() if k != "about"}):
+        if key not in valid:
+            source = f"experiment `{choices['experiment']}`" if choices["experiment"] else "the chosen files"
+            raise ConfigError(f"unknown key `{key}` in {source}.{did_you_mean(key, _for_users(valid))}")
+
+
+def _finish(
+    config: DictConfig, choices: dict[str, str | None], given: set[str], overrides: tuple[str, ...]
+) -> Composed:
+    """Resolve; name every node after its file; settle tolerance, length and, for nets without an ODE, the solver."""
+    try:
+        plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"the config cannot be resolved: {str(error).splitlines()[0]}") from error
+    for group in GROUPS[:-1]:
+        plain[group] = {"name": choices[group], **plain[group]}
+    recommended = plain["task"].pop("recommended")
+    del plain["training"]["recommended"]
+    _settle_length(plain["training"], given)
+    notes: tuple[str, ...] = ()
+    if "gradient" in plain["model"]:
+        settle_tolerance(plain["solver"], recommended["solver"]["tol"])
+    else:
+        del plain["solver"]
+        if any(key.split(".")[0] == "solver" for key in given):
+            notes = (f"{choices['model']} has no ODE, so what was said about the solver is dropped",)
+    return Composed(plain, overrides, notes)
+
+
+def _settle_length(training: dict[str, Any], given: set[str]) -> None:
+    """Epochs or steps: what the command line says; where both come from files, the steps (so `training=smoke` is short)."""
+    if training["epochs"] is None or training["num_steps"] is None:
+        return
+    if {"training.epochs", "training.num_steps"} <= given:
+        raise ConfigError("training.epochs and training.num_steps are both given; give one of them")
+    training["num_steps" if "training.epochs" in given else "epochs"] = None
+
+
+def settle_tolerance(solver: dict[str, Any], recommended: float) -> None:
+    """Fill `tol` where the steps are error-controlled, or implicit_adams iterates, and nobody gave a tolerance."""
+    needs_tolerance = solver["dt"] is None or solver["method"] == "implicit_adams"
+    if needs_tolerance and solver["tol"] is None and None in (solver["rtol"], solver["atol"]):
+        solver["tol"] = recommended

@@ -1,0 +1,83 @@
+"""Which run a config is: the folder name, with a hash over exactly the keys that determine the numbers.
+
+Two ways to ask for the same numbers give the same hash. Values of null are left out, so that a key added later with
+null as its default leaves the hash of older runs as it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from nodebench.config.files import flatten
+
+# The names are those of files; what the files say is hashed. tol is hashed as the rtol and atol that it sets.
+_WITHOUT_EFFECT = frozenset(
+    {
+        "seed",
+        "device",
+        "output_dir",
+        "data.root",
+        "training.force",
+        "training.checkpoint_every_s",
+        "solver.tol",
+    }
+)
+
+
+def run_folder(config: Mapping[str, Any]) -> Path:
+    """`<output_dir>/<task>/<data>-<model>-<solver>-<tol>-<gradient>-<hash8>/seed<k>`, the solver's part for ODEs only."""
+    name = [config["data"]["name"], config["model"]["name"]]
+    if "solver" in config:
+        name += [config["solver"]["method"], _precision(config["solver"]), config["model"]["gradient"]]
+    folder = "-".join([*name, hash8(config)])
+    return Path(config["output_dir"]) / config["task"]["name"] / folder / f"seed{config['seed']}"
+
+
+def hash8(config: Mapping[str, Any]) -> str:
+    """Eight hexadecimal digits that differ when a key that determines the numbers does."""
+    numbers = {key: _same_form(value) for key, value in flatten(_what_counts(config)) if value is not None}
+    return hashlib.sha256(json.dumps(numbers, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def tolerances(solver: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    """(rtol, atol) of a solver node: each its own value, else `tol`."""
+    rtol, atol = (solver["tol"] if solver[key] is None else solver[key] for key in ("rtol", "atol"))
+    return rtol, atol
+
+
+def _what_counts(config: Mapping[str, Any]) -> dict[str, Any]:
+    counted = {key: value for key, value in flatten(dict(config)) if key not in _WITHOUT_EFFECT}
+    counted = {
+        key: value
+        for key, value in counted.items()
+        if key.split(".")[0] != "about" and not key.endswith(".name")
+    }
+    if "solver" in config:
+        counted["solver.rtol"], counted["solver.atol"] = tolerances(config["solver"])
+        if config["model"]["gradient"] != "adjoint":
+            counted = {key: value for key, value in counted.items() if not key.startswith("solver.adjoint.")}
+    return counted
+
+
+def _same_form(value: Any) -> Any:
+    """1 and 1.0 are the same number; a text stays a text."""
+    if isinstance(value, list | tuple):
+        return [_same_form(item) for item in value]
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _precision(solver: Mapping[str, Any]) -> str:
+    if solver["dt"] is not None:
+        return f"dt{solver['dt']:g}"
+    rtol, atol = tolerances(solver)
+    return _short(rtol) if rtol == atol else f"{_short(rtol)}_{_short(atol)}"
+
+
+def _short(number: float | None) -> str:
+    """0.001 as 1e-3, 0.00025 as 2.5e-4."""
+    mantissa, _, exponent = f"{number:e}".partition("e")
+    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
