@@ -19,7 +19,7 @@ help: ## List the targets
 setup: $(STAMP) ## Make .venv and install everything (PYTHON=python3.12, PIP_ARGS="...")
 
 train: $(STAMP) ## Train the ODE-Net with dopri5 on the embedded digits (minutes)
-	$(BIN)/nodebench train model=odenet solver=dopri5 data=digits
+	$(BIN)/nodebench train experiment=digits model=odenet solver=dopri5
 
 test: $(STAMP) ## Run the fast tests (minutes)
 	$(PYTEST)

@@ -1,0 +1,62 @@
+"""`nodebench table`: the results of finished and unfinished runs, read from their folders."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from nodebench.config.errors import ConfigError
+from nodebench.reporting.columns import DEFAULT_COLUMNS
+from nodebench.reporting.runs import find_runs
+from nodebench.reporting.tables import STYLES, UnknownColumnError, result_table
+
+
+def run(argv: Sequence[str]) -> int:
+    """Print or write the table; returns 0. Raises ConfigError: no runs, unknown column, no way to write."""
+    options = _parser().parse_args(argv)
+    runs = find_runs(options.runs)
+    if not runs:
+        raise ConfigError(
+            f"no runs under `{options.runs}`: make one with `nodebench train data=digits`, "
+            "or name another folder with --runs"
+        )
+    columns = [name.strip() for name in options.columns.split(",") if name.strip()] or DEFAULT_COLUMNS
+    try:
+        table = result_table(runs, columns, options.format)
+    except UnknownColumnError as error:
+        raise ConfigError(str(error)) from error
+    if options.out is None:
+        print(table)
+        return 0
+    try:
+        _write(options.out, f"{table}\n")
+    except OSError as error:
+        raise ConfigError(f"cannot write `{options.out}`: {error.strerror}") from error
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nodebench table",
+        description="One row for all seeds of an experiment: mean, interval, number of seeds, status.",
+    )
+    parser.add_argument(
+        "columns",
+        nargs="?",
+        default="",
+        metavar="COLUMN,COLUMN,...",
+        help=f"columns of the records, or keys of config.yaml (default: {','.join(DEFAULT_COLUMNS)})",
+    )
+    parser.add_argument("--runs", type=Path, default=Path("outputs"), metavar="DIR", help="default: outputs")
+    parser.add_argument("--format", choices=list(STYLES), default="terminal", help="default: terminal")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of the screen")
+    return parser
+
+
+def _write(path: Path, text: str) -> None:
+    """Writes beside the file and renames, so that a reader never sees half a table."""
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

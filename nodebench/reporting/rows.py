@@ -1,0 +1,113 @@
+"""Rows of a result table: one experiment over its seeds, with means, intervals and what limits them."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.special import stdtrit
+
+from nodebench.reporting.columns import IDENTITY, METRICS, identity
+from nodebench.reporting.runs import Run
+
+MIN_SEEDS = 3  # below this a row is marked: its interval, if it has one, says next to nothing
+FEW_SEEDS = f"fewer than {MIN_SEEDS} seeds"
+NOT_RECONSTRUCTED = (
+    "the solve does not pass the reconstruction check (recon_error is 1e-2 or more): the numbers are the "
+    "solver's as much as the model's"
+)
+
+
+@dataclass
+class Row:
+    """One experiment. `counted`: its finished runs, each seed once; `notes`: sentences on what limits it."""
+
+    runs: list[Run]
+    counted: list[Run]
+    identity: dict[str, str]
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def versions(self) -> list[str]:
+        return sorted({run.version for run in self.counted if run.version})
+
+    def values(self, column: str) -> list[float]:
+        """The column's finite numbers, one a counted run."""
+        found = [run.summary.get(column) for run in self.counted]
+        return [float(value) for value in found if isinstance(value, int | float) and math.isfinite(value)]
+
+    def number(self, column: str) -> float | None:
+        """The mean over the counted seeds; None where no run has the number."""
+        values = self.values(column)
+        return float(np.mean(values)) if values else None
+
+    def text(self, column: str) -> str:
+        """The cell as people read it."""
+        if column in IDENTITY:
+            return self.identity[column]
+        if column == "seeds":
+            return str(len(self.counted))
+        if column == "status":
+            counts = Counter(run.status for run in self.runs)
+            return (
+                next(iter(counts)) if len(counts) == 1 else ", ".join(f"{n} {s}" for s, n in counts.items())
+            )
+        if column == "recon_ok":
+            answers = self.values(column)
+            return "" if not answers else "yes" if all(answers) else "no"
+        if column not in METRICS:
+            settings = dict.fromkeys(run.setting(column) for run in self.runs)
+            return ", ".join("" if value is None else str(value) for value in settings)
+        return self._metric(column)
+
+    def _metric(self, column: str) -> str:
+        mean = self.number(column)
+        if mean is None:
+            return ""
+        metric = METRICS[column]
+        half_width = interval95(self.values(column)) if metric.has_interval else None
+        return f"{mean:{metric.format}}" + ("" if half_width is None else f" ± {half_width:{metric.format}}")
+
+
+def interval95(values: list[float]) -> float | None:
+    """Half the 95 % confidence interval of the mean, t_{0.975, n-1} s / sqrt(n); None below 2 values."""
+    n = len(values)
+    if n < 2:
+        return None
+    return float(stdtrit(n - 1, 0.975) * np.std(values, ddof=1) / math.sqrt(n))
+
+
+def rows_over_seeds(runs: list[Run]) -> list[Row]:
+    """One row an experiment, sorted by data, model, solver, tolerance; a failed run is named, not counted."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.group, []).append(run)
+    rows = [_row(members) for members in groups.values()]
+    if len({version for row in rows for version in row.versions}) > 1:
+        for row in rows:
+            row.notes.extend(f"made by nodebench {version}" for version in row.versions)
+    order = ("data", "model", "solver", "tol", "gradient", "hash")
+    return sorted(rows, key=lambda row: [row.identity[column] for column in order])
+
+
+def _row(runs: list[Run]) -> Row:
+    notes = [
+        f"not counted: {run.group}/{run.folder.name} is {run.status}{': ' * bool(run.problem)}{run.problem}"
+        for run in runs
+        if not run.is_finished
+    ]
+    counted: dict[str, Run] = {}
+    for run in filter(lambda run: run.is_finished, runs):
+        first = counted.setdefault(run.seed, run)
+        if first is not run:
+            notes.append(f"seed {run.seed} is counted once: {run.folder} repeats {first.folder}")
+    # A run whose config cannot be read tells least about the row.
+    readable = next((run for run in runs if run.config), runs[0])
+    row = Row(runs, list(counted.values()), identity(readable), notes)
+    if len(row.counted) < MIN_SEEDS:
+        notes.insert(0, FEW_SEEDS)
+    if row.text("recon_ok") == "no":
+        notes.append(NOT_RECONSTRUCTED)
+    return row

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from nodebench.cli import main
+
+
+@pytest.fixture
+def outputs(tmp_path: Path) -> Path:
+    """A folder with one finished run."""
+    folder = tmp_path / "outputs" / "classification" / "digits-mlp-0a1b2c3d" / "seed0"
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text("{data: {name: digits}, model: {name: mlp}, seed: 0}")
+    (folder / "summary.json").write_text(json.dumps({"status": "finished", "error_test": 1.25}))
+    return tmp_path / "outputs"
+
+
+def test_the_table_of_a_folder_is_printed(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["table", "model,error_test", "--runs", str(outputs)]) == 0
+    header, _, row, *_ = capsys.readouterr().out.splitlines()
+    assert header.split() == ["model", "error_test"]
+    assert row.split() == ["mlp", "[1]", "1.25"]
+
+
+def test_the_table_is_written_to_a_file(outputs: Path, tmp_path: Path) -> None:
+    path = tmp_path / "table.md"
+    assert main(["table", "--runs", str(outputs), "--format", "markdown", "--out", str(path)]) == 0
+    assert path.read_text().startswith("| model")
+    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["table.md"]
+
+
+def test_without_runs_the_folder_and_the_command_that_makes_one_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["table", "--runs", str(tmp_path / "none")]) == 2
+    message = capsys.readouterr().err
+    assert str(tmp_path / "none") in message
+    assert "nodebench train" in message
+
+
+def test_an_unknown_column_exits_2_with_the_nearest_name(
+    outputs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["table", "eror_test", "--runs", str(outputs)]) == 2
+    assert "`error_test`" in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_written_is_named(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    missing = outputs / "missing" / "table.md"
+    assert main(["table", "--runs", str(outputs), "--out", str(missing)]) == 2
+    assert str(missing) in capsys.readouterr().err

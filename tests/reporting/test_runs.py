@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nodebench.reporting.runs import find_runs
+
+WriteRun = Callable[..., Path]
+
+
+def test_runs_are_found_at_any_depth_and_from_their_own_folder(tmp_path: Path, write_run: WriteRun) -> None:
+    folders = [write_run(seed=seed) for seed in (0, 1)]
+    assert [run.folder for run in find_runs(tmp_path)] == folders
+    assert [run.folder for run in find_runs(folders[1])] == [folders[1]]
+    assert find_runs(tmp_path / "nowhere") == []
+
+
+def test_hidden_folders_such_as_hydras_are_no_runs(tmp_path: Path) -> None:
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "config.yaml").touch()
+    assert find_runs(tmp_path) == []
+
+
+def test_a_run_reads_its_names_seed_and_version_from_its_files(write_run: WriteRun) -> None:
+    folder = write_run(seed=7, environment={"nodebench": "0.1.0", "git_commit": "0123456789abcdef"})
+    (run,) = find_runs(folder)
+    assert run.names == ("mnist", "odenet")
+    assert run.seed == "7"
+    assert run.hash == "0a1b2c3d"
+    assert run.version == "0.1.0 at 0123456789ab"
+    assert run.setting("solver.method") == "dopri5"
+    assert run.setting("solver.method.name") is None
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "problem"),
+    [
+        ("summary.json", "{", "summary.json cannot be read"),
+        ("summary.json", "[]", "summary.json cannot be read (a list, not a mapping)"),
+        ("summary.json", "{}", "summary.json has no status"),
+        ("config.yaml", "a: [", "config.yaml cannot be read"),
+        ("config.yaml", "", "config.yaml cannot be read (a NoneType, not a mapping)"),
+        ("config.yaml", b"\xff\xfe\x00", "config.yaml cannot be read"),
+        ("config.yaml", None, "config.yaml is missing"),
+        ("environment.json", "{", "environment.json cannot be read"),
+    ],
+)
+def test_a_damaged_file_makes_a_damaged_run_that_says_which(
+    write_run: WriteRun, file: str, content: str | bytes | None, problem: str
+) -> None:
+    folder = write_run()
+    if content is None:
+        (folder / file).unlink()
+    else:
+        (folder / file).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    (run,) = find_runs(folder)
+
+    assert run.status == "damaged"
+    assert run.problem.startswith(problem)
+    assert run.names == ("mnist", "odenet")
+
+
+def test_a_run_without_a_summary_is_unfinished(write_run: WriteRun) -> None:
+    folder = write_run()
+    (folder / "summary.json").unlink()
+    (run,) = find_runs(folder)
+    assert (run.status, run.problem) == ("unfinished", "no summary.json yet")
+
+
+def test_runs_outside_a_hashed_folder_are_not_taken_for_seeds_of_one_experiment(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    for seed in (0, 1):
+        write_run().rename(tmp_path / f"copied{seed}")
+    first, second = find_runs(tmp_path)
+    assert first.hash == second.hash == ""
+    assert first.group != second.group
