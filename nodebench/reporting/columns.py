@@ -67,8 +67,8 @@ DEFAULT_COLUMNS = (
     "status",
 )
 LEGEND = (
-    "Errors in percent, nll in nats, memory in MiB, nfe in evaluations a batch; means over the finished seeds, "
-    "± half the 95 % interval (Student's t)."
+    "Errors in percent, nll in nats, memory in MiB, nfe in evaluations a batch; "
+    "means over the finished seeds, ± half the 95 % interval (Student's t)."
 )
 
 
