@@ -1,0 +1,32 @@
+"""nodebench's solver library: Runge-Kutta, Adams and SciPy's solvers, with three gradients.
+
+It imports torch (and scipy in its bridge) and knows no model, data set, config or file. See README.md beside this
+file for the words and symbols used.
+"""
+
+from nodebench.ode.counting import Counts, SolveStats
+from nodebench.ode.methods import list_methods
+from nodebench.ode.odeint import odeint
+from nodebench.ode.solution import Solution
+from nodebench.ode.status import (
+    BudgetExhaustedError,
+    NonFiniteError,
+    SolverError,
+    Status,
+    StepUnderflowError,
+)
+from nodebench.ode.tableau import ButcherTableau
+
+__all__ = [
+    "BudgetExhaustedError",
+    "ButcherTableau",
+    "Counts",
+    "NonFiniteError",
+    "Solution",
+    "SolveStats",
+    "SolverError",
+    "Status",
+    "StepUnderflowError",
+    "list_methods",
+    "odeint",
+]

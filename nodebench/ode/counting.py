@@ -1,0 +1,147 @@
+"""The one wrapper every evaluation of a vector field passes through, and the counts it keeps.
+
+What counts: each call of f, the two of the initial-step rule included. Reusing a stage (FSAL) is not a call.
+Forward and backward solves have a `Counts` each; nothing is ever reset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+Time = float | Tensor  # a float in every solve but one whose output times require grad
+
+
+class Field(Protocol):
+    """dy/dt = f(t, y) of a packed state, as the steps see it."""
+
+    @property
+    def counts(self) -> Counts:
+        """What has been evaluated so far."""
+        ...
+
+    def __call__(self, t: Time, y: Tensor) -> Tensor:
+        """One evaluation at the start of a step (stage 0)."""
+        ...
+
+    def at_times(self, ts: Sequence[Time], y: Tensor) -> list[Callable[[Tensor], Tensor]]:
+        """One callable y -> dy for each of stages 1, 2, ... of a step; y gives dtype and device."""
+        ...
+
+
+@dataclass
+class Counts:
+    """What one solve did. `num_accepted` and `num_rejected` are None where a solver does not tell.
+
+    `num_forced` of the accepted steps missed the tolerance at `min_step`. `steps` holds (t, dt) of each accepted
+    step where it was asked for.
+    """
+
+    nfe: int = 0
+    num_accepted: int | None = 0
+    num_rejected: int | None = 0
+    num_forced: int = 0
+    steps: list[tuple[float, float]] | None = None
+
+    def accept(self, t: float, dt: float) -> None:
+        """Count one accepted step."""
+        self.num_accepted = (self.num_accepted or 0) + 1
+        if self.steps is not None:
+            self.steps.append((t, dt))
+
+    def reject(self) -> None:
+        """Count one rejected step."""
+        self.num_rejected = (self.num_rejected or 0) + 1
+
+    @property
+    def num_steps(self) -> int:
+        """Accepted and rejected steps together."""
+        return (self.num_accepted or 0) + (self.num_rejected or 0)
+
+
+@dataclass
+class SolveStats:
+    """Counts of the forward solve, and of the backward one, filled in while backward() runs.
+
+    `direct` leaves `backward` at 0: products with the Jacobian are no evaluations. `checkpointed` counts its
+    recomputations there, `adjoint` its evaluations of the augmented system.
+    """
+
+    forward: Counts = field(default_factory=Counts)
+    backward: Counts = field(default_factory=Counts)
+
+
+class CountedField:
+    """f(t, y, *args) behind `Field`: makes the time tensor, checks the result, counts.
+
+    f may offer `f.at_times(ts)`: one callable (y, *args) -> dy for each entry of the 1-D tensor ts. What depends
+    on time alone, a hypernetwork for example, is then evaluated once a step instead of once a stage.
+
+    Raises ValueError if f returns anything but a tensor of y's shape and dtype.
+    """
+
+    def __init__(self, f: Callable[..., Any], args: tuple[Any, ...], counts: Counts) -> None:
+        self.f = f
+        self.args = args
+        self._counts = counts
+        self._stage_fields = getattr(f, "at_times", None)
+        self._inspect: Callable[[Tensor], None] | None = None
+
+    @property
+    def counts(self) -> Counts:
+        """What has been evaluated so far."""
+        return self._counts
+
+    @property
+    def shares_stages(self) -> bool:
+        """Whether the stages of a step share what f computes from time alone."""
+        return self._stage_fields is not None
+
+    def inspect_first(self, inspect: Callable[[Tensor], None]) -> None:
+        """Run the next evaluation with autograd recording and hand its result to `inspect`.
+
+        The gradient modes that solve without a graph look there for tensors they would silently miss.
+        """
+        self._inspect = inspect
+
+    def __call__(self, t: Time, y: Tensor) -> Tensor:
+        time = time_tensor(t, y)
+        if self._inspect is None:
+            return self._checked(self.f(time, y, *self.args), y)
+        inspect, self._inspect = self._inspect, None
+        with torch.enable_grad():
+            dy = self._checked(self.f(time, y, *self.args), y)
+        inspect(dy)
+        return dy.detach()
+
+    def at_times(self, ts: Sequence[Time], y: Tensor) -> list[Callable[[Tensor], Tensor]]:
+        if self._stage_fields is None or not ts:
+            return [partial(self, t) for t in ts]
+        stage_fields = self._stage_fields(torch.stack([time_tensor(t, y) for t in ts]))
+        return [partial(self._call_stage, stage_field) for stage_field in stage_fields]
+
+    def _call_stage(self, stage_field: Callable[..., Any], y: Tensor) -> Tensor:
+        return self._checked(stage_field(y, *self.args), y)
+
+    def _checked(self, dy: Any, y: Tensor) -> Tensor:
+        self._counts.nfe += 1
+        if not isinstance(dy, Tensor) or dy.shape != y.shape or dy.dtype != y.dtype:
+            what = f"{tuple(dy.shape)} {dy.dtype}" if isinstance(dy, Tensor) else f"a {type(dy).__name__}"
+            raise ValueError(
+                f"the vector field returned {what} for a state of {tuple(y.shape)} {y.dtype}; "
+                "f(t, y) must return a tensor of y's shape and dtype"
+            )
+        return dy
+
+
+def time_tensor(t: Time, y: Tensor) -> Tensor:
+    """t as a 0-d tensor of y's real dtype on y's device."""
+    dtype = y.real.dtype if y.is_complex() else y.dtype
+    if isinstance(t, Tensor):
+        return t.to(device=y.device, dtype=dtype)
+    return torch.full((), t, dtype=dtype, device=y.device)

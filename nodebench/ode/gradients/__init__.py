@@ -1,0 +1,1 @@
+"""The three gradients of a solve: direct, checkpointed, adjoint. Each is one function of a Problem."""

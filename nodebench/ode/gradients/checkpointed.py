@@ -1,0 +1,140 @@
+"""Checkpointed gradients: the direct gradient, with one state kept a step instead of its graph.
+
+The forward solve stores (t, dt, y) of each accepted step; backward() takes the steps again one by one, last first,
+and differentiates each. The result is that of `direct` to rounding, at the memory of the states and of one step.
+
+Source: the idea is Zhuang et al., "Adaptive Checkpoint Adjoint", ICML 2020 (arXiv 2006.02493).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nodebench.ode.clock import Clock, StepRecord
+from nodebench.ode.counting import CountedField
+from nodebench.ode.gradients.problem import (
+    Outputs,
+    Problem,
+    Watched,
+    refuse_double_backward,
+    refuse_hidden_tensors,
+    watch,
+)
+from nodebench.ode.loop import first_stage, step_outputs, take_step
+from nodebench.ode.step import StageBuffer, StageList
+
+
+class _Checkpoints:
+    """Observer that keeps where each accepted step started."""
+
+    def __init__(self) -> None:
+        self.records: list[StepRecord] = []
+        self.states: list[Tensor] = []
+
+    def on_step(self, t: float, dt: float, y0: Tensor) -> None: ...
+
+    def on_reject(self, t: float, dt: float, y0: Tensor) -> None: ...
+
+    def on_accept(
+        self, record: StepRecord, y0: Tensor, y1: Tensor, stages: StageBuffer | StageList, f1: Tensor | None
+    ) -> None:
+        self.records.append(record)
+        self.states.append(y0)
+
+
+def solve_checkpointed(problem: Problem) -> Outputs:
+    """Solve without a graph; gradients flow to y0, the output times, tensor arguments and parameters."""
+    watched = watch(problem)
+    box: list[Outputs] = []
+    ys = _Checkpointed.apply(problem, watched, box, problem.y0, problem.clock.tensor, *watched.tensors)
+    return Outputs(ys, box[0].error)
+
+
+class _Checkpointed(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        problem: Problem,
+        watched: Watched,
+        box: list[Outputs],
+        y0: Tensor,
+        ts: Tensor | None,
+        *tensors: Tensor,
+    ) -> Tensor:
+        f = CountedField(problem.f, problem.args, problem.stats.forward)
+        f.inspect_first(lambda dy: refuse_hidden_tensors(dy, watched.tensors, "checkpointed"))
+        checkpoints = _Checkpoints()
+        result = problem.solver.solve(
+            f,
+            y0.detach(),
+            Clock(problem.clock.ts),
+            autograd=False,
+            observers=(*problem.observers, checkpoints),
+        )
+        box.append(problem.outputs(result))
+        ctx.problem, ctx.watched = problem.without_tensors(), watched.without_tensors()
+        ctx.records = checkpoints.records
+        ctx.num_tensors = len(tensors)
+        ctx.save_for_backward(ts, *tensors, *checkpoints.states)
+        return box[0].ys
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        refuse_double_backward("checkpointed")
+        (grad_ys,) = grad_outputs
+        ts, *rest = ctx.saved_tensors
+        tensors, states = rest[: ctx.num_tensors], rest[ctx.num_tensors :]
+        leaves = [tensor for tensor in tensors if tensor.requires_grad]
+        replay = _Replay(ctx.problem, ctx.watched.rebuild_args(tensors), ts, leaves)
+        adj_y = torch.zeros_like(grad_ys[0])
+        for record, y0 in zip(reversed(ctx.records), reversed(states), strict=True):
+            adj_y = replay.pull_back(record, y0, adj_y, grad_ys)
+        grads = iter(replay.grads)
+        tensor_grads = [next(grads) if tensor.requires_grad else None for tensor in tensors]
+        return None, None, None, adj_y + grad_ys[0], replay.grad_ts, *tensor_grads
+
+
+class _Replay:
+    """Takes the steps again and adds up what each one's gradient gives to the leaves and the output times."""
+
+    def __init__(
+        self, problem: Problem, args: tuple[Any, ...], ts: Tensor | None, leaves: list[Tensor]
+    ) -> None:
+        self._tableau = problem.solver.tableau
+        self._f = CountedField(problem.f, args, problem.stats.backward)
+        self._ts = None if ts is None else ts.detach().requires_grad_()
+        self._clock = Clock(problem.clock.ts, self._ts)
+        self._leaves = leaves
+        self.grads: list[Tensor | None] = [None] * len(leaves)
+        self.grad_ts: Tensor | None = None
+
+    @torch.enable_grad()
+    def pull_back(self, record: StepRecord, y0: Tensor, adj_y1: Tensor, grad_ys: Tensor) -> Tensor:
+        """adj_y at the start of a step from adj_y at its end and the gradients of its outputs."""
+        tableau = self._tableau
+        assert tableau is not None, "the front door admits only Runge-Kutta methods"
+        y = y0.detach().requires_grad_()
+        stages = StageList(tableau.num_stages)
+        stages[0] = first_stage(self._f, self._clock, record, y)
+        all_stages = bool(record.inside)
+        y1 = take_step(self._f, tableau, self._clock, record, y, stages, with_error=all_stages)
+        f1 = stages[-1] if all_stages and tableau.is_fsal else None
+        outputs, _ = step_outputs(self._f, tableau, self._clock, record, y, y1, stages, f1)
+        roots = [(y1, adj_y1), *((value, grad_ys[i]) for i, value in outputs.items())]
+        roots = [(value, grad) for value, grad in roots if value.requires_grad]
+        times = [] if self._ts is None else [self._ts]
+        values, cotangents = zip(*roots, strict=True)
+        adj_y0, *grads = torch.autograd.grad(
+            values, [y, *times, *self._leaves], cotangents, allow_unused=True, materialize_grads=False
+        )
+        if self._ts is not None:
+            self.grad_ts = _add(self.grad_ts, grads.pop(0))
+        self.grads = [_add(total, grad) for total, grad in zip(self.grads, grads, strict=True)]
+        return adj_y0
+
+
+def _add(total: Tensor | None, grad: Tensor | None) -> Tensor | None:
+    return grad if total is None else total if grad is None else total + grad

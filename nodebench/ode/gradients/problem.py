@@ -1,0 +1,125 @@
+"""What every gradient mode receives, and what the modes without a graph have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from nodebench.ode.clock import Clock
+from nodebench.ode.counting import SolveStats
+from nodebench.ode.loop import LoopResult, Observer
+from nodebench.ode.norms import Norm
+from nodebench.ode.solvers import Solver
+from nodebench.ode.status import SolverError
+
+# Builds the norm of an augmented state from the sizes of y's blocks and of the parameters' blocks.
+AdjointNorm = Callable[[Sequence[int], Sequence[int]], Norm]
+
+
+@dataclass(frozen=True)
+class AdjointSolve:
+    """How the adjoint is solved backwards. `params_in_norm`: the parameters' integrals count in the error."""
+
+    make_solver: Callable[[Norm], Solver]
+    make_norm: AdjointNorm
+    params_in_norm: bool
+    observers: Sequence[Observer] = ()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """An initial value problem with packed state y0, its solver, and the tensors that gradients are wanted for."""
+
+    f: Callable[..., Any]
+    y0: Tensor
+    clock: Clock
+    solver: Solver
+    args: tuple[Any, ...] = ()
+    params: tuple[Tensor, ...] = ()
+    block_sizes: tuple[int, ...] = ()
+    stats: SolveStats = field(default_factory=SolveStats)
+    observers: Sequence[Observer] = ()
+    adjoint: AdjointSolve | None = None
+    raise_on_failure: bool = True
+
+    def without_tensors(self) -> Problem:
+        """What a backward pass may hold on to: its tensors come from save_for_backward alone."""
+        empty = self.y0.new_empty(0)
+        return replace(self, y0=empty, clock=Clock(self.clock.ts), args=(), params=())
+
+    def outputs(self, result: LoopResult) -> Outputs:
+        """Stacked outputs; those not reached are NaN where failures are returned, not raised."""
+        if result.error is not None and self.raise_on_failure:
+            raise result.error
+        missing = len(self.clock.ts) - len(result.outputs)
+        rest = [torch.full_like(self.y0, torch.nan)] * missing
+        return Outputs(torch.stack([*result.outputs, *rest]), result.error)
+
+
+class Outputs(NamedTuple):
+    """ys of shape (len(ts), *y0.shape) and the error that ended the solve early, if one did."""
+
+    ys: Tensor
+    error: SolverError | None
+
+
+class Watched(NamedTuple):
+    """The tensors beside y0 that receive gradients, and how to put them back among the arguments."""
+
+    tensors: tuple[Tensor, ...]
+    args: tuple[Any, ...]
+    slots: tuple[int, ...]  # tensors[i] is args[slots[i]] for i < len(slots); the rest are parameters
+
+    def without_tensors(self) -> Watched:
+        """The same slots, empty."""
+        return self._replace(tensors=())
+
+    def rebuild_args(self, tensors: Sequence[Tensor]) -> tuple[Any, ...]:
+        """The arguments with their tensors replaced by `tensors`."""
+        args = list(self.args)
+        for slot, tensor in zip(self.slots, tensors, strict=False):
+            args[slot] = tensor
+        return tuple(args)
+
+
+def watch(problem: Problem) -> Watched:
+    """Tensor arguments first, then parameters that require grad."""
+    slots = tuple(i for i, arg in enumerate(problem.args) if isinstance(arg, Tensor))
+    params = tuple(p for p in problem.params if p.requires_grad)
+    bare = tuple(None if i in slots else arg for i, arg in enumerate(problem.args))
+    return Watched((*(problem.args[i] for i in slots), *params), bare, slots)
+
+
+def refuse_hidden_tensors(dy: Tensor, known: Sequence[Tensor], gradient: str) -> None:
+    """Raise ValueError if dy depends on a tensor that requires grad and is not among the known ones.
+
+    The modes without a graph would give such a tensor no gradient at all, silently.
+    """
+    known_ids = {id(tensor) for tensor in known}
+    known_nodes = {tensor.grad_fn for tensor in known if tensor.grad_fn is not None}
+    pending, seen = [dy.grad_fn], set()
+    while pending:
+        node = pending.pop()
+        if node is None or node in seen or node in known_nodes:
+            continue
+        seen.add(node)
+        variable = getattr(node, "variable", None)  # only the node of a leaf has one
+        if variable is not None and id(variable) not in known_ids:
+            raise ValueError(
+                f"the vector field uses a tensor of shape {tuple(variable.shape)} that requires grad but is neither "
+                f"in `params` nor in `args`, so gradient=`{gradient}` would give it none; pass it in `params=` or "
+                "`args=`, make f an nn.Module that holds it, or use gradient=`direct`"
+            )
+        pending.extend(following for following, _ in node.next_functions)
+
+
+def refuse_double_backward(gradient: str) -> None:
+    """Raise RuntimeError where backward() itself is being recorded (create_graph=True)."""
+    if torch.is_grad_enabled():
+        raise RuntimeError(
+            f"gradient=`{gradient}` has no second derivative (backward with create_graph=True); use gradient=`direct`"
+        )

@@ -1,0 +1,310 @@
+"""The adaptive loop: Runge-Kutta steps whose estimated error meets the tolerance.
+
+The loop receives its parts (field, tableau, controller, norm) and hands back outputs and, if it had to stop early,
+the error that says why. It does not know which gradient is wanted: it is told whether autograd records, and it tells
+its observers of every step. Steps on a given grid are in fixed_grid.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from nodebench.ode.clock import Clock, StepRecord, neighbour
+from nodebench.ode.controllers import PIDController
+from nodebench.ode.counting import Field
+from nodebench.ode.failures import SolveFailure
+from nodebench.ode.initial_step import initial_step
+from nodebench.ode.interpolation import cubic_hermite, own_interpolant
+from nodebench.ode.norms import Norm, Tolerance, error_ratio, rms_norm
+from nodebench.ode.status import SolverError, Status
+from nodebench.ode.step import StageBuffer, StageList, rk_step, tableau_weights
+from nodebench.ode.tableau import ButcherTableau
+
+
+class Observer(Protocol):
+    """Hears of every step of a loop."""
+
+    def on_step(self, t: float, dt: float, y0: Tensor) -> None:
+        """A step is about to be tried."""
+        ...
+
+    def on_accept(
+        self, record: StepRecord, y0: Tensor, y1: Tensor, stages: StageBuffer | StageList, f1: Tensor | None
+    ) -> None:
+        """A step was accepted; f1 = f(t + dt, y1) where it is known."""
+        ...
+
+    def on_reject(self, t: float, dt: float, y0: Tensor) -> None:
+        """A step was rejected."""
+        ...
+
+
+class Quadrature(Protocol):
+    """Integrals of g(t, y) that ride along a solve: y does not depend on them, so they need no stages of y's."""
+
+    def extend_state(self, y: Tensor) -> Tensor:
+        """y with the integrals so far appended, if they count in the norm."""
+        ...
+
+    def extend_stage(self, k: Tensor, i: int) -> Tensor:
+        """k_i with the integrands of stage i appended, if they count in the norm."""
+        ...
+
+    def extend_error(
+        self, y_error: Tensor, y0: Tensor, y1: Tensor, dt: float
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Error and ends of the step with the integrals' own appended, if they count in the norm."""
+        ...
+
+    def accept(self, dt: float) -> None:
+        """Add the integral over an accepted step."""
+        ...
+
+
+@dataclass(frozen=True)
+class StepControl:
+    """How an adaptive loop chooses its steps. Step sizes are positive in both directions of time."""
+
+    rtol: Tolerance = 1e-3
+    atol: Tolerance = 1e-3
+    norm: Norm = rms_norm
+    controller: PIDController = field(default_factory=PIDController)
+    first_step: float | None = None
+    min_step: float = 0.0
+    max_step: float = math.inf
+    max_steps: int | None = None
+    max_nfe: int | None = None
+    step_ts: tuple[float, ...] = ()  # times to step on exactly
+    jump_ts: tuple[float, ...] = ()  # times where f jumps: stepped on, and f evaluated anew behind them
+
+
+class LoopResult(NamedTuple):
+    """Outputs reached, the error if some were not, and the step the controller would take next."""
+
+    outputs: list[Tensor]
+    error: SolverError | None
+    next_step: float | None
+
+
+def first_stage(f: Field, clock: Clock, record: StepRecord, y: Tensor) -> Tensor:
+    """k_0 = f(t, y) of a step, behind the jump if the step starts at one."""
+    t = clock.time(record.t, record.anchor)
+    return f(neighbour(t, y, clock.direction) if record.jump_start else t, y)
+
+
+def take_step(
+    f: Field,
+    tableau: ButcherTableau,
+    clock: Clock,
+    record: StepRecord,
+    y0: Tensor,
+    stages: StageBuffer | StageList,
+    *,
+    with_error: bool,
+) -> Tensor:
+    """y1 of the step that a record describes, k_0 in stages[0] given."""
+    t, dt = clock.start_and_size(record)
+    last_time = neighbour(t + dt, y0, -clock.direction) if record.jump_end else None
+    return rk_step(f, tableau, t, dt, y0, stages, with_error=with_error, last_time=last_time)
+
+
+def step_outputs(
+    f: Field,
+    tableau: ButcherTableau,
+    clock: Clock,
+    record: StepRecord,
+    y0: Tensor,
+    y1: Tensor,
+    stages: StageBuffer | StageList,
+    f1: Tensor | None,
+) -> tuple[dict[int, Tensor], Tensor | None]:
+    """The outputs that a step yields, by index, and f(t1, y1) if it is known or one of them needed it."""
+    outputs: dict[int, Tensor] = {}
+    t, dt = clock.start_and_size(record)
+    for i in record.inside:
+        theta = clock.theta(i, t, dt)
+        if tableau.interpolant is not None:
+            outputs[i] = own_interpolant(tableau, y0, dt, stages, theta)
+        else:
+            if f1 is None:
+                f1 = f(neighbour(t + dt, y1, -clock.direction) if record.jump_end else t + dt, y1)
+            outputs[i] = cubic_hermite(y0, y1, stages[0], f1, dt, theta)
+    if record.lands_on is not None:
+        outputs[record.lands_on] = y1
+    return outputs, f1
+
+
+def solve_adaptive(
+    f: Field,
+    y0: Tensor,
+    clock: Clock,
+    tableau: ButcherTableau,
+    control: StepControl,
+    *,
+    autograd: bool,
+    observers: Sequence[Observer] = (),
+    quadrature: Quadrature | None = None,
+) -> LoopResult:
+    """Solve with steps whose estimated error meets the tolerance; the last step is clipped to the last output.
+
+    `clock.ts` is strictly monotonic with at least two entries and y0 is contiguous. With `autograd` the accepted
+    steps are recorded for backward(); no gradient flows through the choice of the step size.
+    """
+    return _AdaptiveLoop(f, y0, clock, tableau, control, autograd, observers, quadrature).run()
+
+
+class _AdaptiveLoop:
+    """The state of one adaptive solve: (t, y, f0 in stages[0]), the next step, and what is still to be output."""
+
+    def __init__(
+        self,
+        f: Field,
+        y0: Tensor,
+        clock: Clock,
+        tableau: ButcherTableau,
+        control: StepControl,
+        autograd: bool,
+        observers: Sequence[Observer],
+        quadrature: Quadrature | None,
+    ) -> None:
+        self.f, self.y, self.clock, self.tableau, self.control = f, y0, clock, tableau, control
+        self.observers, self.quadrature = observers, quadrature
+        self.counts = f.counts
+        self.t = clock.ts[0]
+        self.anchor = 0
+        self.outputs = [y0]
+        self.history = control.controller.initial_history
+        weights = tableau_weights(tableau, y0.dtype, y0.device)
+        assert weights.b_err is not None, "the front door admits only tableaus with an error estimate"
+        self.b_err = weights.b_err
+        self.stages = StageList(tableau.num_stages) if autograd else StageBuffer(tableau.num_stages, y0)
+        self.autograd = autograd
+        self.failure = SolveFailure(clock, self.counts, control.rtol, y0.dtype)
+        self.cost = tableau.num_stages - 1 if tableau.is_fsal else tableau.num_stages
+        stops = {*control.step_ts, *control.jump_ts, clock.ts[-1]}
+        ahead = [stop for stop in stops if (stop - self.t) * clock.direction > 0]
+        self.stops = sorted(ahead, key=lambda stop: -stop * clock.direction)  # the nearest is last
+
+    def run(self) -> LoopResult:
+        self.stages[0] = self.f(self.clock.time(self.t, 0), self.y)
+        first_step = self.control.first_step
+        self.step = self._initial_step() if first_step is None else first_step
+        error: SolverError | None = None
+        if math.isnan(self.step):
+            error = self.failure.non_finite(self.t, self.step, self.y, "the vector field returned NaN or Inf")
+        while error is None and len(self.outputs) < len(self.clock.ts):
+            error = self._spent_budget() or self._try_step()
+        return LoopResult(self.outputs, error, self.step)
+
+    def _initial_step(self) -> float:
+        control = self.control
+        return initial_step(
+            self.f,
+            self.t,
+            self.y,
+            self.stages[0],
+            direction=self.clock.direction,
+            span=self.clock.span,
+            order=self.tableau.order,
+            rtol=control.rtol,
+            atol=control.atol,
+            norm=control.norm,
+            extension=self.quadrature,
+        )
+
+    def _spent_budget(self) -> SolverError | None:
+        max_steps, max_nfe = self.control.max_steps, self.control.max_nfe
+        if max_steps is not None and self.counts.num_steps >= max_steps:
+            return self.failure.budget(Status.MAX_STEPS, f"max_steps={max_steps}", self.t)
+        if max_nfe is not None and self.counts.nfe + self.cost > max_nfe:
+            return self.failure.budget(Status.MAX_NFE, f"max_nfe={max_nfe}", self.t)
+        return None
+
+    def _next_record(self) -> StepRecord:
+        """The step to try: as long as the controller wants, clipped to the next time that must be met."""
+        size = min(max(self.step, self.control.min_step), self.control.max_step)
+        stop = self.stops[-1]
+        remaining = abs(stop - self.t)
+        # A sliver left by rounding is taken along rather than left for a step of its own.
+        clipped = size >= remaining * (1 - 1e-12)
+        t1 = stop if clipped else self.t + self.clock.direction * size
+        inside, lands_on = self.clock.split(len(self.outputs), t1)
+        jump_ts = self.control.jump_ts
+        return StepRecord(
+            self.t, t1 - self.t, t1, self.anchor, lands_on, inside, self.t in jump_ts, t1 in jump_ts
+        )
+
+    def _try_step(self) -> SolverError | None:
+        record = self._next_record()
+        size = abs(record.dt)
+        if size < self.clock.resolution(self.t) and abs(self.stops[-1] - self.t) > size:
+            return self.failure.underflow(self.t, record.dt, self.y)
+        for observer in self.observers:
+            observer.on_step(record.t, record.dt, self.y)
+        y1 = take_step(self.f, self.tableau, self.clock, record, self.y, self.stages, with_error=True)
+        ratio = self._error_ratio(record.dt, y1)
+        self.failure.last_ratio = ratio
+        forced = size <= self.control.min_step
+        if not math.isfinite(ratio):
+            if forced or not bool(torch.isfinite(self.stages[0]).all()):
+                return self.failure.non_finite(
+                    self.t, record.dt, self.y, "the vector field returned NaN or Inf"
+                )
+            self._reject(record, self.control.controller.factor_min)
+        elif ratio <= 1.0 or forced:
+            self.counts.num_forced += ratio > 1.0
+            self._accept(record, y1, ratio)
+        else:
+            self._reject(record, self.control.controller.factor(ratio, self.tableau.order, self.history))
+        return None
+
+    @torch.no_grad()
+    def _error_ratio(self, dt: float, y1: Tensor) -> float:
+        """The one wait for the device that a step costs."""
+        y_error, y0 = self.stages.increment(dt, self.b_err), self.y
+        if self.quadrature is not None:
+            y_error, y0, y1 = self.quadrature.extend_error(y_error, y0, y1, dt)
+        control = self.control
+        return error_ratio(y_error, y0, y1, control.rtol, control.atol, control.norm).item()
+
+    def _reject(self, record: StepRecord, factor: float) -> None:
+        self.counts.reject()
+        for observer in self.observers:
+            observer.on_reject(record.t, record.dt, self.y)
+        self.step = abs(record.dt) * factor
+
+    def _accept(self, record: StepRecord, y1: Tensor, ratio: float) -> None:
+        self.counts.accept(record.t, record.dt)
+        factor = self.control.controller.factor(ratio, self.tableau.order, self.history)
+        self.history = self.control.controller.remember(ratio, self.history)
+        # A step clipped to a required time says little about the step that the accuracy allows.
+        size = abs(record.dt)
+        self.step = max(size * factor, self.step if size < self.step and ratio <= 1.0 else 0.0)
+        if self.quadrature is not None:
+            self.quadrature.accept(record.dt)
+
+        f1 = self.stages[-1] if self.tableau.is_fsal else None
+        new, f1 = step_outputs(self.f, self.tableau, self.clock, record, self.y, y1, self.stages, f1)
+        self.outputs.extend(new[i] for i in sorted(new))
+        for observer in self.observers:
+            observer.on_accept(record, self.y, y1, self.stages, f1)
+
+        if record.t1 == self.stops[-1]:
+            self.stops.pop()
+        if record.lands_on is not None:
+            self.anchor = record.lands_on
+        self.t, self.y = record.t1, y1
+        if len(self.outputs) == len(self.clock.ts):
+            return
+        if self.autograd:
+            self.stages = StageList(self.tableau.num_stages)
+        if f1 is None or record.jump_end:
+            following = StepRecord(self.t, 0.0, self.t, self.anchor, None, (), record.jump_end)
+            f1 = first_stage(self.f, self.clock, following, y1)
+        self.stages[0] = f1

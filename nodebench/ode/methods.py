@@ -1,0 +1,116 @@
+"""From a method's name and its settings to a Solver. A new Runge-Kutta method needs no line here."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any
+
+from nodebench.ode.controllers import CONTROLLERS, PIDController
+from nodebench.ode.fixed_grid import uniform_grid
+from nodebench.ode.loop import StepControl
+from nodebench.ode.norms import Norm, Tolerance
+from nodebench.ode.solvers import AdaptiveRungeKutta, FixedRungeKutta, Solver
+from nodebench.ode.tableau import ButcherTableau
+from nodebench.ode.tableaus import load_tableaus
+
+
+@dataclass(frozen=True)
+class SolverOptions:
+    """Settings of a solve beside its method and tolerances; see odeint for their meaning."""
+
+    dt: float | None = None
+    controller: str | PIDController = "integral"
+    first_step: float | None = None
+    min_step: float = 0.0
+    max_step: float = math.inf
+    max_steps: int | None = None
+    max_nfe: int | None = None
+    step_ts: tuple[float, ...] = ()
+    jump_ts: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("dt", "first_step", "max_step", "max_steps", "max_nfe"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise ValueError(f"`{name}` is {value}; it must be positive (in both directions of time)")
+        if not 0 <= self.min_step <= self.max_step:
+            raise ValueError(
+                f"`min_step` is {self.min_step}; it must lie between 0 and max_step={self.max_step}"
+            )
+        if isinstance(self.controller, str) and self.controller not in CONTROLLERS:
+            raise ValueError(
+                f"unknown controller `{self.controller}`; {nearest(self.controller, CONTROLLERS)}"
+            )
+        both = set(self.step_ts) & set(self.jump_ts)
+        if both:
+            raise ValueError(f"t={min(both):g} is in `step_ts` and in `jump_ts`; a jump is stepped on anyway")
+
+    @classmethod
+    def from_keywords(cls, options: Mapping[str, Any]) -> SolverOptions:
+        """Checked options; TypeError with the nearest name for one that does not exist."""
+        known = [field.name for field in fields(cls)]
+        for name in options:
+            if name not in known:
+                raise TypeError(f"unknown option `{name}`; {nearest(name, known)}")
+        times = {n: tuple(float(t) for t in options[n]) for n in ("step_ts", "jump_ts") if n in options}
+        return cls(**{**options, **times})
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`did you mean ...?` with the nearest of the known names, or all of them if none is near."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean `{close[0]}`?" if close else f"one of: {', '.join(names)}"
+
+
+def list_methods() -> list[str]:
+    """Every method's name, in alphabetical order."""
+    return sorted(load_tableaus())
+
+
+def make_solver(
+    method: str, rtol: Tolerance, atol: Tolerance, norm: Norm, options: SolverOptions, *, keep_stages: bool
+) -> Solver:
+    """The solver of a method; ValueError for an unknown one, or one that these options do not fit."""
+    tableaus = load_tableaus()
+    if method not in tableaus:
+        raise ValueError(f"unknown method `{method}`; {nearest(method, list_methods())}")
+    tableau = tableaus[method]
+    if options.dt is not None:
+        return FixedRungeKutta(
+            tableau,
+            partial(uniform_grid, dt=options.dt),
+            options.max_steps,
+            options.max_nfe,
+            keep_stages=keep_stages,
+        )
+    return AdaptiveRungeKutta(tableau, _step_control(tableau, rtol, atol, norm, options))
+
+
+def _step_control(
+    tableau: ButcherTableau, rtol: Tolerance, atol: Tolerance, norm: Norm, options: SolverOptions
+) -> StepControl:
+    if not tableau.has_error_estimate:
+        adaptive = sorted(name for name, other in load_tableaus().items() if other.has_error_estimate)
+        raise ValueError(
+            f"`{tableau.name}` has no embedded error estimate, so it needs fixed steps: pass dt=..., "
+            f"or use one of: {', '.join(adaptive)}"
+        )
+    controller = options.controller
+    return StepControl(
+        rtol=rtol,
+        atol=atol,
+        norm=norm,
+        controller=CONTROLLERS[controller] if isinstance(controller, str) else controller,
+        first_step=options.first_step,
+        min_step=options.min_step,
+        max_step=options.max_step,
+        max_steps=options.max_steps,
+        max_nfe=options.max_nfe,
+        step_ts=options.step_ts,
+        jump_ts=options.jump_ts,
+    )

@@ -1,0 +1,228 @@
+"""The front door: validate the call, pack the state, choose the parts, dispatch to a gradient mode."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nodebench.ode.clock import Clock
+from nodebench.ode.counting import CountedField, SolveStats
+from nodebench.ode.gradients.adjoint import solve_adjoint
+from nodebench.ode.gradients.checkpointed import solve_checkpointed
+from nodebench.ode.gradients.direct import solve_direct
+from nodebench.ode.gradients.problem import AdjointNorm, AdjointSolve, Outputs, Problem
+from nodebench.ode.methods import SolverOptions, make_solver, nearest
+from nodebench.ode.norms import NORMS, Norm, max_block_norm, rms_norm
+from nodebench.ode.packing import Packing, State, check_state
+from nodebench.ode.solution import DenseOutput, Solution
+from nodebench.ode.solvers import Solver
+from nodebench.ode.status import Status
+
+GRADIENTS: dict[str, Callable[[Problem], Outputs]] = {
+    "direct": solve_direct,
+    "checkpointed": solve_checkpointed,
+    "adjoint": solve_adjoint,
+}
+
+# Norms of the augmented state [y, a, theta-integral], from the sizes of y's blocks and of the parameters.
+ADJOINT_NORMS: dict[str, AdjointNorm] = {
+    "full": lambda y, params: max_block_norm([*y, *y, *params]),  # torchdiffeq's default
+    "joint": lambda y, params: rms_norm,  # one RMS over everything: VODE's, the paper's
+    "seminorm": lambda y, params: max_block_norm([*y, *y]),  # Kidger et al. 2021 (arXiv 2009.09457)
+    "state": lambda y, params: rms_norm,  # one RMS over (y, a)
+}
+_NORMS_WITH_PARAMS = ("full", "joint")
+
+
+def odeint(
+    f: Callable[..., Any],
+    y0: State,
+    ts: Tensor | Sequence[float],
+    args: tuple[Any, ...] = (),
+    *,
+    method: str = "dopri5",
+    rtol: float | Sequence[float] = 1e-3,
+    atol: float | Sequence[float] = 1e-3,
+    gradient: str = "adjoint",
+    params: Iterable[Tensor] | None = None,
+    adjoint_method: str | None = None,
+    adjoint_rtol: float | None = None,
+    adjoint_atol: float | None = None,
+    adjoint_norm: str = "full",
+    norm: str | Norm | None = None,
+    dense_output: bool = False,
+    record_steps: bool = False,
+    raise_on_failure: bool = True,
+    **options: Any,
+) -> Solution:
+    """Solve dy/dt = f(t, y, *args), y(ts[0]) = y0, and return y at every entry of ts.
+
+    f: called with a 0-d time tensor of y's real dtype on y's device and a state shaped like y0. Gradients flow to
+        y0, ts, tensor args and the parameters: those of an nn.Module, or `params`.
+    y0: tensor of any shape, or a tuple of tensors of one dtype.
+    ts: strictly monotonic times, increasing or decreasing, of shape (num_times,). One time, or equal times, return
+        y0 without an evaluation.
+    method: see `list_methods()`. With `dt` the steps are fixed (at most dt long, dividing each gap between outputs
+        evenly); without, their error is held to rtol and atol by the method's embedded estimate.
+    rtol, atol: a step is accepted if norm(error / (atol + rtol max(|y0|, |y1|))) <= 1; one an entry of a tuple state
+        if sequences.
+    gradient: `direct` (autograd through the steps), `checkpointed` (the same, steps recomputed), or `adjoint`
+        (the continuous adjoint, solved backwards with the adjoint_* settings; None means as forward).
+    adjoint_norm: `full`, `joint`, `seminorm` or `state`: which of y, a and the parameters' integrals the error of
+        the backward solve is measured over.
+    norm: `rms` (over the whole state, batch included), `max_sample` (largest RMS of a sample), or a function of the
+        packed error to a 0-d tensor; for a tuple state the default is the largest of its entries' RMS.
+    dense_output: keep interpolants for `solution.evaluate(t)`; gradients flow through it with `direct` alone.
+    record_steps: keep (t, dt) of every accepted step in `solution.stats`.
+    raise_on_failure: raise a SolverError that says what happened; or else return it as `solution.status`.
+    options: dt, controller (`integral`, `pi`, `pid`), first_step, min_step, max_step, max_steps, max_nfe, step_ts
+        (times to step on), jump_ts (times where f jumps). A step at min_step is taken even if its error is too
+        large, and counted as forced. One step size serves the whole batch.
+
+    Raises TypeError or ValueError for a call that makes no sense, SolverError for a solve that fails.
+    """
+    packing = check_state(y0)
+    times = _check_times(ts)
+    _check_names(f, gradient, adjoint_norm)
+    solver_options = SolverOptions.from_keywords(options)
+    packed = packing.pack(y0)
+    solver = make_solver(
+        method,
+        packing.tolerance("rtol", rtol, packed),
+        packing.tolerance("atol", atol, packed),
+        _state_norm(norm, packing),
+        solver_options,
+        keep_stages=dense_output,
+    )
+    _check_mode(method, gradient, solver, dense_output)
+    stats = SolveStats()
+    if record_steps:
+        stats.forward.steps, stats.backward.steps = [], []
+    dense = DenseOutput(solver.tableau) if dense_output and solver.tableau is not None else None
+    problem = Problem(
+        f=packing.wrap(f),
+        y0=packed,
+        clock=Clock(times, ts if isinstance(ts, Tensor) and ts.requires_grad else None),
+        solver=solver,
+        args=tuple(args),
+        params=tuple(f.parameters() if params is None and isinstance(f, nn.Module) else params or ()),
+        block_sizes=packing.sizes or (packed.numel(),),
+        stats=stats,
+        observers=() if dense is None else (dense,),
+        adjoint=AdjointSolve(
+            make_solver=_adjoint_solver(
+                adjoint_method or method,
+                _adjoint_tolerance("rtol", rtol, adjoint_rtol),
+                _adjoint_tolerance("atol", atol, adjoint_atol),
+                solver_options,
+            ),
+            make_norm=ADJOINT_NORMS[adjoint_norm],
+            params_in_norm=adjoint_norm in _NORMS_WITH_PARAMS,
+        ),
+        raise_on_failure=raise_on_failure,
+    )
+    outputs = solve(problem, gradient)
+    if dense is not None:
+        dense.close(CountedField(problem.f, problem.args, stats.forward))
+    return Solution(
+        ts=ts if isinstance(ts, Tensor) else torch.tensor(times, dtype=_time_dtype(packed)),
+        ys=packing.unpack(outputs.ys, (len(times),)),
+        stats=stats,
+        status=Status.SUCCESS if outputs.error is None else outputs.error.status,
+        message="" if outputs.error is None else str(outputs.error),
+        packing=packing,
+        dense=dense,
+    )
+
+
+def solve(problem: Problem, gradient: str) -> Outputs:
+    """Solve a problem whose parts are in place; the door for compat.py and for parts of one's own."""
+    ts = problem.clock.ts
+    if all(t == ts[0] for t in ts):
+        return Outputs(torch.stack([problem.y0] * len(ts)), None)
+    return GRADIENTS[gradient](problem)
+
+
+def _check_times(ts: Tensor | Sequence[float]) -> tuple[float, ...]:
+    """Output times as floats; one wait for the device if they live there."""
+    if isinstance(ts, Tensor):
+        if ts.dim() != 1 or not ts.is_floating_point():
+            raise ValueError(
+                f"`ts` is {ts.dtype} of shape {tuple(ts.shape)}; it must be 1-D and floating-point"
+            )
+        times = tuple(ts.tolist())
+    else:
+        times = tuple(float(t) for t in ts)
+    if not times:
+        raise ValueError("`ts` is empty; it needs at least the initial time")
+    bad = [t for t in times if not math.isfinite(t)]
+    if bad:
+        raise ValueError(f"`ts` contains {bad[0]}; times must be finite")
+    gaps = [end - start for start, end in pairwise(times)]
+    if any(gaps) and not (all(gap > 0 for gap in gaps) or all(gap < 0 for gap in gaps)):
+        i = next(i for i, gap in enumerate(gaps) if gap == 0 or gap * (times[-1] - times[0]) <= 0)
+        raise ValueError(
+            f"`ts` is not strictly monotonic: ts[{i}]={times[i]:g} is followed by {times[i + 1]:g}; "
+            "sort the times and drop repeated ones"
+        )
+    return times
+
+
+def _check_names(f: Any, gradient: str, adjoint_norm: str) -> None:
+    if not callable(f):
+        raise TypeError(f"`f` is a {type(f).__name__}; it must be callable as f(t, y)")
+    if gradient not in GRADIENTS:
+        raise ValueError(f"unknown gradient `{gradient}`; {nearest(gradient, GRADIENTS)}")
+    if adjoint_norm not in ADJOINT_NORMS:
+        raise ValueError(f"unknown adjoint_norm `{adjoint_norm}`; {nearest(adjoint_norm, ADJOINT_NORMS)}")
+
+
+def _check_mode(method: str, gradient: str, solver: Solver, dense_output: bool) -> None:
+    if gradient == "checkpointed" and solver.tableau is None:
+        raise ValueError(
+            f"gradient=`checkpointed` takes single steps again, which `{method}` cannot; "
+            "use gradient=`adjoint`, or a Runge-Kutta method"
+        )
+    if dense_output and solver.tableau is None:
+        raise ValueError(f"`{method}` has no interpolant for dense_output; name the times in `ts`")
+
+
+def _state_norm(norm: str | Norm | None, packing: Packing) -> Norm:
+    if norm is None:
+        return rms_norm if packing.shapes is None else max_block_norm(packing.sizes)
+    if not isinstance(norm, str):
+        return norm
+    if norm not in NORMS:
+        raise ValueError(f"unknown norm `{norm}`; {nearest(norm, NORMS)}")
+    if norm == "max_sample" and packing.shapes is not None:
+        raise ValueError(
+            "norm=`max_sample` needs a single tensor whose first axis counts samples, not a tuple"
+        )
+    return NORMS[norm]
+
+
+def _adjoint_tolerance(name: str, forward: float | Sequence[float], adjoint: float | None) -> float:
+    tolerance = forward if adjoint is None else adjoint
+    if not isinstance(tolerance, (int, float)):
+        raise ValueError(
+            f"`{name}` has one entry for each tensor of the state, which does not say what the adjoint's is; "
+            f"pass adjoint_{name} as one number"
+        )
+    if not 0 < tolerance < math.inf:
+        raise ValueError(f"`adjoint_{name}` is {tolerance}; tolerances must be positive and finite")
+    return float(tolerance)
+
+
+def _adjoint_solver(
+    method: str, rtol: float, atol: float, options: SolverOptions
+) -> Callable[[Norm], Solver]:
+    return lambda norm: make_solver(method, rtol, atol, norm, options, keep_stages=False)
+
+
+def _time_dtype(y: Tensor) -> torch.dtype:
+    return y.real.dtype if y.is_complex() else y.dtype
