@@ -53,8 +53,9 @@ class Run:
     @property
     def version(self) -> str:
         """The nodebench version and commit that made the run; empty where the run does not tell."""
-        known = (self.environment.get("nodebench"), self.environment.get("git_commit"))
-        return " at ".join(str(value)[:12] for value in known if value)
+        known = (self.environment.get("version"), self.environment.get("git_commit"))
+        changed = " with uncommitted changes" if self.environment.get("git_dirty") else ""
+        return " at ".join(str(value)[:12] for value in known if value) + changed
 
     @property
     def names(self) -> tuple[str, str]:

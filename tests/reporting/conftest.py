@@ -49,7 +49,7 @@ def write_run(tmp_path: Path) -> Callable[..., Path]:
         chosen = (MLP if "-mlp-" in name else ODENET) if config is None else config
         (folder / "config.yaml").write_text(yaml.safe_dump({**chosen, "seed": seed}))
         (folder / "summary.json").write_text(json.dumps({**FINISHED, **summary}))
-        (folder / "environment.json").write_text(json.dumps(environment or {"nodebench": "0.1.0"}))
+        (folder / "environment.json").write_text(json.dumps(environment or {"version": "0.1.0"}))
         (folder / "checkpoints").mkdir()
         return folder
 

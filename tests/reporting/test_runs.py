@@ -24,12 +24,13 @@ def test_hidden_folders_such_as_hydras_are_no_runs(tmp_path: Path) -> None:
 
 
 def test_a_run_reads_its_names_seed_and_version_from_its_files(write_run: WriteRun) -> None:
-    folder = write_run(seed=7, environment={"nodebench": "0.1.0", "git_commit": "0123456789abcdef"})
+    environment = {"version": "0.1.0", "git_commit": "0123456789abcdef", "git_dirty": True}
+    folder = write_run(seed=7, environment=environment)
     (run,) = find_runs(folder)
     assert run.names == ("mnist", "odenet")
     assert run.seed == "7"
     assert run.hash == "0a1b2c3d"
-    assert run.version == "0.1.0 at 0123456789ab"
+    assert run.version == "0.1.0 at 0123456789ab with uncommitted changes"
     assert run.setting("solver.method") == "dopri5"
     assert run.setting("solver.method.name") is None
 

@@ -92,8 +92,8 @@ def test_a_seed_that_lies_in_two_places_is_marked_and_counted_once(
 
 
 def test_rows_of_different_versions_say_so(tmp_path: Path, write_run: WriteRun) -> None:
-    write_run(environment={"nodebench": "0.1.0"})
-    write_run("mnist-mlp-11111111", environment={"nodebench": "0.2.0"})
+    write_run(environment={"version": "0.1.0"})
+    write_run("mnist-mlp-11111111", environment={"version": "0.2.0"})
     mlp, odenet = rows_over_seeds(find_runs(tmp_path))
     assert "made by nodebench 0.2.0" in mlp.notes
     assert "made by nodebench 0.1.0" in odenet.notes
