@@ -1,4 +1,4 @@
-"""The `nodebench` command: hands over to one module a command, and turns what goes wrong into a sentence and a code.
+"""The `nodebench` command: hands over to one module a command; what goes wrong becomes a sentence and a code.
 
 Exit codes: 0 done, 1 failed, 2 asked for something that cannot be, 130 Ctrl-C, 143 SIGTERM. Nothing heavy is
 imported before it is needed, so that help is instant.
@@ -11,16 +11,13 @@ import os
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Sequence
-from datetime import datetime
-from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
 from nodebench import __version__
 
-HELP = f"""nodebench {__version__}: Neural ODE experiments (Chen et al., 2018), trained, measured and tabulated
+HELP = f"""nodebench {__version__}: Neural ODE experiments (Chen et al., 2018), measured
 
 usage: nodebench COMMAND [KEY=VALUE ...]
 
@@ -65,7 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
-        return _complain(f"{type(error).__name__}: {error}{_keep_traceback(arguments)}", 1)
+        from nodebench.commands.bugs import keep_traceback
+
+        folders = [text.partition("=")[2] for text in arguments if text.startswith("output_dir=")]
+        where = keep_traceback(folders[-1] if folders else "outputs")
+        return _complain(f"{type(error).__name__}: {error}{where}", 1)
 
 
 def _complain(message: str, code: int) -> int:
@@ -74,26 +75,10 @@ def _complain(message: str, code: int) -> int:
 
 
 def _end_on_sigterm() -> None:
-    """SIGTERM ends the process with 143 and runs what must be run on the way out; training saves a checkpoint first."""
+    """SIGTERM ends the process with 143 and runs every `finally` on the way; training saves first."""
 
     def end(number: int, frame: FrameType | None) -> NoReturn:
         sys.exit(128 + number)
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, end)
-
-
-def _keep_traceback(arguments: list[str]) -> str:
-    """Append the traceback of a bug outside any run to <output_dir>/nodebench.log; where to find it, in words."""
-    folders = [text.partition("=")[2] for text in arguments if text.startswith("output_dir=")]
-    log = Path(folders[-1] if folders else "outputs") / "nodebench.log"
-    try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("a", encoding="utf-8") as file:
-            file.write(
-                f"{datetime.now():%Y-%m-%d %H:%M:%S} nodebench {__version__}\n{traceback.format_exc()}\n"
-            )
-    except OSError:
-        traceback.print_exc()
-        return ""
-    return f" (full traceback in {log})"

@@ -1,1 +1,1 @@
-"""From a command line to checked values and objects: compose, check, identity, build. Below this, no code sees a config."""
+"""From a command line to checked values and objects. Below this room, no code sees a config."""

@@ -1,4 +1,4 @@
-"""Values out of range and combinations that cannot be: one sentence each, before anything is built or torch is asked."""
+"""Values out of range and combinations that cannot be: one sentence each, before anything is built."""
 
 from __future__ import annotations
 
@@ -34,11 +34,9 @@ ABOVE_ZERO: Check = ("a number above 0, or inf", lambda v: _number(v) and v > 0)
 COUNT: Check = ("a whole number, 1 or above", lambda v: _whole(v) and v >= 1)
 COUNT_OR_ZERO: Check = ("a whole number, 0 or above", lambda v: _whole(v) and v >= 0)
 SHARE: Check = ("a number from 0 up to, but not, 1", lambda v: _number(v) and 0 <= v < 1)
-INNER_SHARE: Check = ("a number between 0 and 1", lambda v: _number(v) and 0 < v < 1)
 SWITCH: Check = ("true or false", lambda v: isinstance(v, bool))
-NORMS = ("full", "joint", "seminorm", "state")
+ADJOINT_NORMS = ("full", "joint", "seminorm", "state")
 
-# Values of null are allowed wherever the shipped files have null; REQUIRED lists the others.
 ALLOWED: dict[str, Check] = {
     "seed": ("a whole number from 0 to 2**63 - 1", lambda v: _whole(v) and 0 <= v < 2**63),
     "device": _one_of("auto", "cpu", "cuda", "mps"),
@@ -56,6 +54,7 @@ ALLOWED: dict[str, Check] = {
     "solver.atol": POSITIVE,
     "solver.dt": POSITIVE,
     "solver.controller": _one_of("integral", "pi", "pid"),
+    "solver.norm": _one_of("rms", "max_sample"),
     "solver.max_steps": COUNT,
     "solver.max_nfe": COUNT,
     "solver.min_step": NOT_NEGATIVE,
@@ -63,27 +62,37 @@ ALLOWED: dict[str, Check] = {
     "solver.first_step": POSITIVE,
     "solver.adjoint.rtol": POSITIVE,
     "solver.adjoint.atol": POSITIVE,
-    "solver.adjoint.norm": _one_of(*NORMS),
+    "solver.adjoint.norm": _one_of(*ADJOINT_NORMS),
     "optimizer.lr": POSITIVE,
     "optimizer.weight_decay": NOT_NEGATIVE,
     "optimizer.momentum": SHARE,
     "training.epochs": COUNT,
     "training.num_steps": COUNT,
     "training.schedule": _one_of("one_cycle", "multistep", "constant"),
-    "training.warmup_share": INNER_SHARE,
+    "training.warmup_share": SHARE,
     "training.gamma": POSITIVE,
     "training.ema_decay": SHARE,
     "training.label_smoothing": SHARE,
     "training.clip_norm": POSITIVE,
-    "training.checkpoint_every_s": NOT_NEGATIVE,
+    "training.checkpoint_every_s": POSITIVE,
     "training.force": SWITCH,
 }
+# These may also be null.
 NULLABLE = (
     "data.limit_train",
     *(f"solver.{key}" for key in ("tol", "rtol", "atol", "dt", "max_steps", "max_nfe", "first_step")),
-    *(f"solver.adjoint.{key}" for key in ("method", "rtol", "atol")),
+    "solver.adjoint.rtol",
+    "solver.adjoint.atol",
     *(f"training.{key}" for key in ("epochs", "num_steps", "ema_decay", "clip_norm")),
 )
+# Keys that only steps chosen by the solver heed, and the value that stands for "not given".
+_FOR_CHOSEN_STEPS = {
+    "controller": "integral",
+    "norm": "rms",
+    "first_step": None,
+    "min_step": 0.0,
+    "max_step": math.inf,
+}
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -108,7 +117,7 @@ def check_ranges(config: Mapping[str, Any]) -> None:
 
 
 def check_solver(solver: Mapping[str, Any], gradient: str | None) -> None:
-    """The method exists and can be used with this step size, these tolerances and this gradient (null: evaluation)."""
+    """The method exists and fits its step size, its tolerances and the gradient (None: evaluation only)."""
     _check_method(solver["method"], "solver.method")
     _check_steps(solver)
     if gradient is not None:
@@ -132,43 +141,55 @@ def _tableaus() -> Mapping[str, Any]:
 
 
 def _check_steps(solver: Mapping[str, Any]) -> None:
+    """A step size or a tolerance, whichever the method goes by, and nothing that has no effect."""
     method, dt = solver["method"], solver["dt"]
-    tolerances = [f"solver.{key}" for key in ("tol", "rtol", "atol") if solver[key] is not None]
+    given = [f"solver.{key}" for key in ("tol", "rtol", "atol") if solver[key] is not None]
+    given += [f"solver.{key}" for key, unset in _FOR_CHOSEN_STEPS.items() if solver[key] != unset]
     if method in BRIDGE:
         if dt is not None:
             raise ConfigError(
                 f"solver.dt={dt} has no effect on {method}, which chooses its own steps; drop it"
             )
-    elif method in MULTISTEP:
-        if dt is None:
-            raise ConfigError(f"{method} steps on a grid and needs a step size; give solver.dt, such as 0.05")
-        if method == "explicit_adams" and tolerances:
-            raise ConfigError(f"{tolerances[0]} has no effect on explicit_adams at fixed steps; drop it")
-    elif dt is not None and tolerances:
+    elif method in MULTISTEP and dt is None:
+        raise ConfigError(f"{method} steps on a grid and needs a step size; give solver.dt, such as 0.05")
+    elif dt is None:
+        _check_error_estimate(method)
+    elif given and method != "implicit_adams":
         raise ConfigError(
-            f"{tolerances[0]} has no effect on {method} at a fixed step (solver.dt={dt}); drop it, or set solver.dt=null"
+            f"{given[0]} has no effect on {method} at a fixed step (solver.dt={dt}); drop it, "
+            "or choose a solver that controls its error"
         )
-    elif dt is None and not _tableaus()[method].has_error_estimate:
-        adaptive = [name for name, tableau in _tableaus().items() if tableau.has_error_estimate]
+
+
+def _check_error_estimate(method: str) -> None:
+    tableaus = _tableaus()
+    if method in tableaus and not tableaus[method].has_error_estimate:
+        adaptive = [name for name, tableau in tableaus.items() if tableau.has_error_estimate]
         raise ConfigError(
-            f"{method} has no error estimate, so it cannot choose its steps; give solver.dt, such as 0.1, or use one "
-            f"of: {', '.join(sorted(adaptive))}"
+            f"{method} has no error estimate, so it cannot choose its steps; give solver.dt, such as 0.1, "
+            f"or use one of: {', '.join(sorted(adaptive))}"
         )
 
 
 def _check_gradient(solver: Mapping[str, Any], gradient: str) -> None:
-    if solver["method"] in BRIDGE and gradient != "adjoint":
+    method, adjoint = solver["method"], solver["adjoint"]
+    if method in BRIDGE and gradient != "adjoint":
         raise ConfigError(
-            f"model.gradient={gradient} needs the solver's own steps, which SciPy's {solver['method']} does not show; "
+            f"model.gradient={gradient} needs the solver's own steps, which SciPy's {method} does not show; "
             "use model.gradient=adjoint, or another solver"
         )
-    method = solver["adjoint"]["method"]
-    if method is not None and gradient == "adjoint":
-        _check_method(method, "solver.adjoint.method")
-    elif method is not None:
+    if method in MULTISTEP and gradient == "checkpointed":
         raise ConfigError(
-            f"solver.adjoint.method={method} has no effect with model.gradient={gradient}; drop it"
+            f"model.gradient=checkpointed takes single steps again, which {method} cannot; "
+            "use direct or adjoint, or a Runge-Kutta method"
         )
+    given = [f"solver.adjoint.{key}" for key in ("method", "rtol", "atol") if adjoint[key] is not None]
+    if given and gradient != "adjoint":
+        raise ConfigError(f"{given[0]} has no effect with model.gradient={gradient}; drop it")
+    if adjoint["method"] is not None:
+        _check_method(adjoint["method"], "solver.adjoint.method")
+        if solver["dt"] is None:
+            _check_error_estimate(adjoint["method"])
 
 
 def check_device(device: str) -> None:

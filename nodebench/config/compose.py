@@ -1,8 +1,8 @@
-"""A command line becomes one plain, resolved dictionary; what is misspelled is named with its nearest valid name.
+"""A command line becomes one plain, resolved dictionary; what is misspelled is named with its nearest name.
 
-Hydra composes the files. It would accept unknown keys under `+` and exit 1 on the others, so names are checked here
-first. A group that neither the command line nor an experiment chooses is filled from the `recommended:` of the task's
-file, or of the training preset's for the optimizer.
+Hydra composes the files. It would accept unknown keys under `+` and exit 1 on the others, so names are
+checked here first. A group that neither the command line nor an experiment chooses is filled from the
+`recommended:` of the task's file; the training preset may name its own optimizer.
 """
 
 from __future__ import annotations
@@ -24,12 +24,16 @@ from nodebench.config.errors import ConfigError, did_you_mean
 from nodebench.config.files import GROUPS, PRIMARY, config_folders, flatten, load, options
 
 _NOT_FOR_USERS = ("_target_", "recommended", "name")
+Choices = dict[str, str | None]  # the file chosen for each group
 
 
 @dataclass(frozen=True)
 class Composed:
-    """One run as asked for: its `config`, plain and resolved; the `overrides` that make it again with every choice
-    spelled out; and `notes`, a sentence each for what was asked for and has no effect."""
+    """One run as asked for.
+
+    `config` is plain and resolved, `overrides` make it again with every choice spelled out, and `notes` are a
+    sentence each for what was asked for and has no effect.
+    """
 
     config: dict[str, Any]
     overrides: tuple[str, ...]
@@ -39,8 +43,8 @@ class Composed:
 def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> Composed:
     """The config that `overrides` (`model=odenet`, `solver.tol=1e-2`) ask for.
 
-    Raises ConfigError for a group, option or key that does not exist, for a value that cannot be read, and for a
-    sweep (`seed=0,1`).
+    Raises ConfigError for a group, option or key that does not exist, for a value that cannot be read, and
+    for a sweep (`seed=0,1`).
     """
     folders = config_folders(config_dir)
     parsed = parse(overrides)
@@ -50,15 +54,16 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
     for override in chosen:
         _check_option(override, folders)
 
-    filled = _recommended_choices([_text(o) for o in chosen], folders)
-    choices, _ = _compose(filled + [_text(o) for o in chosen], folders)
+    choices, _ = _compose([_text(o) for o in chosen], folders)
+    filled = _recommended_choices(choices, folders)
+    choices |= dict(choice.split("=") for choice in filled)
     valid = _valid_keys(choices, folders)
     for override in parsed:
         if override not in chosen:
             _check_key(override, valid, choices)
 
     spelled_out = (*filled, *(_text(o) for o in parsed))
-    choices, config = _compose(spelled_out, folders)
+    _, config = _compose(spelled_out, folders)
     _check_files(config, valid, choices)
     given = {o.key_or_group for o in parsed}
     return _finish(config, choices, given, spelled_out)
@@ -111,14 +116,17 @@ def _check_option(override: Override, folders: tuple[Path, ...]) -> None:
         raise ConfigError(f"unknown {group} `{value}`.{did_you_mean(value, found)}")
 
 
-def _compose(overrides: Sequence[str], folders: tuple[Path, ...]) -> tuple[dict[str, str | None], DictConfig]:
+def searchpath(folders: tuple[Path, ...]) -> str:
+    """The override that lets Hydra look into the user's own folder after the shipped one."""
+    quoted = ("'file://" + str(folder).replace("'", "\\'") + "'" for folder in folders[1:])
+    return f"hydra.searchpath=[{','.join(quoted)}]"
+
+
+def _compose(overrides: Sequence[str], folders: tuple[Path, ...]) -> tuple[Choices, DictConfig]:
     """Which file Hydra chose for each group, and the composed config without Hydra's own node."""
-    quoted = ",".join("'file://" + str(folder).replace("'", "\\'") + "'" for folder in folders[1:])
     try:
         with initialize_config_dir(str(folders[0]), job_name="nodebench", version_base="1.3"):
-            config = hydra_compose(
-                PRIMARY, [*overrides, f"hydra.searchpath=[{quoted}]"], return_hydra_config=True
-            )
+            config = hydra_compose(PRIMARY, [*overrides, searchpath(folders)], return_hydra_config=True)
         choices = {group: config.hydra.runtime.choices.get(group) for group in GROUPS}
         with open_dict(config):
             del config["hydra"]
@@ -128,41 +136,43 @@ def _compose(overrides: Sequence[str], folders: tuple[Path, ...]) -> tuple[dict[
     return choices, config
 
 
-def _recommended_choices(chosen: list[str], folders: tuple[Path, ...]) -> list[str]:
-    """`training=...` and `optimizer=...` where nobody chose them: the preset's own optimizer, else the task's."""
-    filled: list[str] = []
-    for group in ("training", "optimizer"):  # in this order: the training preset may name the optimizer
-        choices, config = _compose(filled + chosen, folders)
-        if choices[group] is None:
-            preset = (
-                OmegaConf.select(config, "training.recommended.optimizer") if group == "optimizer" else None
-            )
-            filled.append(f"{group}={preset or config.task.recommended[group]}")
-    return filled
+def _recommended_choices(choices: Choices, folders: tuple[Path, ...]) -> list[str]:
+    """`training=...` and `optimizer=...` where nobody chose them: the preset's own, else the task's."""
+    recommended = _file("task", choices, folders)["recommended"]
+    training = {**choices, "training": choices["training"] or recommended["training"]}
+    preset = _file("training", training, folders).get("training") or {}
+    optimizer = (preset.get("recommended") or {}).get("optimizer") or recommended["optimizer"]
+    filled = {"training": training["training"], "optimizer": optimizer}
+    return [f"{group}={name}" for group, name in filled.items() if choices[group] is None]
 
 
-def _valid_keys(choices: dict[str, str | None], folders: tuple[Path, ...]) -> set[str]:
+def _file(group: str, choices: Choices, folders: tuple[Path, ...]) -> dict[str, Any]:
+    """What the file chosen for a group says, nothing composed."""
+    choice = choices[group]
+    assert choice is not None  # every group but experiment has a choice
+    return load(options(group, folders)[choice])
+
+
+def _valid_keys(choices: Choices, folders: tuple[Path, ...]) -> set[str]:
     """Every dotted key of the primary file and of the chosen files that bring keys of their own."""
     valid = {key for key, _ in flatten(load(folders[0] / f"{PRIMARY}.yaml"))}
     for group in ("task", "data", "model", "optimizer"):
-        choice = choices[group]
-        assert choice is not None
-        valid |= {key for key, _ in flatten(load(options(group, folders)[choice]), f"{group}.")}
-    return {key for key in valid if not key.startswith(("hydra.", "defaults"))}
+        valid |= {key for key, _ in flatten(_file(group, choices, folders), f"{group}.")}
+    return {key for key in valid if key.split(".")[0] not in ("hydra", "defaults")}
 
 
 def _for_users(valid: set[str]) -> set[str]:
     return {key for key in valid if not set(key.split(".")) & set(_NOT_FOR_USERS)}
 
 
-def _check_key(override: Override, valid: set[str], choices: dict[str, str | None]) -> None:
+def _check_key(override: Override, valid: set[str], choices: Choices) -> None:
     key, settable = override.key_or_group, _for_users(valid)
     below = sorted(k for k in settable if k.startswith(f"{key}."))
     if below:
         raise ConfigError(f"`{_text(override)}`: {key} holds several keys; set one of: {', '.join(below)}")
     if key == "model.gradient" and key not in settable:
         raise ConfigError(
-            f"`{_text(override)}`: {choices['model']} has no ODE to take a gradient of; drop it, or use model=odenet"
+            f"`{_text(override)}`: {choices['model']} has no ODE to take a gradient of; drop it"
         )
     if key not in settable:
         similar = settable if "." in key else settable | set(GROUPS)
@@ -175,7 +185,7 @@ def _check_key(override: Override, valid: set[str], choices: dict[str, str | Non
         raise ConfigError(f"`{_text(override)}`: {key} exists; set it without `+`")
 
 
-def _check_files(config: DictConfig, valid: set[str], choices: dict[str, str | None]) -> None:
+def _check_files(config: DictConfig, valid: set[str], choices: Choices) -> None:
     """Keys that an experiment or a user's own file brings and that nothing reads."""
     container = OmegaConf.to_container(config, resolve=False)
     assert isinstance(container, dict)
@@ -185,14 +195,15 @@ def _check_files(config: DictConfig, valid: set[str], choices: dict[str, str | N
             raise ConfigError(f"unknown key `{key}` in {source}.{did_you_mean(key, _for_users(valid))}")
 
 
-def _finish(
-    config: DictConfig, choices: dict[str, str | None], given: set[str], overrides: tuple[str, ...]
-) -> Composed:
-    """Resolve; name every node after its file; settle tolerance, length and, for nets without an ODE, the solver."""
+def _finish(config: DictConfig, choices: Choices, given: set[str], overrides: tuple[str, ...]) -> Composed:
+    """Resolve; name every node after its file; settle tolerance, length and, without an ODE, the solver."""
     try:
-        plain: Any = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        missing = OmegaConf.missing_keys(config)
+        plain: Any = OmegaConf.to_container(config, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"the config cannot be resolved: {str(error).splitlines()[0]}") from error
+    if missing:
+        raise ConfigError(f"{min(missing)} has no value in the chosen files; give it one")
     for group in GROUPS[:-1]:
         plain[group] = {"name": choices[group], **plain[group]}
     recommended = plain["task"].pop("recommended")
@@ -200,7 +211,7 @@ def _finish(
     _settle_length(plain["training"], given)
     notes: tuple[str, ...] = ()
     if "gradient" in plain["model"]:
-        settle_tolerance(plain["solver"], recommended["solver"]["tol"])
+        _settle_tolerance(plain["solver"], recommended["solver"]["tol"])
     else:
         del plain["solver"]
         if any(key.split(".")[0] == "solver" for key in given):
@@ -208,8 +219,14 @@ def _finish(
     return Composed(plain, overrides, notes)
 
 
+def _settle_tolerance(solver: dict[str, Any], recommended: float) -> None:
+    """Fill `tol` where one is needed and nobody gave one, or gave rtol or atol alone."""
+    if needs_tolerance(solver) and solver["tol"] is None and None in (solver["rtol"], solver["atol"]):
+        solver["tol"] = recommended
+
+
 def _settle_length(training: dict[str, Any], given: set[str]) -> None:
-    """Epochs or steps: what the command line says; where both come from files, the steps (so `training=smoke` is short)."""
+    """Epochs or steps: the command line's; where both come from files the steps, so that smoke is short."""
     if training["epochs"] is None or training["num_steps"] is None:
         return
     if {"training.epochs", "training.num_steps"} <= given:
@@ -217,8 +234,6 @@ def _settle_length(training: dict[str, Any], given: set[str]) -> None:
     training["num_steps" if "training.epochs" in given else "epochs"] = None
 
 
-def settle_tolerance(solver: dict[str, Any], recommended: float) -> None:
-    """Fill `tol` where the steps are error-controlled, or implicit_adams iterates, and nobody gave a tolerance."""
-    needs_tolerance = solver["dt"] is None or solver["method"] == "implicit_adams"
-    if needs_tolerance and solver["tol"] is None and None in (solver["rtol"], solver["atol"]):
-        solver["tol"] = recommended
+def needs_tolerance(solver: dict[str, Any]) -> bool:
+    """Whether the steps are error-controlled, or implicit_adams iterates until a tolerance is met."""
+    return solver["dt"] is None or solver["method"] == "implicit_adams"

@@ -11,7 +11,7 @@ class ConfigError(ValueError):
 
 
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:
-    """` Did you mean ...?` with the name nearest to `name`; where none is near, all of them if they are few."""
+    """` Did you mean ...?` with the nearest allowed name; where none is near, all of them if they are few."""
     allowed = sorted(allowed)
     nearest = _nearest(name, allowed)
     if nearest is not None:
@@ -20,7 +20,7 @@ def did_you_mean(name: str, allowed: Iterable[str]) -> str:
 
 
 def _nearest(name: str, allowed: list[str]) -> str | None:
-    """By the whole name where it has dots, then by its last part: `lr` finds `optimizer.lr`, `tolerance` `solver.tol`."""
+    """By the whole name if it has dots, then by its last part: `lr` finds `optimizer.lr`."""
     whole = get_close_matches(name, allowed, n=1, cutoff=0.6) if "." in name else []
     if whole:
         return whole[0]

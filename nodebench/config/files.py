@@ -1,4 +1,4 @@
-"""The configs folder: where it is, which files it holds, and what they say of themselves. Neither Hydra nor torch."""
+"""The configs folder: where it is, which files it holds, what they say of themselves. Needs no Hydra."""
 
 from __future__ import annotations
 
@@ -32,9 +32,7 @@ def config_folders(config_dir: str | Path | None = None) -> tuple[Path, ...]:
         return (shipped_folder(),)
     own = Path(config_dir).expanduser()
     if not own.is_dir():
-        raise ConfigError(
-            f"--config-dir {config_dir} is not a folder; it must hold {', '.join(GROUPS)} folders as configs/ does"
-        )
+        raise ConfigError(f"--config-dir {config_dir} is not a folder; name one laid out as configs/ is")
     return (shipped_folder(), own.resolve())
 
 
@@ -76,7 +74,7 @@ def flatten(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 
 def shipped_targets(folders: tuple[Path, ...]) -> frozenset[str]:
-    """Every class or function that a file in `folders` names as its `_target_`: all that may ever be built."""
+    """Every class or function that a file in `folders` names as `_target_`: all that may ever be built."""
     paths = (path for group in GROUPS for folder in folders for path in (folder / group).glob("*.yaml"))
     return frozenset(
         str(value) for path in paths for key, value in flatten(load(path)) if key.split(".")[-1] == "_target_"

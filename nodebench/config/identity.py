@@ -1,7 +1,7 @@
 """Which run a config is: the folder name, with a hash over exactly the keys that determine the numbers.
 
-Two ways to ask for the same numbers give the same hash. Values of null are left out, so that a key added later with
-null as its default leaves the hash of older runs as it was.
+Two ways to ask for the same numbers give the same hash. Values of null are left out, so that a key added
+later with null as its default leaves the hash of older runs as it was.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _WITHOUT_EFFECT = frozenset(
 
 
 def run_folder(config: Mapping[str, Any]) -> Path:
-    """`<output_dir>/<task>/<data>-<model>-<solver>-<tol>-<gradient>-<hash8>/seed<k>`, the solver's part for ODEs only."""
+    """`<output_dir>/<task>/<data>-<model>[-<solver>-<tol>-<gradient>]-<hash8>/seed<k>`."""
     name = [config["data"]["name"], config["model"]["name"]]
     if "solver" in config:
         name += [config["solver"]["method"], _precision(config["solver"]), config["model"]["gradient"]]

@@ -1,0 +1,133 @@
+"""`nodebench evaluate`: a trained net's test error and evaluations with another solver or tolerance."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from nodebench.commands.train import describe_solver
+from nodebench.config.check import check_device, check_ranges, check_solver
+from nodebench.config.compose import compose, needs_tolerance, parse
+from nodebench.config.errors import ConfigError, did_you_mean
+from nodebench.config.files import config_folders, shipped_targets
+from nodebench.config.saved import read_config
+
+EPILOG = """example:
+  nodebench evaluate outputs/classification/RUN/seed0 solver=rk4 solver.dt=0.25
+
+Settings are solver, solver.*, data.root and device; all others are the run's own."""
+TOLERANCES = {"tol", "rtol", "atol"}
+
+
+def run(argv: Sequence[str]) -> int:
+    """Evaluate a run on the test set, print the result and append it to the run's evaluations.jsonl.
+
+    Returns the exit code: 0, or 1 if the solve failed.
+    """
+    parser = argparse.ArgumentParser(
+        prog="nodebench evaluate",
+        description="Measure a trained net on the test set, with its own solver or another one.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", metavar="RUN", type=Path, help="a run folder: .../seed<k>")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="another solver or setting")
+    parser.add_argument("--config-dir", help="a folder of your own, searched beside the shipped configs")
+    args = parser.parse_intermixed_args(argv)
+    config = with_changes(read_config(args.run), args.overrides, args.config_dir)
+    if "solver" in config:
+        check_solver(config["solver"], gradient=None)
+    check_device(config["device"])
+
+    from nodebench.ode import SolverError
+
+    try:
+        record = evaluate(args.run, config, args.config_dir)
+    except SolverError as error:
+        print(f"nodebench: the solve failed: {error}", file=sys.stderr)
+        return 1
+    print(f"run         {args.run}, step {record['step']:,}")
+    if "solver" in config:
+        print(f"solver      {describe_solver(config['solver'])}")
+    print("\n".join(f"{name:<11} {record[name]:g}" for name in ("error_test", "nfe_eval") if name in record))
+    return 0
+
+
+def with_changes(
+    config: dict[str, Any], overrides: Sequence[str], config_dir: str | None = None
+) -> dict[str, Any]:
+    """The run's config with another solver, data.root or device.
+
+    Raises ConfigError for every other key, and for a solver where the net has no ODE.
+    """
+    solver = config.get("solver")
+    allowed = {"solver", "device", *(("data.root",) if "root" in config["data"] else ())}
+    given = {override.key_or_group for override in parse(overrides)}
+    for key in sorted(given):
+        if key.split(".")[0] == "solver" and solver is None:
+            raise ConfigError(f"`{key}`: {config['model'].get('name')} has no ODE to solve; drop it")
+        if key not in allowed and not key.startswith("solver."):
+            raise ConfigError(
+                f"`{key}` is the run's own and cannot be changed here.{did_you_mean(key, allowed)}"
+            )
+    fresh = compose(overrides, config_dir).config
+    check_ranges({key: fresh[key] for key in ("device", "solver")})
+    changed = {**config, "device": fresh["device"] if "device" in given else config["device"]}
+    if "data.root" in given:
+        changed["data"] = {**config["data"], "root": fresh["data"]["root"]}
+    if solver is not None:
+        changed["solver"] = _merge_solver(solver, fresh["solver"], given)
+    return changed
+
+
+def _merge_solver(own: dict[str, Any], fresh: dict[str, Any], given: set[str]) -> dict[str, Any]:
+    """The run's `own` solver with what was `given`. Another method keeps the run's tolerance if it needs one."""
+    kept = {key for key in own if f"solver.{key}" not in given}
+    if "solver" in given:
+        kept &= TOLERANCES if needs_tolerance(fresh) else set()
+    if "solver.dt" in given:
+        kept -= TOLERANCES
+    if "solver.tol" in given:
+        kept -= TOLERANCES
+    if given & {f"solver.{key}" for key in TOLERANCES}:
+        kept -= {"dt"}
+    return {**fresh, **{key: own[key] for key in kept}}
+
+
+def evaluate(folder: Path, config: dict[str, Any], config_dir: str | None = None) -> dict[str, Any]:
+    """The record that is appended to evaluations.jsonl: columns of the test set and what they were made with.
+
+    Raises ConfigError if there is no readable checkpoint of this net, or if data or net cannot be built.
+    """
+    from nodebench.config.build import Builder, pick_device
+    from nodebench.training import RunFolderError, seed_everything
+    from nodebench.training.checkpoints import load_trained_weights
+    from nodebench.training.environment import describe_environment
+    from nodebench.training.storage import append_durably
+
+    device = pick_device(config["device"])
+    try:
+        builder = Builder(config, shipped_targets(config_folders(config_dir)))
+        seed_everything(config["seed"], config["deterministic"])
+        model = builder.model()
+        step = load_trained_weights(folder / "checkpoints", model)
+        task = builder.task(builder.data(), device)
+    except (ValueError, RunFolderError) as error:
+        raise ConfigError(str(error)) from error
+    columns = task.evaluate(model.to(device), "test")
+    environment = describe_environment(device)
+    record = {
+        "kind": "evaluation",
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "step": step,
+        **columns,
+        "solver": config.get("solver"),
+        **{key: environment[key] for key in ("version", "git_commit", "device", "device_name")},
+    }
+    append_durably(folder / "evaluations.jsonl", f"{json.dumps(record, default=str)}\n".encode())
+    return record

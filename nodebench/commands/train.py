@@ -1,0 +1,143 @@
+"""`nodebench train`: compose, check, build, train; a finished run is shown and not trained again."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from nodebench.config.check import check
+from nodebench.config.compose import Composed, compose
+from nodebench.config.errors import ConfigError
+from nodebench.config.files import config_folders, flatten, shipped_targets
+from nodebench.config.identity import run_folder, tolerances
+from nodebench.config.saved import config_text
+
+TABLE_COLUMNS = (
+    *("model", "data", "solver", "tol", "gradient", "error_val", "error_test", "num_params"),
+    *("nfe_forward", "nfe_backward", "time_step_ms", "status"),
+)
+EXAMPLES = """examples:
+  nodebench train experiment=digits
+  nodebench train model=rknet solver=rk4 solver.dt=0.25 training.epochs=4
+  nodebench train -m model=odenet,rknet solver.tol=1e-1,1e-2,1e-3 seed=0,1,2
+
+`nodebench list` shows what can be chosen; every other key stands in configs/train.yaml."""
+
+
+def run(argv: Sequence[str]) -> int:
+    """Train one run, or with -m a sweep. Returns the exit code: 0, 1 if it failed, 130 or 143 if interrupted."""
+    parser = argparse.ArgumentParser(
+        prog="nodebench train",
+        description="Train a net. The same command again continues an unfinished run and skips a finished one.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="a choice or a setting")
+    parser.add_argument(
+        "-m", "--multirun", action="store_true", help="run every combination of KEY=A,B values"
+    )
+    parser.add_argument("--config-dir", help="a folder of your own, searched beside the shipped configs")
+    args = parser.parse_intermixed_args(argv)
+    if args.multirun:
+        from nodebench.commands.sweep import sweep
+
+        return sweep(args.overrides, args.config_dir)
+    composed = compose(args.overrides, args.config_dir)
+    check(composed.config)
+    outcome = train_run(composed, args.config_dir)
+    show_results([run_folder(composed.config)], composed.config["output_dir"])
+    if outcome.signal is not None:
+        return 128 + outcome.signal
+    if outcome.status == "finished":
+        return 0
+    print(f"nodebench: the run is {outcome.status}: {outcome.reason}", file=sys.stderr)
+    return 1
+
+
+def train_run(composed: Composed, config_dir: str | Path | None = None) -> Any:
+    """Train what `composed` says, unless it is finished, and return training's Outcome.
+
+    A bug while training becomes an outcome `failed`, its traceback in the run's log.txt. Raises ConfigError if data,
+    net or settings cannot be built; then nothing is written.
+    """
+    from nodebench.training import Outcome, RunFolder, RunFolderError, finished_outcome, train
+
+    config = composed.config
+    folder, force = run_folder(config), config["training"]["force"]
+    print("\n".join([f"run       {folder}", *(f"note      {note}" for note in composed.notes)]), flush=True)
+    hparams = {key: value for key, value in flatten(config) if isinstance(value, bool | int | float | str)}
+    run = RunFolder(folder, config_text(config), hparams, force)
+    finished = None if force else finished_outcome(run)
+    if finished is not None:
+        return finished
+    task, model, make_optimizer, settings, plan = _build(config, config_dir)
+    print(plan, flush=True)
+    try:
+        with run:
+            return train(task, model, make_optimizer, settings, run)
+    except RunFolderError as error:
+        return Outcome("failed", {}, str(error))
+    except Exception as error:
+        log = folder / "log.txt"
+        return Outcome("failed", {}, f"{type(error).__name__}: {error} (full traceback in {log})")
+
+
+def show_results(folders: Sequence[Path], output_dir: str) -> None:
+    """Print the result table of these run folders, and the commands that show more."""
+    from nodebench.reporting import find_runs, result_table
+
+    runs = [run for folder in folders for run in find_runs(folder)]
+    if runs:
+        print(f"\n{result_table(runs, TABLE_COLUMNS)}")
+    print(f"\ncurves    tensorboard --logdir {output_dir}\ntable     nodebench table --runs {output_dir}")
+
+
+def _build(config: dict[str, Any], config_dir: str | Path | None) -> tuple[Any, ...]:
+    """Task, model, optimizer factory, settings, and the plan in words. User errors become ConfigError."""
+    from nodebench.config.build import Builder, pick_device, training_settings
+    from nodebench.training import seed_everything
+
+    device = pick_device(config["device"])
+    try:
+        builder = Builder(config, shipped_targets(config_folders(config_dir)))
+        data = builder.data()
+        task = builder.task(data, device)
+        seed_everything(config["seed"], config["deterministic"])  # the initial weights follow from the seed
+        model = builder.model()
+        settings = training_settings(config, task.steps_per_epoch, device)
+        make_optimizer = builder.make_optimizer()
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    plan = "\n".join(_plan(config, data, model, settings))
+    return task, model, make_optimizer, settings, plan
+
+
+def _plan(config: dict[str, Any], data: Any, model: Any, settings: Any) -> Iterator[str]:
+    num_params = sum(parameter.numel() for parameter in model.parameters())
+    gradient = f", gradient {config['model']['gradient']}" if "solver" in config else ""
+    yield f"net       {config['model']['name']}, {num_params:,} parameters{gradient}"
+    if "solver" in config:
+        yield f"solver    {describe_solver(config['solver'])}"
+    sizes = {"training": data.train, "validation": data.val, "test": data.test}
+    counted = ", ".join(f"{len(images):,} {name}" for name, images in sizes.items() if images is not None)
+    yield f"data      {config['data']['name']}: {counted} images; augmentation {data.augment}"
+    length = f"{config['training']['epochs']} epochs, " if config["training"]["epochs"] else ""
+    optimizer = f"{config['optimizer']['name']} with lr {config['optimizer']['lr']:g}"
+    yield (
+        f"training  {config['training']['name']}: {length}{settings.num_steps:,} steps of {data.batch_size} images; "
+        f"{optimizer}; on {settings.device}"
+    )
+
+
+def describe_solver(solver: dict[str, Any]) -> str:
+    """`dopri5, tol 0.001`, or `rk4, dt 0.25`."""
+    rtol, atol = tolerances(solver)
+    parts = [solver["method"]]
+    if solver["dt"] is not None:
+        parts.append(f"dt {solver['dt']:g}")
+    if rtol is not None and atol is not None:
+        parts.append(f"tol {rtol:g}" if rtol == atol else f"rtol {rtol:g}, atol {atol:g}")
+    return ", ".join(parts)

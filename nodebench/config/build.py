@@ -1,0 +1,180 @@
+"""From a composed config to objects: data, model, task, optimizer, and plain settings.
+
+A `_target_` may name exactly what the shipped configs and an explicit --config-dir name, so a run folder that came
+from somebody else can ask for nothing new; and it must be what its place needs: a Module, an optimizer, a task, or a
+function that returns a data set.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, get_type_hints
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from nodebench.config.errors import ConfigError
+from nodebench.config.files import flatten
+from nodebench.config.identity import tolerances
+from nodebench.data import ImageData
+from nodebench.models.ode_block import AdjointSettings, SolverSettings
+from nodebench.ode import SolverError
+from nodebench.training import Task, TrainingSettings
+
+_BUILT = ("task", "data", "model", "optimizer")
+_TASK_METHODS = ("batch", "loss", "solve_stats", "evaluate", "final_metrics")
+
+
+class Builder:
+    """Builds what one config names, from the targets that are `allowed`.
+
+    Raises ConfigError if a `_target_` is not allowed, is no class of its kind, or does not take its keys.
+    """
+
+    def __init__(self, config: Mapping[str, Any], allowed: frozenset[str]) -> None:
+        self.config = config
+        self.allowed = allowed
+        for key, value in flatten(dict(config)):
+            node, _, last = key.rpartition(".")
+            if last == "_target_" and (node not in _BUILT or value not in allowed):
+                raise ConfigError(_refusal(key, value))
+
+    def data(self) -> ImageData:
+        """The data set, read and split. Raises DataError for files and settings that cannot be used."""
+        with _torchvision_explained():
+            make = _find(
+                self.config["data"]["_target_"], _returns(ImageData), "function that returns image data"
+            )
+            return _call(make, "data", self._keys("data"))
+
+    def model(self) -> nn.Module:
+        """The net with the initial weights that torch's current seed gives; compiled if the config says so."""
+        keys = self._keys("model")
+        if "solver" in self.config:
+            keys["solver"] = solver_settings(self.config["solver"])
+        make = _find(self.config["model"]["_target_"], _is_class_of(nn.Module), "Module")
+        model: nn.Module = _call(make, "model", keys)
+        if self.config["compile"]:
+            block = getattr(model, "ode_block", None)
+            (model if block is None else block.vector_field).compile()
+        return model
+
+    def task(self, data: ImageData, device: torch.device) -> Task:
+        """What is optimised and measured, on `data`."""
+        make = _find(self.config["task"]["_target_"], _is_task, "task")
+        label_smoothing = self.config["training"]["label_smoothing"]
+        keys = {
+            "data": data,
+            "seed": self.config["seed"],
+            "device": device,
+            "label_smoothing": label_smoothing,
+        }
+        task: Task = _call(make, "task", {**self._keys("task"), **keys})
+        return task
+
+    def make_optimizer(self) -> Callable[[Iterable[nn.Parameter]], Optimizer]:
+        """A function of the parameters that makes the optimizer."""
+        make = _find(self.config["optimizer"]["_target_"], _is_class_of(Optimizer), "optimizer")
+        keys = self._keys("optimizer")
+        _check_keys(make, "optimizer", {"params": (), **keys})
+        return lambda params: make(params, **keys)
+
+    def _keys(self, node: str) -> dict[str, Any]:
+        return {key: value for key, value in self.config[node].items() if key not in ("_target_", "name")}
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is CUDA where there is one, else the CPU: float32 on mps rounds differently, so it is a choice."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def solver_settings(solver: Mapping[str, Any]) -> SolverSettings:
+    """The solver node as the ODE block takes it, `tol` spread over rtol and atol."""
+    keys = {
+        key: value for key, value in solver.items() if key not in ("name", "tol", "rtol", "atol", "adjoint")
+    }
+    rtol, atol = tolerances(solver)
+    given = {key: value for key, value in (("rtol", rtol), ("atol", atol)) if value is not None}
+    return SolverSettings(**keys, **given, adjoint=AdjointSettings(**solver["adjoint"]))
+
+
+def training_settings(
+    config: Mapping[str, Any], steps_per_epoch: int, device: torch.device
+) -> TrainingSettings:
+    """The training node as the loop takes it, epochs resolved to steps."""
+    training = config["training"]
+    taken = ("schedule", "warmup_share", "gamma", "ema_decay", "clip_norm", "checkpoint_every_s")
+    return TrainingSettings(
+        num_steps=training["num_steps"] or training["epochs"] * steps_per_epoch,
+        milestones=tuple(training["milestones"]),
+        seed=config["seed"],
+        device=device,
+        deterministic=config["deterministic"],
+        failure_types=(SolverError,),
+        **{key: training[key] for key in taken},
+    )
+
+
+def _refusal(key: str, target: object) -> str:
+    return (
+        f"{key}={target} is refused: only what the shipped configs name is built, or what a folder of your own does "
+        "that you give with --config-dir"
+    )
+
+
+def _find(target: str, is_kind: Callable[[Any], bool], kind: str) -> Callable[..., Any]:
+    module, _, name = target.rpartition(".")
+    try:
+        found: Any = getattr(importlib.import_module(module), name)
+    except (ModuleNotFoundError, AttributeError, ValueError) as error:
+        raise ConfigError(f"_target_: {target} does not exist ({error})") from error
+    if not is_kind(found):
+        raise ConfigError(f"_target_: {target} is no {kind}, so it is not built")
+    made: Callable[..., Any] = found
+    return made
+
+
+def _is_class_of(base: type) -> Callable[[Any], bool]:
+    return lambda found: isinstance(found, type) and issubclass(found, base)
+
+
+def _is_task(found: Any) -> bool:
+    return isinstance(found, type) and all(callable(getattr(found, name, None)) for name in _TASK_METHODS)
+
+
+def _returns(kind: type) -> Callable[[Any], bool]:
+    """Whether something is a Python function whose annotation says that it returns `kind`; nothing is called."""
+    return lambda found: inspect.isfunction(found) and get_type_hints(found).get("return") is kind
+
+
+def _call(make: Callable[..., Any], node: str, keys: Mapping[str, Any]) -> Any:
+    _check_keys(make, node, keys)
+    return make(**keys)
+
+
+def _check_keys(make: Callable[..., Any], node: str, keys: Mapping[str, Any]) -> None:
+    try:
+        inspect.signature(make).bind(**keys)
+    except TypeError as error:
+        raise ConfigError(f"the keys under {node} do not fit {make.__qualname__}: {error}") from error
+
+
+@contextmanager
+def _torchvision_explained() -> Iterator[None]:
+    """torchvision of one build beside torch of another fails at import with an error that names neither."""
+    try:
+        yield
+    except (RuntimeError, ImportError, AttributeError) as error:
+        if "torchvision" not in str(error):
+            raise
+        raise ConfigError(
+            f"torchvision does not fit this torch ({str(error).splitlines()[0]}); install both from the same package "
+            "index, for a CPU build: pip install --force-reinstall torch torchvision "
+            "--index-url https://download.pytorch.org/whl/cpu"
+        ) from error

@@ -1,0 +1,99 @@
+"""Ranges and impossible combinations, each one sentence."""
+
+from __future__ import annotations
+
+import pytest
+
+from nodebench.config.check import ALLOWED, NULLABLE, check, known_methods
+from nodebench.config.compose import compose
+from nodebench.config.errors import ConfigError
+from nodebench.config.files import GROUPS, PRIMARY, config_folders, description, flatten, load, options
+
+SHIPPED = config_folders()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["solver.tol=0"], "solver.tol=0 is not possible; it must be a finite number above 0"),
+        (["solver.tol=-1e-3"], "solver.tol=-0.001 is not possible"),
+        (["solver.tol=nan"], "solver.tol=nan is not possible"),
+        (["solver.rtol=inf"], "solver.rtol=inf is not possible"),
+        (["solver.tol=small"], "solver.tol=small is not possible"),
+        (["solver.adjoint.atol=0"], "solver.adjoint.atol=0 is not possible"),
+        (["solver.adjoint.norm=l2"], "must be one of full, joint, seminorm, state"),
+        (["solver.max_steps=0"], "solver.max_steps=0 is not possible"),
+        (["solver=rk4", "solver.dt=0"], "solver.dt=0 is not possible"),
+        (["solver=rk4", "solver.dt=null"], "rk4 has no error estimate"),
+        (
+            ["solver=rk4", "solver.tol=1e-3"],
+            "solver.tol has no effect on rk4 at a fixed step (solver.dt=0.1)",
+        ),
+        (["solver.dt=0.1", "solver.rtol=1e-3"], "solver.rtol has no effect on dopri5 at a fixed step"),
+        (["solver=rk4", "solver.max_step=0.1"], "solver.max_step has no effect on rk4 at a fixed step"),
+        (["solver=explicit_adams", "solver.dt=null"], "explicit_adams steps on a grid and needs a step size"),
+        (["solver=explicit_adams", "solver.tol=1e-3"], "solver.tol has no effect on explicit_adams"),
+        (["solver=vode_adams", "solver.dt=0.1"], "solver.dt=0.1 has no effect on vode_adams"),
+        (["solver=vode_adams", "model=rknet"], "model.gradient=direct needs the solver's own steps"),
+        (
+            ["solver=lsoda", "model.gradient=checkpointed"],
+            "model.gradient=checkpointed needs the solver's own",
+        ),
+        (["solver=explicit_adams", "model.gradient=checkpointed"], "which explicit_adams cannot"),
+        (["solver.adjoint.method=rk4"], "rk4 has no error estimate"),
+        (["model=rknet", "solver.adjoint.rtol=1e-3"], "has no effect with model.gradient=direct"),
+        (["solver.norm=l2"], "must be one of rms, max_sample"),
+        (["solver.method=dopri6"], "unknown solver.method `dopri6`. Did you mean `dopri"),
+        (["solver.adjoint.method=dorpi5"], "unknown solver.adjoint.method `dorpi5`. Did you mean `dopri5`?"),
+        (["model=rknet", "solver.adjoint.method=rk4"], "has no effect with model.gradient=direct"),
+        (["model.gradient=autograd"], "must be one of direct, checkpointed, adjoint"),
+        (["training.epochs=0"], "training.epochs=0 is not possible"),
+        (["training.num_steps=0"], "training.num_steps=0 is not possible"),
+        (["training.epochs=1.5"], "training.epochs=1.5 is not possible"),
+        (["training.epochs=null"], "both null"),
+        (["training.ema_decay=1"], "training.ema_decay=1 is not possible"),
+        (["training.force=1"], "training.force=1 is not possible; it must be true or false"),
+        (["optimizer.lr=-1"], "optimizer.lr=-1 is not possible"),
+        (["data.batch_size=0"], "data.batch_size=0 is not possible"),
+        (["data.val_size=-1"], "data.val_size=-1 is not possible"),
+        (["data.augment=flip"], "must be one of none, shift, affine"),
+        (["seed=-1"], "seed=-1 is not possible"),
+        (["seed=1.5"], "seed=1.5 is not possible"),
+        (["seed=null"], "seed=null is not possible"),
+        (["device=gpu"], "must be one of auto, cpu, cuda, mps"),
+    ],
+)
+def test_an_impossible_value_or_combination_is_one_sentence(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check(compose(overrides).config)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_cuda_without_a_device_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(ConfigError, match="torch sees no CUDA device; use device=auto or device=cpu"):
+        check(compose(["device=cuda"]).config)
+
+
+def test_every_range_belongs_to_a_key_that_exists() -> None:
+    keys = {key for key, _ in flatten(load(SHIPPED[0] / f"{PRIMARY}.yaml"))}
+    for group in GROUPS:
+        for path in options(group, SHIPPED).values():
+            keys |= {key for key, _ in flatten(load(path), f"{group}.")}
+    assert set(ALLOWED) <= keys
+    assert set(NULLABLE) <= set(ALLOWED)
+
+
+def test_there_is_a_solver_file_for_every_method_and_a_method_for_every_file() -> None:
+    assert set(options("solver", SHIPPED)) == set(known_methods())
+
+
+def test_solver_files_describe_their_tableaus() -> None:
+    from nodebench.ode.tableaus import load_tableaus
+
+    for name, tableau in load_tableaus().items():
+        text = description(options("solver", SHIPPED)[name])
+        stages = f"{tableau.num_stages} stage{'s' if tableau.num_stages > 1 else ''}"
+        steps = "adaptive" if tableau.has_error_estimate else "fixed step"
+        assert text.endswith(f": order {tableau.order}, {stages}, {steps}"), name

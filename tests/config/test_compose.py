@@ -1,0 +1,199 @@
+"""Composing a command line: defaults, recommendations, and the errors for what does not exist."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nodebench.config.check import check
+from nodebench.config.compose import compose
+from nodebench.config.errors import ConfigError
+from nodebench.config.files import GROUPS, config_folders, load, options
+
+SHIPPED = config_folders()
+EVERY_OPTION = [f"{group}={name}" for group in GROUPS for name in options(group, SHIPPED)]
+
+
+@pytest.mark.parametrize("choice", EVERY_OPTION)
+def test_every_option_of_every_group_composes_and_is_possible(choice: str) -> None:
+    needs_adjoint = choice in ("solver=vode_adams", "solver=lsoda")
+    check(compose([choice, "model.gradient=adjoint"] if needs_adjoint else [choice]).config)
+
+
+def test_the_default_is_the_odenet_on_mnist_with_dopri5_at_the_papers_tolerance() -> None:
+    config = compose().config
+    names = {group: config[group]["name"] for group in GROUPS[:-1]}
+    assert names == {
+        "task": "classification",
+        "data": "mnist",
+        "model": "odenet",
+        "solver": "dopri5",
+        "optimizer": "adamw",
+        "training": "default",
+    }
+    assert config["solver"]["tol"] == 1e-3
+    assert config["model"]["gradient"] == "adjoint"
+    assert config["solver"]["adjoint"]["norm"] == "state"
+
+
+def test_the_default_recipe_is_the_one_of_the_design() -> None:
+    config = compose().config
+    training, optimizer = config["training"], config["optimizer"]
+    assert (training["epochs"], training["schedule"]) == (8, "one_cycle")
+    assert (training["ema_decay"], training["label_smoothing"]) == (0.998, 0.05)
+    assert (optimizer["lr"], config["data"]["augment"]) == (4e-3, "affine")
+
+
+def test_the_papers_recipe_brings_its_own_optimizer_and_augmentation() -> None:
+    config = compose(["training=paper"]).config
+    training, optimizer = config["training"], config["optimizer"]
+    assert (training["epochs"], training["schedule"], training["gamma"]) == (160, "multistep", 0.1)
+    assert training["milestones"] == [60, 100, 140]
+    assert (training["ema_decay"], training["label_smoothing"]) == (None, 0.0)
+    assert (optimizer["name"], optimizer["lr"], optimizer["momentum"]) == ("sgd", 0.1, 0.9)
+    assert config["data"]["augment"] == "shift"
+
+
+def test_the_users_own_choice_wins_over_every_recommendation() -> None:
+    config = compose(["training=paper", "optimizer=adam", "data.augment=none", "solver.tol=1e-5"]).config
+    assert config["optimizer"]["name"] == "adam"
+    assert config["data"]["augment"] == "none"
+    assert config["solver"]["tol"] == 1e-5
+
+
+def test_the_command_line_wins_over_an_experiment() -> None:
+    config = compose(["experiment=table1_rknet", "model=odenet", "data.val_size=100"]).config
+    assert config["model"]["name"] == "odenet"
+    assert config["data"]["val_size"] == 100
+
+
+def test_numbers_in_scientific_notation_are_floats() -> None:
+    assert compose(["solver.tol=1e-1"]).config["solver"]["tol"] == pytest.approx(0.1)
+    assert isinstance(compose(["optimizer=adamw"]).config["optimizer"]["eps"], float)
+
+
+def test_fixed_step_solvers_have_a_step_and_no_tolerance() -> None:
+    solver = compose(["solver=rk4"]).config["solver"]
+    assert (solver["dt"], solver["tol"]) == (0.1, None)
+
+
+def test_an_adaptive_method_at_a_fixed_step_gets_no_tolerance() -> None:
+    assert compose(["solver.dt=0.1"]).config["solver"]["tol"] is None
+
+
+def test_implicit_adams_gets_a_tolerance_for_its_corrector() -> None:
+    assert compose(["solver=implicit_adams"]).config["solver"]["tol"] == 1e-3
+
+
+def test_a_net_without_an_ode_drops_the_solver() -> None:
+    composed = compose(["model=resnet"])
+    assert "solver" not in composed.config
+    assert composed.notes == ()
+
+
+def test_dropping_a_solver_that_was_asked_for_is_said() -> None:
+    assert compose(["model=resnet", "solver=rk4"]).notes == (
+        "resnet has no ODE, so what was said about the solver is dropped",
+    )
+
+
+def test_steps_of_the_smoke_preset_win_over_an_experiments_epochs() -> None:
+    training = compose(["experiment=digits", "training=smoke"]).config["training"]
+    assert (training["epochs"], training["num_steps"]) == (None, 2)
+
+
+def test_epochs_on_the_command_line_win_over_a_presets_steps() -> None:
+    training = compose(["training=smoke", "training.epochs=3"]).config["training"]
+    assert (training["epochs"], training["num_steps"]) == (3, None)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model=odnet"], "unknown model `odnet`. Did you mean `odenet`?"),
+        (["solver=dopri"], "unknown solver `dopri`. Did you mean `dopri"),
+        (["experiment=table1_odnet"], "Did you mean `table1_odenet`?"),
+        (["modle=odenet"], "unknown key `modle`. Did you mean `model`?"),
+        (["solver.tolerance=1e-3"], "unknown key `solver.tolerance`. Did you mean `solver.tol`?"),
+        (["+solver.tolerance=1e-3"], "unknown key `solver.tolerance`. Did you mean `solver.tol`?"),
+        (["++solver.tolerance=1e-3"], "unknown key `solver.tolerance`. Did you mean `solver.tol`?"),
+        (["+tolerance=1"], "unknown key `tolerance`. Did you mean `solver.tol`?"),
+        (["lr=0.1"], "Did you mean `optimizer.lr`?"),
+        (["epochs=3"], "Did you mean `training.epochs`?"),
+        (["+zzz=3"], "unknown key `zzz`. The keys are in configs/train.yaml"),
+        (["+solver.tol=1e-3"], "set it without `+`"),
+        (["+model=odenet"], "without `+`"),
+        (["model.stem=res", "model=mlp"], "unknown key `model.stem`"),
+        (["data=digits", "data.root=here"], "unknown key `data.root`"),
+        (["model=resnet", "model.gradient=adjoint"], "resnet has no ODE to take a gradient of"),
+        (["model._target_=os.system"], "unknown key `model._target_`"),
+        (["~solver.tol"], "nothing can be deleted"),
+        (["solver.adjoint=null"], "holds several keys"),
+        (["solver=null"], "solver takes one name"),
+        (["solver@other=rk4"], "groups are chosen by name alone"),
+        (["seed=0,1"], "add -m to run them all"),
+        (["model=odenet,rknet"], "add -m to run them all"),
+        (["hydra.run.dir=x"], "need -m"),
+        (["odenet"], "`odenet` is not of the form key=value"),
+        (["output_dir=a(b"], "cannot read `output_dir=a(b`"),
+        (["data.root=${oc.env:NODEBENCH_NO_SUCH_VARIABLE}"], "the config cannot be resolved"),
+        (["training.epochs=2", "training.num_steps=3"], "both given"),
+    ],
+)
+def test_what_does_not_exist_is_named_in_one_sentence(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        compose(overrides)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_overrides_of_a_composed_run_make_the_same_run_with_nothing_left_to_recommend() -> None:
+    composed = compose(["training=paper", "solver.tol=1e-2"])
+    assert composed.overrides == ("optimizer=sgd", "training=paper", "solver.tol=1e-2")
+    assert compose(composed.overrides).config == composed.config
+
+
+def test_experiments_say_what_they_reproduce_from_where_and_at_what_cost() -> None:
+    for name, path in options("experiment", SHIPPED).items():
+        assert set(load(path)["about"]) == {"reproduces", "source", "expected", "cost"}, name
+
+
+class TestAFolderOfOnesOwn:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        own = tmp_path / "it's mine"
+        (own / "experiment").mkdir(parents=True)
+        (own / "solver").mkdir()
+        (own / "solver" / "coarse.yaml").write_text("# Coarse\nmethod: dopri5\ntol: 0.1\n")
+        return own
+
+    def write(self, folder: Path, text: str) -> None:
+        (folder / "experiment" / "mine.yaml").write_text(f"# @package _global_\n{text}")
+
+    def test_its_options_can_be_chosen(self, folder: Path) -> None:
+        self.write(folder, "defaults: [override /solver: coarse]\ntraining: {epochs: 2}\n")
+        config = compose(["experiment=mine"], folder).config
+        assert (config["solver"]["name"], config["solver"]["tol"]) == ("coarse", 0.1)
+        assert config["training"]["epochs"] == 2
+
+    def test_its_unknown_keys_are_named(self, folder: Path) -> None:
+        self.write(folder, "training: {epohcs: 2}\n")
+        with pytest.raises(
+            ConfigError, match=r"unknown key `training\.epohcs` in experiment `mine`.*training\.ep"
+        ):
+            compose(["experiment=mine"], folder)
+
+    def test_its_unknown_choices_are_named_without_a_traceback(self, folder: Path) -> None:
+        self.write(folder, "defaults: [override /solver: none_such]\n")
+        with pytest.raises(ConfigError, match="none_such"):
+            compose(["experiment=mine"], folder)
+
+    def test_a_solver_without_a_method_is_an_error(self, folder: Path) -> None:
+        (folder / "solver" / "empty.yaml").write_text("tol: 0.1\n")
+        with pytest.raises(ConfigError, match=r"solver\.method"):
+            compose(["solver=empty"], folder)
+
+    def test_a_folder_that_does_not_exist_is_an_error(self, folder: Path) -> None:
+        with pytest.raises(ConfigError, match="is not a folder"):
+            compose([], folder / "nowhere")

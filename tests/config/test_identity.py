@@ -1,0 +1,102 @@
+"""The run folder: the same numbers have the same name however they are asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nodebench.config.compose import compose
+from nodebench.config.identity import hash8, run_folder
+
+
+def hash_of(*overrides: str) -> str:
+    return hash8(compose(overrides).config)
+
+
+def test_the_folder_reads_task_data_model_solver_tolerance_gradient_and_seed() -> None:
+    folder = run_folder(compose(["solver.tol=1e-2", "seed=7", "output_dir=there"]).config)
+    group = folder.parent.name
+    assert folder == Path("there/classification") / group / "seed7"
+    assert group == f"mnist-odenet-dopri5-1e-2-adjoint-{hash_of('solver.tol=1e-2')}"
+
+
+def test_a_net_without_an_ode_has_no_solver_in_its_name() -> None:
+    assert run_folder(compose(["model=mlp"]).config).parent.name == f"mnist-mlp-{hash_of('model=mlp')}"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "part"),
+    [
+        (["solver=rk4", "solver.dt=0.25"], "-rk4-dt0.25-adjoint-"),
+        (["solver.tol=2.5e-4"], "-dopri5-2.5e-4-adjoint-"),
+        (["solver.tol=1"], "-dopri5-1e0-adjoint-"),
+        (["solver.atol=1e-6"], "-dopri5-1e-3_1e-6-adjoint-"),
+        (["model=rknet"], "mnist-rknet-dopri5-1e-3-direct-"),
+    ],
+)
+def test_the_solvers_precision_is_in_the_name(overrides: list[str], part: str) -> None:
+    assert part in run_folder(compose(overrides).config).parent.name
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ([], ["model=odenet", "solver=dopri5", "training=default", "optimizer=adamw"]),
+        (["experiment=table1_rknet"], ["model=rknet", "data.val_size=0"]),
+        (["experiment=digits"], ["data=digits", "training.epochs=30"]),
+        (["solver.tol=1e-4"], ["solver.rtol=1e-4", "solver.atol=1e-4"]),
+        (["solver.tol=1"], ["solver.tol=1.0"]),
+        (["solver=rk4"], ["solver=dopri5", "solver.method=rk4", "solver.dt=0.1"]),
+        (["model=noblock"], ["model=resnet", "model.num_blocks=0"]),
+        (["model=resnet"], ["model=resnet", "solver.tol=1e-6"]),
+        (["model=rknet"], ["model=odenet", "model.gradient=direct", "solver.adjoint.norm=full"]),
+    ],
+)
+def test_the_same_numbers_asked_for_in_two_ways_have_one_hash(one: list[str], other: list[str]) -> None:
+    assert hash_of(*one) == hash_of(*other)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "seed=3",
+        "device=cpu",
+        "data.root=elsewhere",
+        "output_dir=elsewhere",
+        "training.force=true",
+        "training.checkpoint_every_s=1",
+    ],
+)
+def test_what_does_not_change_the_numbers_does_not_change_the_hash(override: str) -> None:
+    assert hash_of(override) == hash_of()
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "model.stem=res",
+        "model.gradient=checkpointed",
+        "data=kmnist",
+        "data.limit_train=1000",
+        "data.batch_size=64",
+        "solver=tsit5",
+        "solver.tol=1e-4",
+        "solver.atol=1e-4",
+        "solver.max_step=0.5",
+        "solver.adjoint.norm=full",
+        "optimizer.lr=1e-3",
+        "training.epochs=9",
+        "training.ema_decay=null",
+        "deterministic=true",
+    ],
+)
+def test_what_changes_the_numbers_changes_the_hash(override: str) -> None:
+    assert hash_of(override) != hash_of()
+
+
+def test_a_key_added_later_with_null_as_default_leaves_the_hash_alone() -> None:
+    config = compose().config
+    before = hash8(config)
+    config["training"]["added_later"] = None
+    assert hash8(config) == before
