@@ -81,10 +81,10 @@ def solve_fixed(
         all_stages = keep_stages or bool(record.inside)
         y1 = take_step(f, tableau, clock, record, y, stages, with_error=all_stages)
         f1 = stages[-1] if all_stages and tableau.is_fsal else None
-        new, f1 = step_outputs(f, tableau, clock, record, y, y1, stages, f1)
         f.counts.accept(record.t, record.dt)
         if quadrature is not None:
             quadrature.accept(record.dt)
+        new, f1 = step_outputs(f, tableau, clock, record, y, y1, stages, f1)
         for observer in observers:
             observer.on_accept(record, y, y1, stages, f1)
         outputs.extend(new[i] for i in sorted(new))
