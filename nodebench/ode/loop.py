@@ -80,6 +80,7 @@ class StepControl:
     max_step: float = math.inf
     max_steps: int | None = None
     max_nfe: int | None = None
+    max_steps_per_output: int | None = None  # steps tried from one output time to the next
     step_ts: tuple[float, ...] = ()  # times to step on exactly
     jump_ts: tuple[float, ...] = ()  # times where f jumps: stepped on, and f evaluated anew behind them
 
@@ -186,13 +187,15 @@ class _AdaptiveLoop:
         self.stages = StageList(tableau.num_stages) if autograd else StageBuffer(tableau.num_stages, y0)
         self.autograd = autograd
         self.failure = SolveFailure(clock, self.counts, control.rtol, y0.dtype)
+        self.steps_before = self.counts.num_steps  # steps tried up to the latest output
         self.cost = tableau.num_stages - 1 if tableau.is_fsal else tableau.num_stages
         stops = {*control.step_ts, *control.jump_ts, clock.ts[-1]}
         ahead = [stop for stop in stops if (stop - self.t) * clock.direction > 0]
         self.stops = sorted(ahead, key=lambda stop: -stop * clock.direction)  # the nearest is last
 
     def run(self) -> LoopResult:
-        self.stages[0] = self.f(self.clock.time(self.t, 0), self.y)
+        start = StepRecord(self.t, 0.0, self.t, 0, None, (), self.t in self.control.jump_ts)
+        self.stages[0] = first_stage(self.f, self.clock, start, self.y)
         first_step = self.control.first_step
         self.step = self._initial_step() if first_step is None else first_step
         error: SolverError | None = None
@@ -220,8 +223,12 @@ class _AdaptiveLoop:
 
     def _spent_budget(self) -> SolverError | None:
         max_steps, max_nfe = self.control.max_steps, self.control.max_nfe
+        per_output = self.control.max_steps_per_output
         if max_steps is not None and self.counts.num_steps >= max_steps:
             return self.failure.budget(Status.MAX_STEPS, f"max_steps={max_steps}", self.t)
+        if per_output is not None and self.counts.num_steps - self.steps_before >= per_output:
+            what = f"max_steps_per_output={per_output}"
+            return self.failure.budget(Status.MAX_STEPS, what, self.t)
         if max_nfe is not None and self.counts.nfe + self.cost > max_nfe:
             return self.failure.budget(Status.MAX_NFE, f"max_nfe={max_nfe}", self.t)
         return None
@@ -292,6 +299,8 @@ class _AdaptiveLoop:
         f1 = self.stages[-1] if self.tableau.is_fsal else None
         new, f1 = step_outputs(self.f, self.tableau, self.clock, record, self.y, y1, self.stages, f1)
         self.outputs.extend(new[i] for i in sorted(new))
+        if new:
+            self.steps_before = self.counts.num_steps
         for observer in self.observers:
             observer.on_accept(record, self.y, y1, self.stages, f1)
 
