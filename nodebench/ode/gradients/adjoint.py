@@ -99,9 +99,9 @@ class _BackwardSolve:
         self._leaves = leaves
         sizes = [leaf.numel() for leaf in leaves]
         self._solver = adjoint.make_solver(adjoint.make_norm(problem.block_sizes, sizes))
-        self._observers = adjoint.observers
         self._f = CountedField(problem.f, args, problem.stats.backward)
         self._field = AugmentedField(self._f, ys[0], leaves, adjoint, self._solver)
+        self._observers = adjoint.make_observers(self._field.split)
         self._next_step: float | None = None
 
     def run(self, grad_ys: Tensor, grad_ts: Tensor | None) -> Tensor:
@@ -183,9 +183,13 @@ class AugmentedField:
 
     def unpack(self, state: Tensor) -> Tensor:
         """adj_y of a state; remembers the integral if it is part of the state."""
-        if self._in_state:
-            self._integral = state[2 * self._n :]
-        return state[self._n : 2 * self._n].view(self._shape)
+        _, adj_y, self._integral = self.split(state)
+        return adj_y
+
+    def split(self, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """y, adj_y and the parameters' integral (flat) of a state."""
+        y, adj_y = state[: self._n].view(self._shape), state[self._n : 2 * self._n].view(self._shape)
+        return y, adj_y, state[2 * self._n :] if self._in_state else self._integral
 
     def integrals(self) -> Tensor:
         """All parameters' integrals so far, flat."""

@@ -19,15 +19,22 @@ from nodebench.ode.status import SolverError
 # Builds the norm of an augmented state from the sizes of y's blocks and of the parameters' blocks.
 AdjointNorm = Callable[[Sequence[int], Sequence[int]], Norm]
 
+# Splits a state of the backward solve into y and adj_y, of y's shape, and the parameters' integral so far, flat.
+SplitState = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
+
 
 @dataclass(frozen=True)
 class AdjointSolve:
-    """How the adjoint is solved backwards. `params_in_norm`: the parameters' integrals count in the error."""
+    """How the adjoint is solved backwards.
+
+    `params_in_norm`: the parameters' integrals count in the error. `make_observers`: who hears of its steps, given
+    how to read the states they are told.
+    """
 
     make_solver: Callable[[Norm], Solver]
     make_norm: AdjointNorm
     params_in_norm: bool
-    observers: Sequence[Observer] = ()
+    make_observers: Callable[[SplitState], Sequence[Observer]] = lambda split: ()
 
 
 @dataclass(frozen=True)
