@@ -87,7 +87,7 @@ def odeint(
     Raises TypeError or ValueError for a call that makes no sense, SolverError for a solve that fails.
     """
     packing = check_state(y0)
-    times = _check_times(ts)
+    times = check_times(ts)
     _check_names(f, gradient, adjoint_norm)
     solver_options = SolverOptions.from_keywords(options)
     packed = packing.pack(y0)
@@ -148,8 +148,11 @@ def solve(problem: Problem, gradient: str) -> Outputs:
     return GRADIENTS[gradient](problem)
 
 
-def _check_times(ts: Tensor | Sequence[float]) -> tuple[float, ...]:
-    """Output times as floats; one wait for the device if they live there."""
+def check_times(ts: Tensor | Sequence[float]) -> tuple[float, ...]:
+    """Output times as floats; one wait for the device if they live there.
+
+    Raises ValueError unless they are finite and strictly monotonic, or all equal.
+    """
     if isinstance(ts, Tensor):
         if ts.dim() != 1 or not ts.is_floating_point():
             raise ValueError(

@@ -80,7 +80,7 @@ class _PackedField:
     def _pack(self, dy: Any) -> Tensor:
         shapes = self._packing.shapes
         assert shapes is not None
-        returned = tuple(e.shape for e in dy) if isinstance(dy, tuple) else type(dy).__name__
+        returned = tuple(e.shape for e in dy) if isinstance(dy, (tuple, list)) else type(dy).__name__
         if returned != tuple(shapes):
             raise ValueError(
                 f"the vector field returned {_describe(returned)} for a state of {_describe(tuple(shapes))}; "
