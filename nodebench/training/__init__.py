@@ -1,0 +1,27 @@
+"""Training runs that can be stopped at any moment: the loop, its checkpoints and what it writes down.
+
+Knows a task by protocol (protocols.py) and a module as a torch.nn.Module; imports no other part of nodebench.
+"""
+
+from nodebench.training.checkpoints import load_trained_weights
+from nodebench.training.loop import Outcome, finished_outcome, train
+from nodebench.training.protocols import SolveCounts, StepOutput, Task
+from nodebench.training.run_folder import RunFolder, RunFolderBusyError
+from nodebench.training.seeding import seed_everything
+from nodebench.training.settings import TrainingSettings
+from nodebench.training.storage import RunFolderError
+
+__all__ = [
+    "Outcome",
+    "RunFolder",
+    "RunFolderBusyError",
+    "RunFolderError",
+    "SolveCounts",
+    "StepOutput",
+    "Task",
+    "TrainingSettings",
+    "finished_outcome",
+    "load_trained_weights",
+    "seed_everything",
+    "train",
+]

@@ -1,0 +1,121 @@
+"""Checkpoints of a run: files `step-<number>.pt` in one folder, written whole, checked when read."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import zipfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from nodebench.training.storage import RunFolderError, named_disk_errors, write_atomically
+
+_NUM_KEPT = 2
+_REQUIRED = {"step", "model", "averaged", "num_steps", "metrics_length"}
+
+
+class DamagedCheckpointError(Exception):
+    """A checkpoint that cannot be read, with the reason."""
+
+
+def save_checkpoint(folder: Path, step: int, content: Mapping[str, Any]) -> None:
+    """Write a checkpoint and remove all but the newest two.
+
+    Raises RunFolderError if it cannot be written; the checkpoints before it then stay.
+    """
+    # Serialised in memory: torch's own file writer reports a full disk as an unspecific RuntimeError.
+    buffer = io.BytesIO()
+    torch.save(dict(content), buffer)
+    path = folder / f"step-{step:09d}.pt"
+    with named_disk_errors(folder):
+        folder.mkdir(exist_ok=True)
+    write_atomically(path, buffer.getvalue())
+    for old in _newest_first(folder)[_NUM_KEPT:]:
+        with suppress(OSError):
+            old.unlink()
+
+
+def load_latest_checkpoint(
+    folder: Path, is_usable: Callable[[Mapping[str, Any]], bool], say: Callable[[str], None]
+) -> dict[str, Any] | None:
+    """The newest checkpoint that can be read and is usable; None if there is none. Tensors are on the CPU.
+
+    Each one passed over is reported through `say`.
+    """
+    for path in _newest_first(folder):
+        try:
+            content = read_checkpoint(path)
+        except DamagedCheckpointError as error:
+            say(f"checkpoint {path.name} is damaged ({error}); falling back to the one before")
+            continue
+        if is_usable(content):
+            return content
+        say(f"checkpoint {path.name} is newer than metrics.jsonl; falling back to the one before")
+    return None
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint, tensors and plain values alone: pickled objects are refused.
+
+    Raises DamagedCheckpointError if the file is truncated, altered, or holds anything else, RunFolderError if the
+    system cannot read it.
+    """
+    try:
+        # torch.load does not compare the checksums that torch.save wrote into its zip file.
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise DamagedCheckpointError(f"wrong checksum of {damaged}")
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise RunFolderError(
+            f"`{path}` cannot be read ({error.strerror or error}); make it readable"
+        ) from error
+    except pickle.UnpicklingError as error:
+        raise DamagedCheckpointError("it holds objects that are not tensors or plain values") from error
+    except DamagedCheckpointError:
+        raise
+    except Exception as error:  # a damaged file can fail anywhere in two readers
+        raise DamagedCheckpointError(str(error).partition("\n")[0]) from error
+    if not isinstance(content, dict) or not content.keys() >= _REQUIRED:
+        raise DamagedCheckpointError("it is no checkpoint of a run")
+    return content
+
+
+def load_trained_weights(folder: Path, module: nn.Module) -> int:
+    """Load the newest checkpoint's weights, the averaged ones where averaging was on; returns its step.
+
+    Raises RunFolderError if the folder has no readable checkpoint or it is of another model.
+    """
+    skipped: list[str] = []
+    content = load_latest_checkpoint(folder, lambda _: True, skipped.append)
+    if content is None:
+        raise RunFolderError(
+            f"no readable checkpoint in `{folder}`; train the run first. {'. '.join(skipped)}".strip()
+        )
+    state = content["model"]
+    if content["averaged"] is not None:
+        prefix = "module."
+        state = {k.removeprefix(prefix): v for k, v in content["averaged"].items() if k.startswith(prefix)}
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        raise RunFolderError(f"the checkpoint in `{folder}` is of another model: {error}") from error
+    return int(content["step"])
+
+
+def discard_after(folder: Path, step: int) -> None:
+    """Remove the checkpoints after `step`, which a resumed run passed over: its own will take their place."""
+    for path in _newest_first(folder):
+        if int(path.stem.removeprefix("step-")) > step:
+            with named_disk_errors(path):
+                path.unlink()
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-*.pt"), reverse=True)

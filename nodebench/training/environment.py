@@ -1,0 +1,98 @@
+"""What a run was made with: code, versions, device, flags. No path and no host name, so it can be published."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import nodebench
+
+_PACKAGES = ("torch", "torchvision", "numpy", "scipy")
+
+_DECIDES_NUMBERS = ("version", "git_commit", "git_dirty", "packages", "device", "device_name", "num_threads")
+"""Entries whose change may change the numbers of a resumed run."""
+
+
+def describe_environment(device: torch.device) -> dict[str, Any]:
+    """Commit, versions, device, threads and flags as plain values."""
+    return {
+        "version": nodebench.__version__,
+        **git_state(Path(nodebench.__file__)),
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "cuda": torch.version.cuda,
+        "system": f"{platform.system()} {platform.machine()}",
+        "device": device.type,
+        "device_name": _device_name(device),
+        "num_threads": torch.get_num_threads(),
+        "flags": {
+            "deterministic": torch.are_deterministic_algorithms_enabled(),
+            "float32_matmul_precision": torch.get_float32_matmul_precision(),
+            "cudnn_allow_tf32": torch.backends.cudnn.allow_tf32,
+            "cudnn_benchmark": torch.backends.cudnn.benchmark,
+        },
+    }
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """One phrase for each entry that may change numbers and is not what it was."""
+    return [
+        f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
+        for name in _DECIDES_NUMBERS
+        if before.get(name) != now.get(name)
+    ]
+
+
+def describe_version(environment: Mapping[str, Any]) -> str:
+    """Version and commit in words; the same words mean the same code."""
+    commit = environment["git_commit"]
+    if commit is None:
+        return f"nodebench {environment['version']}"
+    changed = " with changes" if environment["git_dirty"] else ""
+    return f"nodebench {environment['version']} at commit {commit[:10]}{changed}"
+
+
+def git_state(file: Path) -> dict[str, Any]:
+    """The commit of the checkout that tracks `file`, and whether tracked files differ from it; None if none does.
+
+    An installed package may lie inside somebody else's repository (a .venv does): that commit says nothing.
+    """
+    if _git(file.parent, "ls-files", "--error-unmatch", file.name) is None:
+        return {"git_commit": None, "git_dirty": None}
+    changes = _git(file.parent, "status", "--porcelain", "--untracked-files=no")
+    return {"git_commit": _git(file.parent, "rev-parse", "HEAD"), "git_dirty": bool(changes)}
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """The output of a git command, None if git is missing or refuses."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=30, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,274 @@
+"""The training loop: steps, records, checkpoints, and the five ways in which a run can end."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nodebench.training.checkpoints import discard_after, load_latest_checkpoint, save_checkpoint
+from nodebench.training.environment import describe_environment, describe_version, differences
+from nodebench.training.interruption import Interrupted, InterruptGuard
+from nodebench.training.memory import measure_memory
+from nodebench.training.progress import Progress, say
+from nodebench.training.protocols import Task
+from nodebench.training.records import final_record, ordered
+from nodebench.training.run_folder import RunFolder
+from nodebench.training.seeding import preserved_rng, seed_everything
+from nodebench.training.settings import TrainingSettings
+from nodebench.training.state import MakeOptimizer, TrainingState
+from nodebench.training.step import NonFiniteLossError, training_step
+from nodebench.training.storage import RunFolderError
+from nodebench.training.tensorboard import Dashboard
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: status finished, interrupted, diverged or failed, and its summary.json.
+
+    `signal` is the number of the signal that interrupted it. `was_trained` is False if the run had been finished
+    before and nothing was done.
+    """
+
+    status: str
+    summary: dict[str, Any]
+    reason: str | None = None
+    signal: int | None = None
+    was_trained: bool = True
+
+
+def train(
+    task: Task, module: nn.Module, make_optimizer: MakeOptimizer, settings: TrainingSettings, run: RunFolder
+) -> Outcome:
+    """Train `module` on `task` in an entered `run` folder, from its last checkpoint if it has one.
+
+    On CPU, at the same number of threads, a run that was stopped any number of times ends in the same numbers as
+    one that never was. A finished run is returned as it is.
+
+    A non-finite loss and an exception of `settings.failure_types` end the run with a status and a reason. Any other
+    exception is written to log.txt, sets the status `failed` and is raised again. Raises RunFolderError if the
+    folder cannot be written or its checkpoint is of another run; its last checkpoint is then intact.
+    """
+    finished = finished_outcome(run)
+    if finished is not None:
+        return finished
+    seed_everything(settings.seed, settings.deterministic)
+    return _Training(task, module, make_optimizer, settings, run).run_to_end()
+
+
+def finished_outcome(run: RunFolder) -> Outcome | None:
+    """The outcome of a run that is finished, None of any other; says on stderr which version made it."""
+    summary = run.read_summary()
+    if summary is None or summary["status"] != "finished":
+        return None
+    made_by, now = describe_version(summary), describe_version(describe_environment(torch.device("cpu")))
+    text = f"already finished, trained with {made_by}; training.force=true trains anew"
+    if made_by != now:
+        text += f"\nwarning: this is {now}: the numbers may not be those that it would give"
+    say(text)
+    return Outcome("finished", summary, was_trained=False)
+
+
+class _Training:
+    def __init__(
+        self,
+        task: Task,
+        module: nn.Module,
+        make_optimizer: MakeOptimizer,
+        settings: TrainingSettings,
+        run: RunFolder,
+    ) -> None:
+        self.task = task
+        self.settings = settings
+        self.run = run
+        self.device = torch.device(settings.device)
+        self.state = TrainingState(module, make_optimizer, settings, task.steps_per_epoch)
+        self.environment = describe_environment(self.device)
+        self.guard = InterruptGuard()
+        self.last_saved = time.monotonic()
+
+    def run_to_end(self) -> Outcome:
+        recorded_failures: tuple[type[Exception], ...] = (NonFiniteLossError, *self.settings.failure_types)
+        with self.guard, ExitStack() as stack:
+            try:
+                self._begin(stack)
+                while self.state.step < self.settings.num_steps or self._is_record_due():
+                    self._train_epoch()
+                    self._record_epoch()
+                return self._finish()
+            except Interrupted:
+                return self._interrupted()
+            except RunFolderError as error:
+                self.run.log(str(error))
+                raise
+            except recorded_failures as error:
+                return self._stopped(error)
+            except Exception as error:
+                with suppress(RunFolderError):
+                    self._stopped(error)
+                raise
+
+    def _begin(self, stack: ExitStack) -> None:
+        """Load the last checkpoint, if any, and bring every file of the folder to its step."""
+        checkpoint = load_latest_checkpoint(
+            self.run.checkpoints, lambda c: c["metrics_length"] <= self.run.metrics_length(), self._say
+        )
+        if checkpoint is not None:
+            self._restore(checkpoint)
+            self._say(f"continuing from step {self.state.step} of {self.settings.num_steps}")
+        self.run.begin(self.environment)
+        self.run.truncate_metrics(checkpoint["metrics_length"] if checkpoint else 0)
+        discard_after(self.run.checkpoints, self.state.step if checkpoint else -1)
+
+        # Events of the checkpoint's own step stay, unless they belong to a record that is still to be written.
+        keeps_events = checkpoint is not None and not self._is_record_due()
+        self.dashboard = Dashboard(
+            self.run.tensorboard, self.state.step + 1 if keeps_events else self.state.step
+        )
+        stack.callback(self.dashboard.close)
+        if checkpoint is None:
+            self.dashboard.show_config(self.run.config_text)
+        settings = self.settings
+        self.progress = Progress(
+            settings.num_steps, self.state.step, settings.show_progress, settings.sample_unit
+        )
+        stack.callback(self.progress.close)
+
+    def _restore(self, checkpoint: dict[str, Any]) -> None:
+        if checkpoint["num_steps"] != self.settings.num_steps:
+            raise RunFolderError(
+                f"the checkpoint in `{self.run.path}` is of a run of {checkpoint['num_steps']} steps, not of "
+                f"{self.settings.num_steps}; choose another output_dir=..., or training.force=true to train anew"
+            )
+        try:
+            self.state.load_state_dict(checkpoint)
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise RunFolderError(
+                f"the checkpoint in `{self.run.path}` is of another model or optimizer ({error}); "
+                "choose another output_dir=..., or training.force=true to train anew"
+            ) from error
+        self._note_changes()
+
+    def _note_changes(self) -> None:
+        """Keep the environment that began the run; if this is not the latest one, say so and add it."""
+        began_in = self.run.read_environment() or self.environment
+        resumed_in = began_in.get("resumed_in", [])
+        changes = differences(resumed_in[-1] if resumed_in else began_in, self.environment)
+        if changes:
+            self._say(f"warning: continuing in another environment, numbers may differ: {'; '.join(changes)}")
+            began_in = {**began_in, "resumed_in": [*resumed_in, self.environment]}
+        self.environment = began_in
+
+    def _epoch_end(self) -> int:
+        """The step at which the epoch in hand ends."""
+        return min((self.state.epoch + 1) * self.task.steps_per_epoch, self.settings.num_steps)
+
+    def _is_record_due(self) -> bool:
+        """All steps of the epoch in hand are done, and its record is not written."""
+        return self.state.means.num_steps > 0 and self.state.step == self._epoch_end()
+
+    def _train_epoch(self) -> None:
+        end = self._epoch_end()
+        self.state.module.train()
+        while self.state.step < end:
+            self.guard.raise_if_received()
+            learning_rate = self.state.learning_rate
+            measured = training_step(self.task, self.state, self.settings.clip_norm, self.device)
+            if self.state.step < end:  # the record of an epoch stands at its last step
+                self.dashboard.show_step(self.state.step, measured, learning_rate)
+            self.progress.step(measured)
+            is_due = time.monotonic() - self.last_saved >= self.settings.checkpoint_every_s
+            if is_due and self.state.step < end:
+                self._save()
+
+    def _record_epoch(self) -> None:
+        record = {"kind": "epoch", "epoch": self.state.epoch + 1, "step": self.state.step}
+        record |= self.state.means.columns()
+        record |= self._measure_memory()
+        record |= self._evaluate("val")
+        record = ordered(record)
+        self.run.append_record(record)
+        self.dashboard.show_record(record)
+        self.progress.epoch(record)
+        self.state.end_epoch()
+        self._save()
+
+    def _measure_memory(self) -> dict[str, float | None]:
+        batch = self.task.batch(self.state.step - 1)
+
+        def loss() -> Tensor:
+            return self.task.loss(self.state.module, batch).loss
+
+        self.state.module.train()
+        return measure_memory(self.state.module, loss, self.device)
+
+    def _evaluate(self, split: str) -> dict[str, float]:
+        with self.guard.interruptible(), preserved_rng():
+            return self.task.evaluate(self.state.evaluated_module, split)
+
+    def _finish(self) -> Outcome:
+        with self.guard.interruptible(), preserved_rng():
+            final_metrics = self.task.final_metrics(self.state.evaluated_module)
+        record = final_record(self.run.read_records(), [final_metrics, self._evaluate("test")])
+        self.run.append_record(record)
+        self.dashboard.show_final(record, self.run.hparams)
+        self.dashboard.flush()
+        return self._conclude("finished", None, record)
+
+    def _interrupted(self) -> Outcome:
+        self._save()
+        received = self.guard.received
+        name = received.name if received is not None else "a signal"
+        reason = f"{name} at step {self.state.step} of {self.settings.num_steps}"
+        self._say(f"interrupted by {reason}; the same command continues from there")
+        return self._conclude("interrupted", reason, signal=received)
+
+    def _stopped(self, error: Exception) -> Outcome:
+        self.run.log(traceback.format_exc())
+        if isinstance(error, NonFiniteLossError):
+            return self._conclude("diverged", str(error))
+        return self._conclude("failed", f"{type(error).__name__}: {error}")
+
+    def _conclude(
+        self, status: str, reason: str | None, record: dict[str, Any] | None = None, signal: int | None = None
+    ) -> Outcome:
+        """Write summary.json: the final record, or the last epoch's where there is none."""
+        if record is None:
+            records = self.run.read_records()
+            record = records[-1] if records else {}
+        environment = self.environment
+        versions = {describe_version(other) for other in [environment, *environment.get("resumed_in", [])]}
+        summary = {
+            "status": status,
+            "reason": reason,
+            "seed": self.settings.seed,
+            **{name: value for name, value in record.items() if name != "kind"},
+            "epoch": self.state.epoch,
+            "step": self.state.step,
+            "num_steps": self.settings.num_steps,
+            **{name: environment[name] for name in ("version", "git_commit", "git_dirty")},
+            "mixed_versions": len(versions) > 1,
+            "torch": environment["packages"]["torch"],
+            **{name: environment[name] for name in ("device", "device_name", "num_threads")},
+        }
+        self.run.write_summary(summary)
+        return Outcome(status, summary, reason, signal)
+
+    def _save(self) -> None:
+        self.dashboard.flush()
+        content = {
+            **self.state.state_dict(),
+            "num_steps": self.settings.num_steps,
+            "metrics_length": self.run.metrics_length(),
+        }
+        save_checkpoint(self.run.checkpoints, self.state.step, content)
+        self.last_saved = time.monotonic()
+
+    def _say(self, text: str) -> None:
+        say(text)
+        self.run.log(text)

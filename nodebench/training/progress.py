@@ -1,0 +1,112 @@
+"""What a run shows on the screen: a bar on a terminal, a line an epoch everywhere."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+from tqdm import tqdm
+
+from nodebench.training.records import StepMeasurement
+
+_STEPS_BEFORE_ESTIMATE = 20
+
+
+class Progress:
+    """Steps `first_step` to `num_steps` on stderr: loss, error, NFE forward/backward, rate, time left.
+
+    `show_bar` None draws the bar only if stderr is a terminal.
+    """
+
+    def __init__(
+        self,
+        num_steps: int,
+        first_step: int,
+        show_bar: bool | None = None,
+        sample_unit: str = "images",
+    ) -> None:
+        self._num_steps = num_steps
+        self._first_step = first_step
+        self._step = first_step
+        self._sample_unit = sample_unit
+        self._recent: deque[StepMeasurement] = deque(maxlen=_STEPS_BEFORE_ESTIMATE)
+        self._bar = tqdm(
+            total=num_steps,
+            initial=first_step,
+            unit="step",
+            file=sys.stderr,
+            dynamic_ncols=True,
+            leave=False,
+            disable=not (sys.stderr.isatty() if show_bar is None else show_bar),
+        )
+
+    def step(self, measured: StepMeasurement) -> None:
+        """Show one step; after the first 20, say how long the whole run takes."""
+        self._step += 1
+        self._recent.append(measured)
+        if self._step - self._first_step == _STEPS_BEFORE_ESTIMATE < self._num_steps - self._first_step:
+            say(self._estimate())
+        if not self._bar.disable:
+            self._bar.set_postfix_str(self._postfix(measured), refresh=False)
+            self._bar.update()
+
+    def epoch(self, record: Mapping[str, Any]) -> None:
+        """Print the line of an epoch."""
+        parts = [f"loss {record['loss_train']:.4f}"]
+        errors = [
+            f"{record[column]:.2f} % {split}"
+            for column, split in (("error_train", "train"), ("error_val", "val"))
+            if record.get(column) is not None
+        ]
+        if errors:
+            parts.append(f"error {', '.join(errors)}")
+        if record.get("nfe_forward") is not None:
+            parts.append(f"NFE {record['nfe_forward']:.1f}/{record['nfe_backward']:.1f}")
+        if self._recent:
+            parts.append(self._rate())
+        if self._recent and self._step < self._num_steps:
+            parts.append(f"{_duration(self._seconds_left())} left")
+        say(f"epoch {record['epoch']}, step {record['step']}/{self._num_steps}: {', '.join(parts)}")
+
+    def close(self) -> None:
+        """Take the bar off the screen."""
+        self._bar.close()
+
+    def _postfix(self, measured: StepMeasurement) -> str:
+        parts = [f"loss {measured.loss:.3f}"]
+        if "error_train" in measured.metrics:
+            parts.append(f"error {measured.metrics['error_train']:.1f} %")
+        if measured.counts is not None:
+            parts.append(f"NFE {measured.counts.nfe_forward}/{measured.counts.nfe_backward}")
+        return ", ".join([*parts, self._rate()])
+
+    def _estimate(self) -> str:
+        return (
+            f"about {_duration(self._seconds_left())} of training left "
+            f"({self._seconds_a_step():.3f} s a step, {self._num_steps - self._step} steps; evaluation comes on top)"
+        )
+
+    def _rate(self) -> str:
+        seconds = sum(measured.time_step_ms for measured in self._recent) / 1000
+        samples = sum(measured.num_samples for measured in self._recent)
+        return f"{samples / max(seconds, 1e-9):.0f} {self._sample_unit}/s"
+
+    def _seconds_a_step(self) -> float:
+        return statistics.median(measured.time_step_ms for measured in self._recent) / 1000
+
+    def _seconds_left(self) -> float:
+        return self._seconds_a_step() * (self._num_steps - self._step)
+
+
+def say(text: str) -> None:
+    """Print a line on stderr, above the bar where there is one."""
+    tqdm.write(text, file=sys.stderr)
+    sys.stderr.flush()
+
+
+def _duration(seconds: float) -> str:
+    """Hours, minutes and seconds as tqdm writes them: 4:05 or 1:04:05."""
+    return str(tqdm.format_interval(seconds))

@@ -1,0 +1,60 @@
+"""What the training loop asks of a task: batches, a loss, and numbers about the trained module.
+
+A task holds data and a seed and no training state, so that stopping and resuming a run needs nothing from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class SolveCounts:
+    """What the ODE solver did in one training step; None where a solver does not tell its steps."""
+
+    nfe_forward: int
+    nfe_backward: int
+    num_accepted_forward: int | None = None
+    num_rejected_forward: int | None = None
+    num_accepted_backward: int | None = None
+    num_rejected_backward: int | None = None
+
+
+@dataclass
+class StepOutput:
+    """The loss of one batch, a 0-d tensor, and what else is worth a column.
+
+    `metrics` is keyed by column name (`error_train`, in percent); 0-d tensors are read once, after backward.
+    """
+
+    loss: Tensor
+    num_samples: int
+    metrics: Mapping[str, float | Tensor] = field(default_factory=dict)
+
+
+class Task(Protocol):
+    """What is optimised and measured."""
+
+    name: str
+
+    steps_per_epoch: int
+    """Steps between two records. A task counted in steps uses its number of steps a record."""
+
+    def batch(self, step: int) -> Any:
+        """The training batch of the given step (from 0): a function of (seed, step) alone."""
+
+    def loss(self, module: nn.Module, batch: Any) -> StepOutput:
+        """The loss of a batch, with the graph that backward needs."""
+
+    def solve_stats(self, module: nn.Module) -> SolveCounts | None:
+        """Counts of the latest step's solves, asked for after backward; None for a net without an ODE."""
+
+    def evaluate(self, module: nn.Module, split: str) -> dict[str, float]:
+        """Columns of a split, "val" or "test" (`error_val`, `nfe_eval`); empty if the data has no such split."""
+
+    def final_metrics(self, module: nn.Module) -> dict[str, Any]:
+        """Columns known once a run: num_params, flops_forward, recon_error, recon_ok (None without an ODE)."""

@@ -1,0 +1,173 @@
+"""One run on the disk: the folder that training writes and that tables and plots read."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+import shutil
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from nodebench.training.storage import (
+    RunFolderError,
+    append_durably,
+    named_disk_errors,
+    write_atomically,
+)
+
+_RESULTS = (
+    # The summary goes first: a wipe cut short then leaves an unfinished run, not a finished one without records.
+    *("summary.json", "checkpoints", "metrics.jsonl", "tensorboard", "evaluations.jsonl", "measure.csv"),
+    *("config.yaml", "environment.json", "log.txt"),
+)
+
+
+class RunFolderBusyError(RunFolderError):
+    """Another process is training in the folder."""
+
+
+class RunFolder:
+    """Files of one run, open to one process at a time.
+
+        with RunFolder(path, config_text=..., hparams=...) as run:
+            outcome = train(task, module, make_optimizer, settings, run)
+
+    config.yaml        `config_text`, as given
+    environment.json   what the run was made with; `resumed_in` lists other environments it was continued in
+    metrics.jsonl      one JSON object a record; numbers that are not finite are null
+    summary.json       final numbers and status; missing while a run goes on, and after a SIGKILL
+    checkpoints/ tensorboard/ log.txt
+
+    `hparams` are the values that TensorBoard lists beside the final metrics. `force` removes an earlier run's
+    files, and nothing else in the folder. Entering raises RunFolderBusyError if another process holds the folder,
+    RunFolderError if it cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: Path | str,
+        config_text: str = "",
+        hparams: Mapping[str, bool | int | float | str | None] | None = None,
+        force: bool = False,
+    ) -> None:
+        self.path = Path(path)
+        self.config_text = config_text
+        self.hparams = dict(hparams or {})
+        self._force = force
+        self._lock: int | None = None
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    def __enter__(self) -> RunFolder:
+        with named_disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = self._take_lock()
+        if self._force:
+            self._wipe()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            os.close(self._lock)  # which also lets the lock go, as the end of the process would
+            self._lock = None
+
+    def _take_lock(self) -> int:
+        """The kernel drops the lock with the process that holds it, so a killed run leaves no stale one."""
+        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            holder = os.read(descriptor, 32).decode().strip() or "unknown"
+            os.close(descriptor)
+            raise RunFolderBusyError(
+                f"another process (id {holder}) is training in `{self.path}`; wait for it or stop it first"
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        return descriptor
+
+    def _wipe(self) -> None:
+        """Remove the files of an earlier run by name; whatever else lies in the folder stays."""
+        with named_disk_errors(self.path):
+            for name in _RESULTS:
+                target = self.path / name
+                if target.is_dir() and not target.is_symlink():
+                    shutil.rmtree(target)
+                else:
+                    target.unlink(missing_ok=True)
+
+    def read_summary(self) -> dict[str, Any] | None:
+        """summary.json, None if the run has none."""
+        return _read_json(self.path / "summary.json")
+
+    def read_environment(self) -> dict[str, Any] | None:
+        """environment.json, None if the run has none."""
+        return _read_json(self.path / "environment.json")
+
+    def begin(self, environment: Mapping[str, Any]) -> None:
+        """Write config.yaml and environment.json, and take away the summary of a run that goes on."""
+        write_atomically(self.path / "config.yaml", self.config_text.encode())
+        self._write_json("environment.json", environment)
+        with named_disk_errors(self.path):
+            (self.path / "summary.json").unlink(missing_ok=True)
+
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
+        """Write summary.json: from now on the run has this status."""
+        self._write_json("summary.json", summary)
+
+    def append_record(self, record: Mapping[str, Any]) -> None:
+        """Append one line to metrics.jsonl."""
+        append_durably(self.metrics, f"{_to_json(record)}\n".encode())
+
+    def metrics_length(self) -> int:
+        """Bytes of metrics.jsonl, which a checkpoint stores."""
+        return self.metrics.stat().st_size if self.metrics.exists() else 0
+
+    def truncate_metrics(self, length: int) -> None:
+        """Cut metrics.jsonl to what a checkpoint knows: records after it, whole or half, are written anew."""
+        with named_disk_errors(self.metrics), open(self.metrics, "ab") as file:
+            os.ftruncate(file.fileno(), length)
+            os.fsync(file.fileno())
+
+    def read_records(self) -> list[dict[str, Any]]:
+        """The records of metrics.jsonl, none if there is no file yet."""
+        if not self.metrics.exists():
+            return []
+        return [json.loads(line) for line in self.metrics.read_text().splitlines()]
+
+    def log(self, text: str) -> None:
+        """Append to log.txt, with the time of day; a log that cannot be written stops nothing."""
+        stamped = f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}\n"
+        with suppress(OSError), open(self.path / "log.txt", "a", encoding="utf-8") as file:
+            file.write(stamped)
+
+    def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        write_atomically(self.path / name, f"{_to_json(content, indent=2)}\n".encode())
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+def _to_json(content: Mapping[str, Any], indent: int | None = None) -> str:
+    """Strict JSON: NaN and infinities, which JSON does not know, become null."""
+    finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in content.items()}
+    return json.dumps(finite, indent=indent, allow_nan=False)

@@ -1,0 +1,108 @@
+"""The TensorBoard view of a run. metrics.jsonl holds the results; this shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams as hparams_summaries
+
+from nodebench.training.records import StepMeasurement
+from nodebench.training.storage import named_disk_errors
+
+_STEPS_BETWEEN_SCALARS = 5
+
+_GROUPS = (
+    # Column prefix -> group of charts. `loss` and `error` lead, so the dashboard opens on them.
+    *(
+        ("error_", "error"),
+        ("loss_", "loss"),
+        ("nll_", "nll"),
+        ("nll", "nll"),
+        ("nfe_", "nfe"),
+        ("num_accepted_", "steps/accepted_"),
+    ),
+    *(("num_rejected_", "steps/rejected_"), ("memory_", "memory"), ("time_", "time")),
+)
+
+
+class Dashboard:
+    """Event files of one run, all in one folder, with steps counted as optimizer steps done.
+
+    `purge_step`: events of this step and later, written before the run was stopped, are hidden by TensorBoard.
+    Raises RunFolderError if the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, purge_step: int) -> None:
+        self._folder = folder
+        with named_disk_errors(folder):
+            self._writer = SummaryWriter(str(folder), purge_step=purge_step)
+
+    def show_config(self, text: str) -> None:
+        """The run's config, as text."""
+        with named_disk_errors(self._folder):
+            self._writer.add_text("config", f"```yaml\n{text}\n```", global_step=0)
+
+    def show_step(self, step: int, measured: StepMeasurement, learning_rate: float) -> None:
+        """One training batch, every fifth step."""
+        if step % _STEPS_BETWEEN_SCALARS:
+            return
+        scalars = {f"{tag_of(name)}_batch": value for name, value in measured.metrics.items()}
+        scalars["loss/train_batch"] = measured.loss
+        scalars["lr/lr"] = learning_rate
+        if measured.counts is not None:
+            scalars["nfe/forward_batch"] = measured.counts.nfe_forward
+            scalars["nfe/backward_batch"] = measured.counts.nfe_backward
+        self._add(scalars, step)
+
+    def show_record(self, record: Mapping[str, Any]) -> None:
+        """The numbers of an epoch."""
+        self._add({tag_of(name): value for name, value in _numbers(record).items()}, record["step"])
+
+    def show_final(self, record: Mapping[str, Any], hparams: Mapping[str, Any]) -> None:
+        """The final metrics beside the hyperparameters, in this run.
+
+        SummaryWriter.add_hparams would open a second run for them (pytorch issue 32651).
+        """
+        metrics = {f"final/{name}": value for name, value in _numbers(record).items()}
+        summaries = hparams_summaries(dict(hparams), metrics)
+        with named_disk_errors(self._folder):
+            for summary in summaries:
+                self._writer._get_file_writer().add_summary(summary)
+        self._add(metrics, record["step"])
+
+    def flush(self) -> None:
+        """Hand everything to the operating system: a checkpoint must not be ahead of its events."""
+        with named_disk_errors(self._folder):
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Write what is left and close the files."""
+        with named_disk_errors(self._folder):
+            self._writer.close()
+
+    def _add(self, scalars: Mapping[str, float], step: int) -> None:
+        with named_disk_errors(self._folder):
+            for tag, value in scalars.items():
+                self._writer.add_scalar(tag, value, step)
+
+
+def tag_of(column: str) -> str:
+    """The tag of a column: `error_val` -> `error/val`, `num_accepted_forward` -> `steps/accepted_forward`."""
+    for prefix, group in _GROUPS:
+        if column.startswith(prefix):
+            if group.endswith("_"):
+                return f"{group}{column.removeprefix(prefix)}"
+            return f"{group}/{column.removeprefix(prefix) or group}"
+    return f"other/{column}"
+
+
+def _numbers(record: Mapping[str, Any]) -> dict[str, float]:
+    """The columns of a record that a chart can show."""
+    return {
+        name: float(value)
+        for name, value in record.items()
+        if isinstance(value, int | float) and name not in ("epoch", "step")
+    }

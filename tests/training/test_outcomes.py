@@ -1,0 +1,235 @@
+"""How a run can end, and what it then leaves in its folder."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+
+import pytest
+import torch
+
+from nodebench.training import (
+    RunFolder,
+    RunFolderBusyError,
+    RunFolderError,
+    TrainingSettings,
+    environment,
+    storage,
+)
+from nodebench.training.schedules import make_schedule
+
+
+class SolverError(ArithmeticError):
+    """Stands for the solver library's error: training knows it by `failure_types` alone."""
+
+
+def raise_at(step, error):
+    def on(place, number):
+        if (place, number) == ("batch", step):
+            raise error
+
+    return on
+
+
+def read_summary(path):
+    return json.loads((path / "summary.json").read_text())
+
+
+def test_finished_run_is_returned_without_training(toy, unbroken, capsys):
+    before = {file: file.stat().st_mtime_ns for file in unbroken.rglob("*")}
+    task = toy.ToyTask()
+    outcome = toy.toy_run(unbroken, task)
+    assert outcome.status == "finished"
+    assert not outcome.was_trained
+    assert outcome.summary == read_summary(unbroken)
+    assert task.trained_steps == []
+    assert {file: file.stat().st_mtime_ns for file in unbroken.rglob("*") if file.name != "lock"} == {
+        file: time for file, time in before.items() if file.name != "lock"
+    }
+    assert "already finished, trained with nodebench" in capsys.readouterr().err
+
+
+def test_finished_run_of_another_commit_is_marked(toy, tmp_path, monkeypatch, capsys):
+    toy.toy_run(tmp_path / "run")
+    capsys.readouterr()
+    monkeypatch.setattr(environment, "git_state", lambda file: {"git_commit": "f" * 40, "git_dirty": False})
+    toy.toy_run(tmp_path / "run")
+    assert "warning: this is nodebench 0.1.0 at commit ffffffffff" in capsys.readouterr().err
+
+
+def test_run_continued_with_another_commit_says_so_and_is_marked_as_mixed(toy, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "run"
+    with pytest.raises(KeyError):
+        toy.toy_run(path, toy.ToyTask(on=raise_at(12, KeyError())))
+    monkeypatch.setattr(environment, "git_state", lambda file: {"git_commit": "f" * 40, "git_dirty": False})
+    outcome = toy.toy_run(path)
+    assert "warning: continuing in another environment" in capsys.readouterr().err
+    assert outcome.summary["mixed_versions"] is True
+    assert [
+        later["git_commit"] for later in json.loads((path / "environment.json").read_text())["resumed_in"]
+    ] == ["f" * 40]
+
+
+def test_force_trains_anew_and_removes_only_what_a_run_wrote(toy, tmp_path):
+    path = tmp_path / "run"
+    toy.toy_run(path)
+    (path / "notes.txt").write_text("mine")
+    task = toy.ToyTask()
+    outcome = toy.toy_run(path, task, force=True)
+    assert outcome.was_trained
+    assert len(task.trained_steps) == toy.NUM_STEPS
+    assert len((path / "metrics.jsonl").read_text().splitlines()) == 4
+    assert (path / "notes.txt").read_text() == "mine"
+
+
+def test_non_finite_loss_is_named_and_leaves_a_row(toy, tmp_path):
+    class Diverging(toy.ToyTask):
+        def loss(self, module, batch):
+            output = super().loss(module, batch)
+            if len(self.trained_steps) == 12:
+                output.loss = output.loss * torch.nan
+            return output
+
+    outcome = toy.toy_run(tmp_path / "run", Diverging())
+    assert outcome.status == "diverged"
+    assert "the loss is nan at step 13 (epoch 2)" in outcome.reason
+    summary = read_summary(tmp_path / "run")
+    assert summary["status"] == "diverged"
+    assert summary["step"] == 12
+    assert summary["error_val"] is not None
+    state = torch.load(tmp_path / "run" / "checkpoints" / "step-000000010.pt", weights_only=True)
+    assert all(tensor.isfinite().all() for tensor in state["model"].values())
+
+
+def test_failure_of_the_solver_is_a_status_with_its_reason(toy, tmp_path):
+    task = toy.ToyTask(on=raise_at(12, SolverError("step size underflow at t=0.91")))
+    outcome = toy.toy_run(tmp_path / "run", task, failure_types=(SolverError,))
+    assert outcome.status == "failed"
+    assert outcome.reason == "SolverError: step size underflow at t=0.91"
+    assert read_summary(tmp_path / "run")["reason"] == outcome.reason
+    assert "Traceback" in (tmp_path / "run" / "log.txt").read_text()
+
+
+def test_other_exceptions_are_logged_with_their_traceback_and_raised_again(toy, tmp_path):
+    error = KeyError("a bug")
+    with pytest.raises(KeyError) as caught:
+        toy.toy_run(tmp_path / "run", toy.ToyTask(on=raise_at(3, error)), failure_types=(SolverError,))
+    assert caught.value is error
+    assert read_summary(tmp_path / "run")["status"] == "failed"
+    assert "raise error" in (tmp_path / "run" / "log.txt").read_text()
+
+
+def test_failed_run_is_tried_again_from_its_checkpoint(toy, tmp_path, unbroken, assert_same_numbers):
+    toy.toy_run(tmp_path / "run", toy.ToyTask(on=raise_at(12, SolverError())), failure_types=(SolverError,))
+    toy.toy_run(tmp_path / "run")
+    assert_same_numbers(tmp_path / "run", unbroken)
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "step-000000020.pt", "config.yaml"])
+def test_full_disk_is_a_clear_error_and_leaves_no_half_file(
+    toy, tmp_path, unbroken, assert_same_numbers, monkeypatch, name
+):
+    path = tmp_path / "run"
+    original_write = storage._write
+
+    def write_half(descriptor, content):
+        target = os.readlink(f"/proc/self/fd/{descriptor}")
+        if name in target and (name != "metrics.jsonl" or os.fstat(descriptor).st_size > 0):
+            os.write(descriptor, content[: len(content) // 2])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        original_write(descriptor, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "_write", write_half)
+        with pytest.raises(RunFolderError, match=r"the disk is full.*continues from the last checkpoint"):
+            toy.toy_run(path)
+    assert not list(path.rglob("*.tmp"))
+    assert not (path / "checkpoints" / "step-000000020.pt").exists()
+    for line in (
+        (path / "metrics.jsonl").read_text().splitlines() if (path / "metrics.jsonl").exists() else ()
+    ):
+        json.loads(line)
+    again = toy.ToyTask()
+    toy.toy_run(path, again)
+    assert len(again.trained_steps) == toy.NUM_STEPS - (0 if name == "config.yaml" else 10)
+    assert_same_numbers(path, unbroken)
+
+
+def test_folder_that_cannot_be_made_is_a_clear_error(toy, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunFolderError, match=r"cannot be written .* choose another one with output_dir"):
+        toy.toy_run(tmp_path / "file" / "run")
+
+
+def test_second_run_in_the_same_folder_is_refused_and_the_lock_ends_with_the_first(tmp_path):
+    with (
+        RunFolder(tmp_path),
+        pytest.raises(RunFolderBusyError, match=f"process .id {os.getpid()}. is training"),
+    ):
+        RunFolder(tmp_path).__enter__()
+    with RunFolder(tmp_path):
+        pass
+
+
+def test_lock_file_of_a_dead_process_does_not_stop_the_next(tmp_path):
+    (tmp_path / "lock").write_text("1\n")
+    with RunFolder(tmp_path):
+        assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+
+
+def test_environment_and_config_hold_no_path_and_no_host_name(unbroken):
+    for name in ("environment.json", "config.yaml"):
+        text = (unbroken / name).read_text()
+        assert str(unbroken) not in text
+        assert os.uname().nodename not in text
+        assert os.sep + "home" not in text
+        assert str(storage.__file__) not in text
+
+
+def test_commit_of_a_repository_that_does_not_track_the_file_is_not_reported(tmp_path):
+    (tmp_path / "module.py").write_text("")
+    assert environment.git_state(tmp_path / "module.py") == {"git_commit": None, "git_dirty": None}
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("num_steps", 0),
+        ("schedule", "cosine"),
+        ("warmup_share", 1.0),
+        ("milestones", (0,)),
+        ("gamma", 0.0),
+        ("ema_decay", 1.0),
+        ("clip_norm", 0.0),
+        ("checkpoint_every_s", 0.0),
+    ],
+)
+def test_setting_out_of_range_is_named_with_its_value(setting, value):
+    with pytest.raises(ValueError, match=f"`{setting}` is "):
+        TrainingSettings(**{"num_steps": 1, setting: value})
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 3, 4, 5, 8, 40])
+def test_one_cycle_starts_low_and_ends_low_for_any_number_of_steps(num_steps):
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.4)
+    schedule = make_schedule(optimizer, TrainingSettings(num_steps, schedule="one_cycle"), steps_per_epoch=10)
+    rates = []
+    for _ in range(num_steps):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert max(rates) <= 0.4
+    assert rates[-1] < 0.01
+
+
+def test_multistep_divides_at_its_epochs():
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    settings = TrainingSettings(6, schedule="multistep", milestones=(1, 2), gamma=0.1)
+    schedule = make_schedule(optimizer, settings, steps_per_epoch=2)
+    rates = []
+    for _ in range(6):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
