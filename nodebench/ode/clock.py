@@ -62,6 +62,10 @@ class Clock:
             return t, record.dt
         return t, self.tensor[record.lands_on] - t
 
+    def end(self, record: StepRecord) -> Time:
+        """t1 of a step exactly, where t + dt may round to a time outside the interval or behind a jump."""
+        return self.time(record.t1, record.anchor if record.lands_on is None else record.lands_on)
+
     def theta(self, output: int, t: Time, dt: Time) -> Time:
         """Relative position of an output inside the step from t to t + dt."""
         time = self.ts[output] if self.tensor is None else self.tensor[output]

@@ -64,7 +64,7 @@ def solve_fixed(
     which an interpolant needs.
     """
     failure = SolveFailure(clock, f.counts, None, y0.dtype)
-    cost = tableau.num_stages - (1 if tableau.is_fsal else 0)
+    cost = tableau.num_stages - (1 if tableau.is_fsal and not keep_stages else 0)
     outputs, y = [y0], y0
     buffer = None if autograd else StageBuffer(tableau.num_stages, y0)
     for record in grid_records(clock, grid, perturb):

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nodebench.ode.clock import Clock, StepRecord, neighbour
 from nodebench.ode.controllers import PIDController
-from nodebench.ode.counting import Field
+from nodebench.ode.counting import Field, Time
 from nodebench.ode.failures import SolveFailure
 from nodebench.ode.initial_step import initial_step
 from nodebench.ode.interpolation import cubic_hermite, own_interpolant
@@ -111,8 +111,15 @@ def take_step(
 ) -> Tensor:
     """y1 of the step that a record describes, k_0 in stages[0] given."""
     t, dt = clock.start_and_size(record)
-    last_time = neighbour(t + dt, y0, -clock.direction) if record.jump_end else None
-    return rk_step(f, tableau, t, dt, y0, stages, with_error=with_error, last_time=last_time)
+    return rk_step(
+        f, tableau, t, dt, y0, stages, with_error=with_error, last_time=_end_time(clock, record, y0)
+    )
+
+
+def _end_time(clock: Clock, record: StepRecord, y: Tensor) -> Time:
+    """Where f is evaluated at the end of a step: before the jump if the step ends at one."""
+    t1 = clock.end(record)
+    return neighbour(t1, y, -clock.direction) if record.jump_end else t1
 
 
 def step_outputs(
@@ -134,7 +141,7 @@ def step_outputs(
             outputs[i] = own_interpolant(tableau, y0, dt, stages, theta)
         else:
             if f1 is None:
-                f1 = f(neighbour(t + dt, y1, -clock.direction) if record.jump_end else t + dt, y1)
+                f1 = f(_end_time(clock, record, y1), y1)
             outputs[i] = cubic_hermite(y0, y1, stages[0], f1, dt, theta)
     if record.lands_on is not None:
         outputs[record.lands_on] = y1
@@ -188,22 +195,28 @@ class _AdaptiveLoop:
         self.autograd = autograd
         self.failure = SolveFailure(clock, self.counts, control.rtol, y0.dtype)
         self.steps_before = self.counts.num_steps  # steps tried up to the latest output
-        self.cost = tableau.num_stages - 1 if tableau.is_fsal else tableau.num_stages
         stops = {*control.step_ts, *control.jump_ts, clock.ts[-1]}
         ahead = [stop for stop in stops if (stop - self.t) * clock.direction > 0]
         self.stops = sorted(ahead, key=lambda stop: -stop * clock.direction)  # the nearest is last
 
     def run(self) -> LoopResult:
-        start = StepRecord(self.t, 0.0, self.t, 0, None, (), self.t in self.control.jump_ts)
-        self.stages[0] = first_stage(self.f, self.clock, start, self.y)
         first_step = self.control.first_step
+        error = self._spent_budget(2 if first_step is None else 1)
+        if error is not None:
+            return LoopResult(self.outputs, error, first_step)
+        self.stages[0] = self._first_stage(self.t in self.control.jump_ts)
         self.step = self._initial_step() if first_step is None else first_step
-        error: SolverError | None = None
         if math.isnan(self.step):
             error = self.failure.non_finite(self.t, self.step, self.y, "the vector field returned NaN or Inf")
         while error is None and len(self.outputs) < len(self.clock.ts):
-            error = self._spent_budget() or self._try_step()
+            record = self._next_record()
+            error = self._spent_budget(self._cost(record)) or self._try_step(record)
         return LoopResult(self.outputs, error, self.step)
+
+    def _first_stage(self, jump: bool) -> Tensor:
+        """f at the current (t, y), behind the jump if there is one."""
+        following = StepRecord(self.t, 0.0, self.t, self.anchor, None, (), jump)
+        return first_stage(self.f, self.clock, following, self.y)
 
     def _initial_step(self) -> float:
         control = self.control
@@ -221,7 +234,16 @@ class _AdaptiveLoop:
             extension=self.quadrature,
         )
 
-    def _spent_budget(self) -> SolverError | None:
+    def _cost(self, record: StepRecord) -> int:
+        """Evaluations that a step needs if it is accepted, the first of the step behind it included."""
+        tableau = self.tableau
+        slope = bool(record.inside) and tableau.interpolant is None and not tableau.is_fsal
+        known = (tableau.is_fsal or slope) and not record.jump_end
+        following = record.lands_on != len(self.clock.ts) - 1 and not known
+        return tableau.num_stages - 1 + slope + following
+
+    def _spent_budget(self, cost: int) -> SolverError | None:
+        """The error of a budget that `cost` more evaluations, or one more step, would exceed."""
         max_steps, max_nfe = self.control.max_steps, self.control.max_nfe
         per_output = self.control.max_steps_per_output
         if max_steps is not None and self.counts.num_steps >= max_steps:
@@ -229,7 +251,7 @@ class _AdaptiveLoop:
         if per_output is not None and self.counts.num_steps - self.steps_before >= per_output:
             what = f"max_steps_per_output={per_output}"
             return self.failure.budget(Status.MAX_STEPS, what, self.t)
-        if max_nfe is not None and self.counts.nfe + self.cost > max_nfe:
+        if max_nfe is not None and self.counts.nfe + cost > max_nfe:
             return self.failure.budget(Status.MAX_NFE, f"max_nfe={max_nfe}", self.t)
         return None
 
@@ -247,21 +269,21 @@ class _AdaptiveLoop:
             self.t, t1 - self.t, t1, self.anchor, lands_on, inside, self.t in jump_ts, t1 in jump_ts
         )
 
-    def _try_step(self) -> SolverError | None:
-        record = self._next_record()
+    def _try_step(self, record: StepRecord) -> SolverError | None:
         size = abs(record.dt)
         if size < self.clock.resolution(self.t) and abs(self.stops[-1] - self.t) > size:
             return self.failure.underflow(self.t, record.dt, self.y)
         for observer in self.observers:
             observer.on_step(record.t, record.dt, self.y)
         y1 = take_step(self.f, self.tableau, self.clock, record, self.y, self.stages, with_error=True)
-        ratio = self._error_ratio(record.dt, y1)
+        ratio = self._error_ratio(record, y1)
         self.failure.last_ratio = ratio
-        forced = size <= self.control.min_step
+        # t1 - t may round to a size above min_step, which the controller's wish does not.
+        forced = min(size, self.step) <= self.control.min_step
         if not math.isfinite(ratio):
-            if forced or not bool(torch.isfinite(self.stages[0]).all()):
+            if forced or not bool((torch.isfinite(self.stages[0]) & torch.isfinite(self.y)).all()):
                 return self.failure.non_finite(
-                    self.t, record.dt, self.y, "the vector field returned NaN or Inf"
+                    self.t, record.dt, self.y, "the vector field or the state became NaN or Inf"
                 )
             self._reject(record, self.control.controller.factor_min)
         elif ratio <= 1.0 or forced:
@@ -272,13 +294,17 @@ class _AdaptiveLoop:
         return None
 
     @torch.no_grad()
-    def _error_ratio(self, dt: float, y1: Tensor) -> float:
-        """The one wait for the device that a step costs."""
-        y_error, y0 = self.stages.increment(dt, self.b_err), self.y
+    def _error_ratio(self, record: StepRecord, y1: Tensor) -> float:
+        """The one wait for the device that a step costs; NaN if the last state is not finite."""
+        y_error, y0 = self.stages.increment(record.dt, self.b_err), self.y
         if self.quadrature is not None:
-            y_error, y0, y1 = self.quadrature.extend_error(y_error, y0, y1, dt)
+            y_error, y0, y1 = self.quadrature.extend_error(y_error, y0, y1, record.dt)
         control = self.control
-        return error_ratio(y_error, y0, y1, control.rtol, control.atol, control.norm).item()
+        ratio = error_ratio(y_error, y0, y1, control.rtol, control.atol, control.norm)
+        if record.lands_on == len(self.clock.ts) - 1:
+            # A state that overflows makes its own tolerance infinite, and so passes for exact.
+            ratio = torch.where(torch.isfinite(y1).all(), ratio, torch.nan)
+        return ratio.item()
 
     def _reject(self, record: StepRecord, factor: float) -> None:
         self.counts.reject()
@@ -313,7 +339,4 @@ class _AdaptiveLoop:
             return
         if self.autograd:
             self.stages = StageList(self.tableau.num_stages)
-        if f1 is None or record.jump_end:
-            following = StepRecord(self.t, 0.0, self.t, self.anchor, None, (), record.jump_end)
-            f1 = first_stage(self.f, self.clock, following, y1)
-        self.stages[0] = f1
+        self.stages[0] = self._first_stage(record.jump_end) if f1 is None or record.jump_end else f1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nodebench.ode.clock import StepRecord
+from nodebench.ode.clock import StepRecord, neighbour
 from nodebench.ode.counting import CountedField, SolveStats
 from nodebench.ode.interpolation import cubic_hermite, own_interpolant
 from nodebench.ode.packing import Packing, State
@@ -51,13 +52,19 @@ class DenseOutput:
         self._pieces.append(_Piece(record, y0, y1, kept, None if f1 is None else f1.clone()))
 
     def close(self, f: CountedField) -> None:
-        """Give cubic Hermite its last slope; the slopes in between are the next steps' first stages."""
-        if self._tableau.interpolant is None and self._pieces and self._pieces[-1].f1 is None:
-            last = self._pieces[-1]
-            self._pieces[-1] = last._replace(f1=f(last.record.t1, last.y1))
+        """Give cubic Hermite the slopes that are not the next step's first stage: the last, and before a jump."""
+        if self._tableau.interpolant is not None:
+            return
+        for i, (record, _, y1, _, f1) in enumerate(self._pieces):
+            if f1 is None and (record.jump_end or i == len(self._pieces) - 1):
+                before = math.copysign(1.0, -record.dt)
+                t1 = neighbour(record.t1, y1, before) if record.jump_end else record.t1
+                self._pieces[i] = self._pieces[i]._replace(f1=f(t1, y1))
 
     def __call__(self, t: float) -> Tensor:
-        """y(t), packed; ValueError if t is outside the solved interval."""
+        """y(t), packed; ValueError if t is outside the solved interval, or no step was taken."""
+        if not self._pieces:
+            raise ValueError("no step was taken, so there is nothing to interpolate; `ys` holds all there is")
         first, last = self._pieces[0].record, self._pieces[-1].record
         low, high = sorted((first.t, last.t1))
         if not low <= t <= high:

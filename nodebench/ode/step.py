@@ -162,7 +162,7 @@ def rk_step(
     """y1 = y0 + dt * sum_i b_i k_i, given k_0 = f(t, y0) in stages[0]; fills stages 1, 2, ...
 
     Without an error estimate the last stage of a FSAL method is not evaluated (its weight is 0). `last_time`
-    replaces t + dt where a stage sits at the end of the step, for a field that jumps there.
+    replaces t + dt where a stage sits at the end of the step: t + dt may round to a time beyond it.
     """
     weights = tableau_weights(tableau, y0.dtype, y0.device)
     num_stages = tableau.num_stages - (1 if tableau.is_fsal and not with_error else 0)

@@ -63,8 +63,9 @@ class _Adjoint(torch.autograd.Function):
         ts: Tensor | None,
         *tensors: Tensor,
     ) -> Tensor:
-        f = CountedField(problem.f, problem.args, problem.stats.forward)
-        f.inspect_first(lambda dy: refuse_hidden_tensors(dy, watched.tensors, "adjoint"))
+        leaves = watched.leaves(tensors)
+        f = CountedField(problem.f, watched.rebuild_args(leaves), problem.stats.forward)
+        f.inspect_first(lambda dy: refuse_hidden_tensors(dy, leaves, "adjoint"))
         result = problem.solver.solve(
             f, y0.detach(), Clock(problem.clock.ts), autograd=False, observers=problem.observers
         )
@@ -78,7 +79,8 @@ class _Adjoint(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         refuse_double_backward("adjoint")
         (grad_ys,) = grad_outputs
-        ys, *tensors = ctx.saved_tensors
+        ys, *saved = ctx.saved_tensors
+        tensors = ctx.watched.leaves(saved)
         args = ctx.watched.rebuild_args(tensors)
         leaves = [tensor for tensor in tensors if tensor.requires_grad]
         backward = _BackwardSolve(ctx.problem, args, ys, leaves)
@@ -140,7 +142,7 @@ class _BackwardSolve:
         """dL/d(leaf) for each leaf; None for one that f never used."""
         integrals = self._field.integrals().split([leaf.numel() for leaf in self._leaves])
         return [
-            integral.view_as(leaf) if used else None
+            (integral if leaf.is_complex() else integral.real).view_as(leaf) if used else None
             for integral, leaf, used in zip(integrals, self._leaves, self._field.used, strict=True)
         ]
 
@@ -165,7 +167,9 @@ class AugmentedField:
         self._leaves = list(leaves)
         self.used = [False] * len(leaves)
         num_params = sum(leaf.numel() for leaf in leaves)
-        self._integral = torch.zeros(num_params, dtype=y.dtype, device=y.device)
+        # Complex parameters of a field of real states have complex integrals.
+        dtype = y.dtype.to_complex() if any(leaf.is_complex() for leaf in leaves) else y.dtype
+        self._integral = torch.zeros(num_params, dtype=dtype, device=y.device)
         self.quadrature: ParameterQuadrature | None = None
         if solver.tableau is not None and leaves:
             self.quadrature = ParameterQuadrature(solver.tableau, self._integral, adjoint.params_in_norm)

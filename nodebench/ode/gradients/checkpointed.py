@@ -64,8 +64,9 @@ class _Checkpointed(torch.autograd.Function):
         ts: Tensor | None,
         *tensors: Tensor,
     ) -> Tensor:
-        f = CountedField(problem.f, problem.args, problem.stats.forward)
-        f.inspect_first(lambda dy: refuse_hidden_tensors(dy, watched.tensors, "checkpointed"))
+        leaves = watched.leaves(tensors)
+        f = CountedField(problem.f, watched.rebuild_args(leaves), problem.stats.forward)
+        f.inspect_first(lambda dy: refuse_hidden_tensors(dy, leaves, "checkpointed"))
         checkpoints = _Checkpoints()
         result = problem.solver.solve(
             f,
@@ -86,7 +87,7 @@ class _Checkpointed(torch.autograd.Function):
         refuse_double_backward("checkpointed")
         (grad_ys,) = grad_outputs
         ts, *rest = ctx.saved_tensors
-        tensors, states = rest[: ctx.num_tensors], rest[ctx.num_tensors :]
+        tensors, states = ctx.watched.leaves(rest[: ctx.num_tensors]), rest[ctx.num_tensors :]
         leaves = [tensor for tensor in tensors if tensor.requires_grad]
         replay = _Replay(ctx.problem, ctx.watched.rebuild_args(tensors), ts, leaves)
         adj_y = torch.zeros_like(grad_ys[0])

@@ -92,11 +92,20 @@ class Watched(NamedTuple):
             args[slot] = tensor
         return tuple(args)
 
+    def leaves(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """`tensors` as f is to see them where it is differentiated.
+
+        Arguments become leaves of their own: autograd takes their gradient on to what they were computed from, so
+        one that is passed twice, or that depends on a parameter, must not count that dependence here as well.
+        """
+        cut = len(self.slots)
+        return (*(t.detach().requires_grad_(t.requires_grad) for t in tensors[:cut]), *tensors[cut:])
+
 
 def watch(problem: Problem) -> Watched:
     """Tensor arguments first, then parameters that require grad."""
     slots = tuple(i for i, arg in enumerate(problem.args) if isinstance(arg, Tensor))
-    params = tuple(p for p in problem.params if p.requires_grad)
+    params = tuple(dict.fromkeys(p for p in problem.params if p.requires_grad))
     bare = tuple(None if i in slots else arg for i, arg in enumerate(problem.args))
     return Watched((*(problem.args[i] for i in slots), *params), bare, slots)
 
@@ -108,7 +117,7 @@ def refuse_hidden_tensors(dy: Tensor, known: Sequence[Tensor], gradient: str) ->
     """
     known_ids = {id(tensor) for tensor in known}
     known_nodes = {tensor.grad_fn for tensor in known if tensor.grad_fn is not None}
-    pending, seen = [dy.grad_fn], set()
+    pending, seen = [torch.autograd.graph.get_gradient_edge(dy).node] if dy.requires_grad else [], set()
     while pending:
         node = pending.pop()
         if node is None or node in seen or node in known_nodes:
