@@ -40,7 +40,7 @@ class Progress:
             file=sys.stderr,
             dynamic_ncols=True,
             leave=False,
-            disable=not (sys.stderr.isatty() if show_bar is None else show_bar),
+            disable=None if show_bar is None else not show_bar,
         )
 
     def step(self, measured: StepMeasurement) -> None:
@@ -108,5 +108,5 @@ def say(text: str) -> None:
 
 
 def _duration(seconds: float) -> str:
-    """Hours, minutes and seconds as tqdm writes them: 4:05 or 1:04:05."""
+    """Minutes and seconds as tqdm writes them, 04:05, with hours where there are any, 1:04:05."""
     return str(tqdm.format_interval(seconds))
