@@ -1,0 +1,94 @@
+"""The ODE block: a layer whose output is the solution at t = 1 of an ODE that starts in its input at t = 0."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+
+from nodebench.ode import Solution, SolverError, SolveStats, odeint
+
+
+@dataclass(frozen=True)
+class AdjointSettings:
+    """How gradient `adjoint` solves backwards; None means as forward. See odeint."""
+
+    method: str | None = None
+    rtol: float | None = None
+    atol: float | None = None
+    norm: str = "state"
+
+
+@dataclass(frozen=True)
+class SolverSettings:
+    """How an ODE block solves, as plain values. See odeint for their meaning."""
+
+    method: str = "dopri5"
+    rtol: float = 1e-3
+    atol: float = 1e-3
+    dt: float | None = None
+    controller: str = "integral"
+    norm: str = "rms"
+    max_steps: int | None = None
+    max_nfe: int | None = None
+    min_step: float = 0.0
+    max_step: float = math.inf
+    first_step: float | None = None
+    adjoint: AdjointSettings = AdjointSettings()
+
+
+class ODEBlock(nn.Module):
+    """y(1) of dy/dt = vector_field(t, y), y(0) = the input; any shape that the vector field takes.
+
+    `stats` holds the counts of the latest solve, None before the first; its backward counts are filled in while
+    backward() runs. `solver` may be replaced at any time.
+    """
+
+    def __init__(self, vector_field: nn.Module, solver: SolverSettings, gradient: str) -> None:
+        super().__init__()
+        self.vector_field = vector_field
+        self.solver = solver
+        self.gradient = gradient
+        self.stats: SolveStats | None = None
+
+    def forward(self, y0: Tensor) -> Tensor:
+        return self._solve_tensor(y0, 0.0, 1.0)
+
+    def solve(self, y0: Tensor, ts: Sequence[float] | Tensor) -> Solution:
+        """Solve with this block's settings and return y at every entry of ts.
+
+        Raises SolverError if the solve fails.
+        """
+        settings = asdict(self.solver)
+        adjoint = {f"adjoint_{name}": value for name, value in settings.pop("adjoint").items()}
+        solution = odeint(self.vector_field, y0, ts, gradient=self.gradient, **settings, **adjoint)
+        self.stats = solution.stats
+        return solution
+
+    @torch.no_grad()
+    def reconstruction_error(self, y0: Tensor) -> float:
+        """||z - y0|| / ||y0|| over the whole batch, where z is y0 solved from t = 0 to 1 and back to 0.
+
+        Small where the solve stands for an ODE, whose flow can be inverted; large where the net has come to depend on
+        the solver's errors (Ott et al. 2021, "ResNet after all?"). Infinite if the solve back fails or overflows.
+        """
+        y1 = self._solve_tensor(y0, 0.0, 1.0)
+        try:
+            returned = self._solve_tensor(y1, 1.0, 0.0)
+        except SolverError:
+            return math.inf
+        error = float((returned - y0).norm() / y0.norm())
+        return error if math.isfinite(error) else math.inf
+
+    def _solve_tensor(self, y: Tensor, t0: float, t1: float) -> Tensor:
+        ys = self.solve(y, (t0, t1)).ys
+        assert isinstance(ys, Tensor), "a tensor state has a tensor solution"
+        return ys[-1]
+
+
+def ode_blocks(module: nn.Module) -> list[ODEBlock]:
+    """Every ODE block in a net, wherever it is; empty for a net without an ODE."""
+    return [part for part in module.modules() if isinstance(part, ODEBlock)]

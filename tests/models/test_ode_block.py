@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import math
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nodebench.models import ode_block
+from nodebench.models.ode_block import AdjointSettings, ODEBlock, SolverSettings, ode_blocks
+from nodebench.models.residual import ResidualBlock
+from nodebench.models.vector_fields import ConvVectorField
+from nodebench.ode import BudgetExhaustedError, Solution
+
+TIGHT = SolverSettings(rtol=1e-10, atol=1e-10)
+
+
+class Linear(nn.Module):
+    """dy/dt = rate * y, with y(1) = exp(rate) y(0)."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = nn.Parameter(torch.tensor(rate, dtype=torch.float64))
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        return self.rate * y
+
+
+class WithoutShortcut(nn.Module):
+    """f(h) of a residual block h + f(h), as a vector field."""
+
+    def __init__(self, block: ResidualBlock) -> None:
+        super().__init__()
+        self.block = block
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        return self.block(y) - y
+
+
+def state(*shape: int) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+def test_the_block_solves_from_0_to_1() -> None:
+    y0 = state(2, 3)
+    torch.testing.assert_close(ODEBlock(Linear(0.5), TIGHT, "direct")(y0), y0 * math.exp(0.5))
+
+
+def test_a_residual_net_with_shared_weights_equals_euler_with_step_1() -> None:
+    torch.manual_seed(0)
+    residual = ResidualBlock(4).double()
+    block = ODEBlock(WithoutShortcut(residual), SolverSettings(method="euler", dt=1.0), "direct")
+    h = state(2, 4, 5, 5)
+    layers = [h]
+    for _ in range(6):
+        layers.append(residual(layers[-1]))
+
+    ys = block.solve(h, [float(i) for i in range(7)]).ys
+
+    torch.testing.assert_close(ys, torch.stack(layers), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(block(h), layers[1], rtol=1e-12, atol=1e-12)
+
+
+def test_checkpointed_gives_the_direct_gradient_of_the_nets_vector_field() -> None:
+    gradients = [
+        loss_gradient(SolverSettings(), gradient, nn.ReLU()) for gradient in ("direct", "checkpointed")
+    ]
+    assert distance(*gradients) < 1e-12
+
+
+def test_adjoint_tends_to_the_direct_gradient_as_the_tolerance_shrinks() -> None:
+    # Smooth, for with relu the error falls by the kinks that a step crosses, slowly and by chance.
+    distances = []
+    for tol in (1e-4, 1e-6, 1e-8):
+        solver = SolverSettings(rtol=tol, atol=tol)
+        gradients = [loss_gradient(solver, gradient, nn.Softplus()) for gradient in ("direct", "adjoint")]
+        distances.append(distance(*gradients))
+    assert distances[2] < 1e-6
+    assert distances[0] > 10 * distances[1] > 100 * distances[2]
+
+
+def loss_gradient(solver: SolverSettings, gradient: str, activation: nn.Module) -> Tensor:
+    """The gradient of a loss after the block with respect to its input and all parameters, flat."""
+    torch.manual_seed(0)
+    field = ConvVectorField(8).double()
+    field.relu = activation
+    y0 = state(2, 8, 3, 3).requires_grad_()
+    loss = ODEBlock(field, solver, gradient)(y0).square().mean()
+    return torch.cat([grad.flatten() for grad in torch.autograd.grad(loss, [y0, *field.parameters()])])
+
+
+def distance(expected: Tensor, actual: Tensor) -> float:
+    return float((actual - expected).norm() / expected.norm())
+
+
+def test_stats_are_of_the_latest_solve_and_stay_out_of_the_state_dict() -> None:
+    block = ODEBlock(Linear(0.5), SolverSettings(method="rk4", dt=0.25), "adjoint")
+    assert block.stats is None
+    y0 = state(2, 3).requires_grad_()
+
+    y1 = block(y0)
+
+    assert block.stats is not None
+    assert (block.stats.forward.nfe, block.stats.backward.nfe) == (16, 0)
+    y1.sum().backward()
+    assert (block.stats.forward.nfe, block.stats.backward.nfe) == (16, 16)
+    block.solver = SolverSettings(method="euler", dt=0.25)
+    block(y0)
+    assert (block.stats.forward.nfe, block.stats.backward.nfe) == (4, 0)
+    assert set(block.state_dict()) == {"vector_field.rate"}
+
+
+def test_every_setting_reaches_the_solver(monkeypatch: pytest.MonkeyPatch) -> None:
+    received: dict[str, Any] = {}
+
+    def odeint(f: nn.Module, y0: Tensor, ts: Any, **keywords: Any) -> Solution:
+        received.update(keywords)
+        return Solution(torch.tensor([0.0, 1.0]), torch.stack([y0, y0]))
+
+    monkeypatch.setattr(ode_block, "odeint", odeint)
+    adjoint = AdjointSettings(method="bosh3", rtol=1e-5, atol=1e-6, norm="seminorm")
+    given = SolverSettings(
+        method="tsit5",
+        rtol=1e-2,
+        atol=1e-4,
+        dt=0.1,
+        controller="pi",
+        norm="max_sample",
+        max_steps=7,
+        max_nfe=70,
+        min_step=1e-3,
+        max_step=0.5,
+        first_step=0.01,
+        adjoint=adjoint,
+    )
+    assert all(getattr(given, field.name) != field.default for field in fields(SolverSettings))
+
+    ODEBlock(Linear(0.5), given, "checkpointed")(state(1))
+
+    expected = {field.name: getattr(given, field.name) for field in fields(given) if field.name != "adjoint"}
+    expected |= {f"adjoint_{field.name}": getattr(adjoint, field.name) for field in fields(adjoint)}
+    assert received == {**expected, "gradient": "checkpointed"}
+
+
+def test_default_settings_are_accepted_by_the_solver() -> None:
+    y0 = state(2, 3)
+    torch.testing.assert_close(
+        ODEBlock(Linear(0.5), SolverSettings(), "adjoint")(y0), y0 * math.exp(0.5), rtol=1e-3, atol=1e-3
+    )
+
+
+def test_reconstruction_is_good_at_a_tight_tolerance_and_bad_with_one_large_step() -> None:
+    y0 = state(2, 3)
+    assert ODEBlock(Linear(-3.0), TIGHT, "direct").reconstruction_error(y0) < 1e-8
+    # Euler with step 1 takes y to (1 - 3) y and back to (1 + 3)(1 - 3) y = -8 y: nine times y0 away.
+    euler = ODEBlock(Linear(-3.0), SolverSettings(method="euler", dt=1.0), "direct")
+    assert euler.reconstruction_error(y0) == pytest.approx(9.0)
+
+
+def test_reconstruction_is_infinite_where_the_way_back_fails() -> None:
+    class OnlyForwards(nn.Module):
+        def forward(self, t: Tensor, y: Tensor) -> Tensor:
+            return torch.where(y > 0.5, -y, torch.full_like(y, torch.nan))
+
+    block = ODEBlock(OnlyForwards(), SolverSettings(method="euler", dt=1.0), "direct")
+    # Forward: from 2 to 2 - 2 = 0, where f is NaN.
+    assert block.reconstruction_error(torch.tensor([2.0])) == math.inf
+
+
+def test_a_failing_forward_solve_raises() -> None:
+    block = ODEBlock(Linear(-3.0), replace(TIGHT, max_nfe=10), "direct")
+    with pytest.raises(BudgetExhaustedError):
+        block(state(2, 3))
+
+
+def test_ode_blocks_are_found_wherever_they_are() -> None:
+    first, second = (ODEBlock(Linear(0.5), SolverSettings(), "direct") for _ in range(2))
+    net = nn.Sequential(nn.Flatten(), first, nn.Sequential(second))
+    assert ode_blocks(net) == [first, second]
+    assert ode_blocks(nn.Flatten()) == []
