@@ -1,0 +1,194 @@
+"""Image classification: cross-entropy on random batches, error in percent."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from nodebench.data import ImageData
+from nodebench.data.augmentation import augment
+from nodebench.models.ode_block import ODEBlock, ode_blocks
+from nodebench.training.protocols import SolveCounts, StepOutput
+
+EVAL_BATCH_SIZE = 500
+RECON_LIMIT = 1e-2
+RECON_IMAGES = 2000
+
+
+class Batch(NamedTuple):
+    """images: float32 (B, 1, 28, 28) in [0, 1]; labels: int64 (B,)."""
+
+    images: Tensor
+    labels: Tensor
+
+
+class Classification:
+    """Classification of the images of `data`, which are moved to `device` once.
+
+    Every epoch passes through the training images in an order of its own and drops an incomplete last batch. Order and
+    augmentation are functions of (seed, epoch) and (seed, step), so that a resumed run needs no state of this class.
+    """
+
+    name = "classification"
+
+    def __init__(
+        self, data: ImageData, seed: int, device: torch.device | str, label_smoothing: float = 0.0
+    ) -> None:
+        self.seed = seed
+        self.label_smoothing = label_smoothing
+        self.batch_size = data.batch_size
+        self.augmentation = data.augment
+        self.steps_per_epoch = len(data.train) // data.batch_size
+        self._train = data.train.to(device)
+        self._splits = {
+            "train": self._train,
+            "val": None if data.val is None else data.val.to(device),
+            "test": data.test.to(device),
+        }
+        self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
+
+    def batch(self, step: int) -> Batch:
+        """The training batch of a step, counted from 0, augmented."""
+        epoch, index = divmod(step, self.steps_per_epoch)
+        if epoch != self._epoch:
+            order = torch.randperm(len(self._train), generator=_generator("order", self.seed, epoch))
+            self._epoch, self._order = epoch, order.to(self._train.labels.device)
+        chosen = self._train[self._order[index * self.batch_size : (index + 1) * self.batch_size]]
+        generator = _generator("augmentation", self.seed, step)
+        return Batch(augment(chosen.images, self.augmentation, generator), chosen.labels)
+
+    def loss(self, module: nn.Module, batch: Batch) -> StepOutput:
+        """Mean cross-entropy, with label smoothing, and `error_train` of the batch."""
+        logits = module(batch.images)
+        loss = F.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
+        error = 100 * (logits.detach().argmax(1) != batch.labels).float().mean()
+        return StepOutput(loss, len(batch.labels), {"error_train": error})
+
+    def solve_stats(self, module: nn.Module) -> SolveCounts | None:
+        """Counts of the latest solve, summed over the net's ODE blocks; None for a net without one."""
+        stats = [block.stats for block in ode_blocks(module) if block.stats is not None]
+        if not stats:
+            return None
+        forward, backward = [s.forward for s in stats], [s.backward for s in stats]
+        return SolveCounts(
+            nfe_forward=sum(counts.nfe for counts in forward),
+            nfe_backward=sum(counts.nfe for counts in backward),
+            num_accepted_forward=_sum(counts.num_accepted for counts in forward),
+            num_rejected_forward=_sum(counts.num_rejected for counts in forward),
+            num_accepted_backward=_sum(counts.num_accepted for counts in backward),
+            num_rejected_backward=_sum(counts.num_rejected for counts in backward),
+        )
+
+    def evaluate(self, module: nn.Module, split: str) -> dict[str, float]:
+        """`error_<split>` in percent, and for a net with an ODE `nfe_eval`, mean a batch of 500 images.
+
+        Empty if nothing was held out for `val`. Raises ValueError for a split that is not train, val or test.
+        """
+        blocks = ode_blocks(module)
+        wrong, nfe, num_images, num_batches = 0, 0, 0, 0
+        with _evaluating(module):
+            for images, labels in self._eval_batches(split):
+                wrong += int((module(images).argmax(1) != labels).sum())
+                nfe += sum(block.stats.forward.nfe for block in blocks if block.stats is not None)
+                num_images += len(labels)
+                num_batches += 1
+        if not num_images:
+            return {}
+        columns = {f"error_{split}": 100 * wrong / num_images}
+        return {**columns, "nfe_eval": nfe / num_batches} if blocks else columns
+
+    def reconstruct(self, module: nn.Module, split: str, max_images: int | None = None) -> dict[str, Any]:
+        """`recon_error`, the worst batch's relative L2 error after solving there and back, and `recon_ok`.
+
+        Both are None for a net without an ODE, or where nothing was held out for `val`.
+        """
+        errors: list[float] = []
+        if ode_blocks(module):
+            with _evaluating(module):
+                for images, _ in self._eval_batches(split, max_images):
+                    errors += [block.reconstruction_error(y0) for block, y0 in _block_inputs(module, images)]
+        worst = max(errors, default=None)
+        return {"recon_error": worst, "recon_ok": None if worst is None else worst < RECON_LIMIT}
+
+    def final_metrics(self, module: nn.Module) -> dict[str, Any]:
+        """num_params; flops_forward, of one image as its share of a training batch's; recon_error and recon_ok.
+
+        A multiplication and an addition are two FLOPs; convolutions and matrix products alone are counted. The
+        reconstruction is checked on the first 2,000 training images, not augmented: test data is for errors alone.
+        """
+        return {
+            "num_params": sum(parameter.numel() for parameter in module.parameters()),
+            "flops_forward": self._flops_forward(module),
+            **self.reconstruct(module, "train", max_images=RECON_IMAGES),
+        }
+
+    def _flops_forward(self, module: nn.Module) -> int:
+        images = _to_unit(self._train.images[: self.batch_size])
+        # Compiled code would hide its operations from the counter.
+        eager = torch.compiler.set_stance("force_eager")
+        with _evaluating(module), eager, FlopCounterMode(display=False) as counter:
+            module(images)
+        return round(counter.get_total_flops() / len(images))
+
+    def _eval_batches(self, split: str, max_images: int | None = None) -> Iterator[Batch]:
+        """A split in order, not augmented, the last batch as small as it comes; nothing if it is not held out."""
+        if split not in self._splits:
+            raise ValueError(f"`split` is {split!r}; allowed: {', '.join(self._splits)}")
+        images = self._splits[split]
+        if images is None:
+            return
+        size = len(images) if max_images is None else min(max_images, len(images))
+        for start in range(0, size, EVAL_BATCH_SIZE):
+            chosen = images[start : min(start + EVAL_BATCH_SIZE, size)]
+            yield Batch(_to_unit(chosen.images), chosen.labels)
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Evaluation mode without autograd; the mode is put back afterwards."""
+    was_training = module.training
+    module.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        module.train(was_training)
+
+
+def _block_inputs(module: nn.Module, images: Tensor) -> list[tuple[ODEBlock, Tensor]]:
+    """Each ODE block of a net with the initial state it is given for these images."""
+    inputs: list[tuple[ODEBlock, Tensor]] = []
+    handles = [
+        block.register_forward_pre_hook(lambda block, args: inputs.append((block, args[0])))
+        for block in ode_blocks(module)
+    ]
+    try:
+        module(images)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return inputs
+
+
+def _to_unit(images: Tensor) -> Tensor:
+    """uint8 images as float32 in [0, 1]."""
+    return images.float() / 255
+
+
+def _generator(purpose: str, seed: int, index: int) -> torch.Generator:
+    """A generator of its own for each purpose, seed and index; hashed, so that neighbours have nothing in common."""
+    digest = hashlib.sha256(f"{purpose} {seed} {index}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big"))
+
+
+def _sum(counts: Iterable[int | None]) -> int | None:
+    """The sum, None if a count is not known."""
+    known = list(counts)
+    return None if None in known else sum(count for count in known if count is not None)
