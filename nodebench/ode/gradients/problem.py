@@ -117,7 +117,8 @@ def refuse_hidden_tensors(dy: Tensor, known: Sequence[Tensor], gradient: str) ->
     """
     known_ids = {id(tensor) for tensor in known}
     known_nodes = {tensor.grad_fn for tensor in known if tensor.grad_fn is not None}
-    pending, seen = [torch.autograd.graph.get_gradient_edge(dy).node] if dy.requires_grad else [], set()
+    root = torch.autograd.graph.get_gradient_edge(dy).node if dy.requires_grad else None
+    pending, seen = [root], set()
     while pending:
         node = pending.pop()
         if node is None or node in seen or node in known_nodes:
