@@ -89,10 +89,9 @@ def _merge_solver(own: dict[str, Any], fresh: dict[str, Any], given: set[str]) -
     """The run's `own` solver with what was `given`. Another method keeps the run's tolerance if it needs one."""
     kept = {key for key in own if f"solver.{key}" not in given}
     if "solver" in given:
-        kept &= TOLERANCES if needs_tolerance(fresh) else set()
-    if "solver.dt" in given:
-        kept -= TOLERANCES
-    if "solver.tol" in given:
+        has_tolerance = any(own[key] is not None for key in TOLERANCES)
+        kept &= TOLERANCES if has_tolerance and needs_tolerance(fresh) else set()
+    if given & {"solver.dt", "solver.tol"}:
         kept -= TOLERANCES
     if given & {f"solver.{key}" for key in TOLERANCES}:
         kept -= {"dt"}

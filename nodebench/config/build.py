@@ -21,7 +21,7 @@ from nodebench.config.errors import ConfigError
 from nodebench.config.files import flatten
 from nodebench.config.identity import tolerances
 from nodebench.data import ImageData
-from nodebench.models.ode_block import AdjointSettings, SolverSettings
+from nodebench.models.ode_block import AdjointSettings, SolverSettings, ode_blocks
 from nodebench.ode import SolverError
 from nodebench.training import Task, TrainingSettings
 
@@ -59,8 +59,8 @@ class Builder:
         make = _find(self.config["model"]["_target_"], _is_class_of(nn.Module), "Module")
         model: nn.Module = _call(make, "model", keys)
         if self.config["compile"]:
-            block = getattr(model, "ode_block", None)
-            (model if block is None else block.vector_field).compile()
+            for part in [block.vector_field for block in ode_blocks(model)] or [model]:
+                part.compile()
         return model
 
     def task(self, data: ImageData, device: torch.device) -> Task:
@@ -96,12 +96,11 @@ def pick_device(name: str) -> torch.device:
 
 def solver_settings(solver: Mapping[str, Any]) -> SolverSettings:
     """The solver node as the ODE block takes it, `tol` spread over rtol and atol."""
-    keys = {
-        key: value for key, value in solver.items() if key not in ("name", "tol", "rtol", "atol", "adjoint")
-    }
-    rtol, atol = tolerances(solver)
-    given = {key: value for key, value in (("rtol", rtol), ("atol", atol)) if value is not None}
-    return SolverSettings(**keys, **given, adjoint=AdjointSettings(**solver["adjoint"]))
+    settings: dict[str, Any] = {key: solver[key] for key in solver if key not in ("name", "tol", "adjoint")}
+    settings["rtol"], settings["atol"] = tolerances(solver)
+    # Left out where there is none: fixed steps heed no tolerance.
+    given = {key: value for key, value in settings.items() if value is not None}
+    return SolverSettings(**given, adjoint=AdjointSettings(**solver["adjoint"]))
 
 
 def training_settings(

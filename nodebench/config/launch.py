@@ -67,14 +67,13 @@ def launch(
                 f"cannot launch with {' '.join(launcher_overrides)}; launchers here: {known}; others are Hydra plugins "
                 "to install, such as hydra-submitit-launcher"
             ) from error
-        launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(config)),
-            task_function=_Job(run_member),
-            config=config,
-        )
-        returned: Sequence[JobReturn] = launcher.launch(
-            [list(member) for member in members], initial_job_idx=0
-        )
+    # Outside of the block above: members compose configs of their own, and Hydra knows one context at a time.
+    launcher = Plugins.instance().instantiate_launcher(
+        hydra_context=HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(config)),
+        task_function=_Job(run_member),
+        config=config,
+    )
+    returned: Sequence[JobReturn] = launcher.launch([list(member) for member in members], initial_job_idx=0)
     return [job.return_value if job.status == JobStatus.COMPLETED else job._return_value for job in returned]
 
 

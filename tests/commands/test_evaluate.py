@@ -1,0 +1,138 @@
+"""`nodebench evaluate`: a trained net with its own solver, and with others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nodebench import cli
+from nodebench.commands.evaluate import with_changes
+from nodebench.config.compose import compose
+from nodebench.config.errors import ConfigError
+from nodebench.config.identity import run_folder
+
+
+def evaluate(*arguments: str | Path) -> int:
+    return cli.main(["evaluate", *map(str, arguments)])
+
+
+def trained(*overrides: str) -> Path:
+    assert cli.main(["train", *overrides]) == 0
+    return run_folder(compose(overrides).config)
+
+
+def evaluations(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "evaluations.jsonl").read_text().splitlines()]
+
+
+def solver_after(run: list[str], *overrides: str) -> dict[str, Any]:
+    solver: dict[str, Any] = with_changes(compose(run).config, overrides)["solver"]
+    return {key: solver[key] for key in ("method", "tol", "rtol", "atol", "dt")}
+
+
+def test_a_run_is_evaluated_with_its_own_and_with_another_solver(
+    smoke: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trained(*smoke)
+    capsys.readouterr()
+    assert evaluate(run) == 0
+    assert evaluate(run, "solver=rk4", "solver.dt=0.25") == 0
+    printed = capsys.readouterr().out
+    assert "solver      dopri5, tol 1\n" in printed
+    assert "solver      rk4, dt 0.25\n" in printed
+    assert "nfe_eval    16\n" in printed
+
+    own, other = evaluations(run)
+    summary = json.loads((run / "summary.json").read_text())
+    assert own["error_test"] == pytest.approx(summary["error_test"])
+    assert own["nfe_eval"] == pytest.approx(summary["nfe_eval"])
+    assert (other["nfe_eval"], other["solver"]["method"], other["step"]) == (16, "rk4", 2)
+
+
+def test_a_net_without_an_ode_is_evaluated_and_takes_no_solver(
+    smoke: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trained("model=mlp", *smoke[:-1])
+    assert evaluate(run) == 0
+    assert evaluate(run, "solver=rk4") == 2
+    assert "mlp has no ODE to solve" in capsys.readouterr().err
+
+
+def test_a_solve_that_fails_is_a_sentence(smoke: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    run = trained(*smoke)
+    assert evaluate(run, "solver.tol=1e-4", "solver.max_steps=1") == 1
+    assert "the solve failed" in capsys.readouterr().err
+
+
+def test_what_is_no_run_or_has_no_checkpoint_is_said(
+    smoke: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate("nowhere") == 2
+    assert "nowhere is no run folder" in capsys.readouterr().err
+    run = trained("model=mlp", *smoke[:-1])
+    for path in (run / "checkpoints").iterdir():
+        path.unlink()
+    assert evaluate(run) == 2
+    assert "no readable checkpoint" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("target", ["os.system", "torch.hub.load", "torch.utils.collect_env.run"])
+def test_a_run_folder_from_somebody_else_builds_nothing_new(
+    smoke: tuple[str, ...], target: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trained("model=mlp", *smoke[:-1])
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("nodebench.models.classifiers.MLP", target))
+    assert evaluate(run) == 2
+    assert f"model._target_={target} is refused" in capsys.readouterr().err
+
+
+class TestWhichSolver:
+    def test_nothing_given_is_the_runs_own(self) -> None:
+        own = {"method": "tsit5", "tol": 1e-2, "rtol": None, "atol": None, "dt": None}
+        assert solver_after(["solver=tsit5", "solver.tol=1e-2"]) == own
+
+    def test_another_adaptive_method_keeps_the_tolerance(self) -> None:
+        after = solver_after(["solver.tol=1e-2", "solver.atol=1e-6"], "solver=bosh3")
+        assert after == {"method": "bosh3", "tol": 1e-2, "rtol": None, "atol": 1e-6, "dt": None}
+
+    def test_a_fixed_step_method_drops_the_tolerance(self) -> None:
+        after = solver_after(["solver.tol=1e-2"], "solver=rk4", "solver.dt=0.25")
+        assert after == {"method": "rk4", "tol": None, "rtol": None, "atol": None, "dt": 0.25}
+
+    def test_a_step_makes_the_runs_method_fixed(self) -> None:
+        after = solver_after(["solver.tol=1e-2"], "solver.dt=0.1")
+        assert after == {"method": "dopri5", "tol": None, "rtol": None, "atol": None, "dt": 0.1}
+
+    def test_a_tolerance_replaces_every_tolerance_of_the_run(self) -> None:
+        after = solver_after(["solver.rtol=1e-2", "solver.atol=1e-6"], "solver.tol=1e-5")
+        assert after == {"method": "dopri5", "tol": 1e-5, "rtol": None, "atol": None, "dt": None}
+
+    def test_a_fixed_step_run_gets_the_recommended_tolerance_with_an_adaptive_method(self) -> None:
+        after = solver_after(["solver=rk4"], "solver=dopri5")
+        assert after == {"method": "dopri5", "tol": 1e-3, "rtol": None, "atol": None, "dt": None}
+
+    def test_a_tolerance_for_a_method_without_an_error_estimate_is_an_error(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        from nodebench.config.check import check_solver
+
+        solver = with_changes(compose(["solver=rk4"]).config, ["solver.tol=1e-3"])["solver"]
+        with pytest.raises(ConfigError, match="rk4 has no error estimate"):
+            check_solver(solver, None)
+
+    @pytest.mark.parametrize("override", ["model=mlp", "seed=1", "data.batch_size=3", "training.epochs=2"])
+    def test_everything_else_is_the_runs_own(self, override: str) -> None:
+        with pytest.raises(ConfigError, match="is the run's own and cannot be changed here"):
+            with_changes(compose(["data=digits"]).config, [override])
+
+    def test_data_root_and_device_can_be_changed(self) -> None:
+        changed = with_changes(compose(["seed=3"]).config, ["data.root=there", "device=cpu"])
+        assert (changed["data"]["root"], changed["device"], changed["seed"]) == ("there", "cpu", 3)
+
+    def test_a_value_out_of_range_is_an_error(self) -> None:
+        with pytest.raises(ConfigError, match=r"solver\.tol=0 is not possible"):
+            with_changes(compose().config, ["solver.tol=0"])

@@ -1,0 +1,120 @@
+"""`nodebench train -m`: members checked first, run one after the other, and a failing one is a row."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nodebench import cli
+from nodebench.commands import sweep
+from nodebench.commands.train import train_run
+from nodebench.config.compose import Composed
+from nodebench.config.errors import ConfigError
+from nodebench.training import Outcome
+
+
+def multirun(*arguments: str) -> int:
+    return cli.main(["train", "-m", *arguments])
+
+
+def statuses() -> list[str]:
+    return sorted(json.loads(path.read_text())["status"] for path in Path("outputs").rglob("summary.json"))
+
+
+def test_a_sweep_runs_every_combination_prints_a_table_and_resumes(
+    smoke: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert multirun(*smoke, "model=rknet,mlp", "seed=0,1") == 0
+    printed = capsys.readouterr().out
+    assert "sweep     4 runs" in printed
+    assert statuses() == ["finished"] * 4
+    table = printed.split("member")[-1]
+    assert {"rknet", "mlp", "error_test"} <= set(table.split())
+
+    assert multirun(*smoke, "model=rknet,mlp", "seed=0,1") == 0
+    assert capsys.readouterr().err.count("already finished") == 4
+
+
+def test_members_that_are_the_same_run_run_once(
+    smoke: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert multirun(*smoke[:-1], "model=mlp", "solver.tol=1e-1,1e-2") == 0
+    assert "sweep     1 runs; 1 more are the same run again" in capsys.readouterr().out
+
+
+def test_every_member_is_checked_before_the_first_one_runs(
+    smoke: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert multirun(*smoke[:-1], "solver.tol=1,0") == 2
+    errors = capsys.readouterr().err
+    assert "solver.tol=0 is not possible" in errors
+    assert "in the sweep's member" in errors
+    assert not Path("outputs").exists()
+
+
+def test_a_member_that_fails_is_a_row_and_the_others_run(
+    smoke: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = [text for text in smoke if not text.startswith(("data.batch_size", "solver"))]
+    assert multirun(*overrides, "model=mlp", "data.batch_size=5000,8") == 1
+    printed = capsys.readouterr().out
+    assert statuses() == ["failed", "finished"]
+    assert "failed    outputs/classification/digits-mlp-" in printed
+    assert "`data.batch_size` is 5000" in printed
+
+
+def test_a_bug_in_one_member_is_kept_with_its_traceback(
+    smoke: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def build_or_break(composed: Composed, config_dir: str | None = None) -> Any:
+        if composed.config["seed"] == 0:
+            raise ZeroDivisionError("division by zero")
+        return train_run(composed, config_dir)
+
+    monkeypatch.setattr(sweep, "train_run", build_or_break)
+    assert multirun(*smoke[:-1], "model=mlp", "seed=0,1") == 1
+    assert statuses() == ["failed", "finished"]
+    assert (
+        "ZeroDivisionError: division by zero (full traceback in outputs/nodebench.log)"
+        in capsys.readouterr().out
+    )
+    assert "Traceback" in Path("outputs/nodebench.log").read_text()
+
+
+@pytest.mark.parametrize(("number", "code"), [(2, 130), (15, 143)])
+def test_a_signal_stops_the_whole_sweep(
+    smoke: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, number: int, code: int
+) -> None:
+    ran = []
+
+    def interrupted(composed: Composed, config_dir: str | None = None) -> Outcome:
+        ran.append(composed.config["seed"])
+        return Outcome("interrupted", {}, "stopped", number)
+
+    monkeypatch.setattr(sweep, "train_run", interrupted)
+    if number == 2:
+        assert multirun(*smoke, "seed=0,1") == code
+    else:
+        with pytest.raises(SystemExit) as ended:
+            multirun(*smoke, "seed=0,1")
+        assert ended.value.code == code
+    assert ran == [0]
+
+
+def test_a_run_that_could_not_be_built_does_not_overwrite_an_earlier_runs_config(
+    smoke: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = ["optimizer=sgd", "training=smoke", "data=digits", "model=mlp"]
+
+    def no_data(composed: Composed, config_dir: str | None = None) -> None:
+        raise ConfigError("no data")
+
+    monkeypatch.setattr(sweep, "train_run", no_data)
+    assert sweep.run_member(overrides) == ("failed", "no data")
+    (path,) = Path("outputs").rglob("config.yaml")
+    path.write_text("seed: 0\n")
+    assert sweep.run_member(overrides).status == "failed"
+    assert path.read_text() == "seed: 0\n"

@@ -1,0 +1,163 @@
+"""`nodebench train` from the command line to the run folder, on two batches of the embedded digits."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from nodebench import cli
+from nodebench.config.compose import compose
+from nodebench.config.identity import run_folder
+
+
+def train(*arguments: str) -> int:
+    return cli.main(["train", *arguments])
+
+
+def folder_of(*overrides: str) -> Path:
+    return run_folder(compose(overrides).config)
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((folder / "summary.json").read_text())
+    return content
+
+
+def test_a_run_leaves_its_folder_and_prints_plan_table_and_what_next(
+    smoke: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(*smoke) == 0
+    printed = capsys.readouterr().out
+    folder = folder_of(*smoke)
+    assert f"run       {folder}\n" in printed
+    assert "net       odenet, 208,266 parameters, gradient adjoint\n" in printed
+    assert "solver    dopri5, tol 1\n" in printed
+    assert "2 steps of 8 images" in printed
+    assert "error_test" in printed
+    assert "tensorboard --logdir outputs" in printed
+    assert "nodebench table --runs outputs" in printed
+    assert summary(folder)["status"] == "finished"
+    assert yaml.safe_load((folder / "config.yaml").read_text())["solver"]["tol"] == 1
+
+
+def test_a_finished_run_is_shown_and_not_trained_again_unless_forced(
+    smoke: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    train("model=mlp", *smoke[:-1])
+    folder = folder_of("model=mlp", *smoke[:-1])
+    first = (folder / "metrics.jsonl").stat().st_mtime_ns
+    capsys.readouterr()
+
+    assert train("model=mlp", *smoke[:-1]) == 0
+    printed = capsys.readouterr()
+    assert "already finished" in printed.err
+    assert "training.force=true" in printed.err
+    assert "error_test" in printed.out
+    assert (folder / "metrics.jsonl").stat().st_mtime_ns == first
+
+    assert train("model=mlp", *smoke[:-1], "training.force=true") == 0
+    assert (folder / "metrics.jsonl").stat().st_mtime_ns > first
+
+
+def test_the_initial_weights_follow_from_the_seed_and_not_from_what_ran_before(
+    smoke: tuple[str, ...],
+) -> None:
+    for output_dir in ("one", "other"):
+        assert train("model=mlp", *smoke[:-1], f"output_dir={output_dir}") == 0
+    one, other = (
+        summary(folder_of("model=mlp", *smoke[:-1], f"output_dir={name}")) for name in ("one", "other")
+    )
+    assert one["loss_train"] == other["loss_train"]
+    assert one["error_test"] == other["error_test"]
+
+
+def test_dropping_the_solver_of_a_net_without_an_ode_is_said_in_one_line(
+    smoke: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("model=mlp", *smoke) == 0
+    printed = capsys.readouterr().out
+    assert "note      mlp has no ODE, so what was said about the solver is dropped\n" in printed
+    assert "\nsolver " not in printed
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data=digits", "data.batch_size=5000"], "`data.batch_size` is 5000"),
+        (["data=digits", "data.val_size=5000"], "`data.val_size` is 5000"),
+        (["data.root=a_file"], "`data.root` is a file"),
+        (["data=digits", "model.stem=cnv"], "cnv"),
+    ],
+)
+def test_what_only_the_data_or_the_net_can_tell_is_a_sentence_too(
+    overrides: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("a_file").touch()
+    assert train(*overrides) == 2
+    assert message in capsys.readouterr().err
+    assert not Path("outputs").exists()
+
+
+def test_a_bug_while_training_is_a_sentence_and_its_traceback_is_in_the_runs_log(
+    smoke: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr("nodebench.tasks.classification.Classification.loss", broken)
+    overrides = ("model=mlp", *smoke[:-1])
+    assert train(*overrides) == 1
+    folder = folder_of(*overrides)
+    errors = capsys.readouterr().err
+    assert "the run is failed: ZeroDivisionError: division by zero" in errors
+    assert f"full traceback in {folder / 'log.txt'}" in errors
+    assert "Traceback" not in errors
+    assert "Traceback (most recent call last)" in (folder / "log.txt").read_text()
+    assert summary(folder)["status"] == "failed"
+
+
+def test_a_solve_that_fails_is_a_failed_run_with_its_reason(
+    smoke: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(*smoke, "solver.max_steps=1", "solver.tol=1e-4") == 1
+    assert "max_steps" in capsys.readouterr().err
+    assert summary(folder_of(*smoke, "solver.max_steps=1", "solver.tol=1e-4"))["status"] == "failed"
+
+
+def test_a_folder_that_cannot_be_written_is_named(
+    smoke: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("taken").touch()
+    assert train(*smoke, "output_dir=taken") == 1
+    errors = capsys.readouterr().err
+    assert "taken" in errors
+    assert "output_dir=" in errors
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_run_exits_with_the_signals_code_and_continues(
+    smoke: tuple[str, ...], number: signal.Signals, code: int
+) -> None:
+    overrides = [*smoke, "model=mlp", "training.num_steps=2000", "training.checkpoint_every_s=0.1"]
+    child = subprocess.Popen(
+        [sys.executable, "-m", "nodebench", "train", *overrides], env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
+    checkpoints = folder_of(*overrides) / "checkpoints"
+    deadline = time.monotonic() + 120
+    while not list(checkpoints.glob("*.pt")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    child.send_signal(number)
+    assert child.wait(timeout=60) == code
+    assert summary(folder_of(*overrides))["status"] == "interrupted"
+    assert train(*overrides) == 0
+    assert summary(folder_of(*overrides))["status"] == "finished"

@@ -1,0 +1,164 @@
+"""Building: every model, data set and optimizer from its file, and nothing that the shipped files do not name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nodebench.config.build import Builder, pick_device, solver_settings, training_settings
+from nodebench.config.compose import compose
+from nodebench.config.errors import ConfigError
+from nodebench.config.files import config_folders, options, shipped_targets
+
+SHIPPED = config_folders()
+ALLOWED = shipped_targets(SHIPPED)
+TARGETS_THAT_DO_HARM = [
+    "torch.utils.collect_env.run",
+    "torch.hub.load",
+    "os.system",
+    "builtins.eval",
+    "subprocess.Popen",
+    "nodebench.cli.main",
+]
+
+
+def builder(*overrides: str) -> Builder:
+    return Builder(compose(overrides).config, ALLOWED)
+
+
+def tampered(node: str, key: str, value: object) -> Builder:
+    """The builder of a default config with one key that came from elsewhere."""
+    config = compose().config
+    config[node][key] = value
+    return Builder(config, ALLOWED)
+
+
+@pytest.mark.parametrize("name", options("model", SHIPPED))
+@pytest.mark.parametrize("stem", ["conv", "res"])
+def test_every_model_is_built_from_its_file(name: str, stem: str) -> None:
+    overrides = [f"model={name}"] if name == "mlp" else [f"model={name}", f"model.stem={stem}"]
+    model = builder(*overrides).model()
+    with torch.no_grad():
+        assert model(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("name", options("optimizer", SHIPPED))
+def test_every_optimizer_is_built_with_the_values_of_its_file(name: str) -> None:
+    built = builder(f"optimizer={name}", "optimizer.lr=0.125")
+    optimizer = built.make_optimizer()([torch.nn.Parameter(torch.zeros(2))])
+    assert type(optimizer).__name__.lower() == name
+    for key, value in built.config["optimizer"].items():
+        if key not in ("name", "_target_"):
+            found = optimizer.defaults[key]
+            assert (list(found) if isinstance(found, tuple) else found) == value
+
+
+@pytest.mark.parametrize("name", options("experiment", SHIPPED))
+def test_every_experiment_builds_model_optimizer_and_settings(name: str) -> None:
+    built = builder(f"experiment={name}")
+    built.make_optimizer()(built.model().parameters())
+    settings = training_settings(built.config, 10, torch.device("cpu"))
+    assert settings.num_steps == 10 * built.config["training"]["epochs"]
+
+
+def test_data_and_task_are_built_from_their_files() -> None:
+    built = builder("data=digits", "data.val_size=100", "data.batch_size=32")
+    data = built.data()
+    assert (data.name, len(data.val or []), data.batch_size) == ("digits", 100, 32)
+    task = built.task(data, torch.device("cpu"))
+    assert task.name == "classification"
+    assert task.steps_per_epoch == len(data.train) // 32
+
+
+def test_the_ode_block_gets_the_solver_with_tol_as_rtol_and_atol() -> None:
+    model: Any = builder("solver.tol=1e-2", "solver.adjoint.rtol=1e-4", "solver.max_nfe=500").model()
+    settings = model.ode_block.solver
+    assert (settings.method, settings.rtol, settings.atol, settings.dt) == ("dopri5", 1e-2, 1e-2, None)
+    assert (settings.adjoint.rtol, settings.adjoint.norm, settings.max_nfe) == (1e-4, "state", 500)
+    assert model.ode_block.gradient == "adjoint"
+
+
+def test_rtol_and_atol_win_over_tol() -> None:
+    settings = solver_settings(compose(["solver.tol=1e-2", "solver.atol=1e-6"]).config["solver"])
+    assert (settings.rtol, settings.atol) == (1e-2, 1e-6)
+
+
+def test_steps_win_where_there_are_no_epochs() -> None:
+    assert training_settings(compose(["training=smoke"]).config, 100, torch.device("cpu")).num_steps == 2
+
+
+def test_auto_is_the_cpu_where_there_is_no_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert pick_device("auto") == torch.device("cpu")
+
+
+class TestWhatMayBeBuilt:
+    @pytest.mark.parametrize("target", TARGETS_THAT_DO_HARM)
+    @pytest.mark.parametrize("node", ["task", "data", "model", "optimizer"])
+    def test_a_target_that_no_shipped_file_names_is_refused(self, node: str, target: str) -> None:
+        with pytest.raises(ConfigError, match="is refused"):
+            tampered(node, "_target_", target)
+
+    @pytest.mark.parametrize("target", TARGETS_THAT_DO_HARM)
+    def test_a_target_anywhere_else_is_refused(self, target: str) -> None:
+        with pytest.raises(ConfigError, match="is refused"):
+            tampered("model", "stem", {"_target_": target})
+
+    def test_an_allowed_target_is_refused_where_it_does_not_belong(self) -> None:
+        with pytest.raises(ConfigError, match=r"torch\.optim\.SGD is no Module"):
+            tampered("model", "_target_", "torch.optim.SGD").model()
+        with pytest.raises(ConfigError, match=r"torch\.optim\.SGD is refused"):
+            tampered("solver", "_target_", "torch.optim.SGD")
+
+    @pytest.mark.parametrize("target", TARGETS_THAT_DO_HARM)
+    def test_even_a_folder_of_ones_own_cannot_make_it_build_anything_else(
+        self, tmp_path: Path, target: str
+    ) -> None:
+        (tmp_path / "data").mkdir()
+        (tmp_path / "data" / "mine.yaml").write_text(f"_target_: {target}\ncommand: echo\naugment: none\n")
+        allowed = shipped_targets(config_folders(tmp_path))
+        config = compose(["data=mine"], tmp_path).config
+        with pytest.raises(ConfigError, match="is no function that returns image data"):
+            Builder(config, allowed).data()
+
+    def test_a_module_of_ones_own_is_built_when_the_folder_is_named(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "my_models.py").write_text(
+            "from torch import nn\n\n\nclass Linear(nn.Module):\n"
+            "    def __init__(self, width):\n        super().__init__()\n        self.width = width\n"
+        )
+        (tmp_path / "model").mkdir()
+        (tmp_path / "model" / "linear.yaml").write_text("_target_: my_models.Linear\nwidth: 3\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        config = compose(["model=linear", "model.width=4"], tmp_path).config
+        model: Any = Builder(config, shipped_targets(config_folders(tmp_path))).model()
+        assert model.width == 4
+        with pytest.raises(ConfigError, match="is refused"):
+            Builder(config, ALLOWED)
+
+    @pytest.mark.parametrize("target", ["nodebench.no_such_module.Net", "nodebench.cli.NoSuchNet", "Net"])
+    def test_a_target_that_does_not_exist_is_named(self, target: str) -> None:
+        config = compose().config
+        config["model"]["_target_"] = target
+        with pytest.raises(ConfigError, match="does not exist"):
+            Builder(config, ALLOWED | {target}).model()
+
+    def test_keys_that_the_class_does_not_take_are_named(self) -> None:
+        with pytest.raises(ConfigError, match=r"the keys under model do not fit ODENet: .*'depth'"):
+            tampered("model", "depth", 3).model()
+        with pytest.raises(ConfigError, match=r"the keys under optimizer do not fit AdamW: .*'beta'"):
+            tampered("optimizer", "beta", 3).make_optimizer()
+
+
+def test_a_torchvision_that_does_not_fit_torch_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: str) -> None:
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    built = builder()
+    monkeypatch.setattr("importlib.import_module", fail)
+    with pytest.raises(ConfigError, match="install both from the same package index"):
+        built.data()

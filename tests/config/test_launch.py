@@ -1,0 +1,78 @@
+"""Sweeps: expansion into members, and Hydra's launcher."""
+
+from __future__ import annotations
+
+import pytest
+
+from nodebench.config.errors import ConfigError
+from nodebench.config.launch import expand, launch
+
+
+def test_a_sweep_is_every_combination_with_the_last_key_fastest() -> None:
+    members, launcher = expand(["model=odenet,rknet", "solver.tol=1e-1,1e-2", "seed=3"])
+    assert members == [
+        ["model=odenet", "solver.tol=0.1", "seed=3"],
+        ["model=odenet", "solver.tol=0.01", "seed=3"],
+        ["model=rknet", "solver.tol=0.1", "seed=3"],
+        ["model=rknet", "solver.tol=0.01", "seed=3"],
+    ]
+    assert launcher == []
+
+
+def test_ranges_are_expanded() -> None:
+    assert expand(["seed=range(0,3)"])[0] == [["seed=0"], ["seed=1"], ["seed=2"]]
+
+
+def test_the_launchers_settings_are_kept_apart() -> None:
+    members, launcher = expand(["seed=0,1", "hydra/launcher=basic"])
+    assert members == [["seed=0"], ["seed=1"]]
+    assert launcher == ["hydra/launcher=basic"]
+
+
+@pytest.mark.parametrize("override", ["hydra.sweep.dir=x", "hydra/sweeper=optuna", "hydra.nonsense=1"])
+def test_other_settings_of_hydra_are_refused(override: str) -> None:
+    with pytest.raises(ConfigError, match="of Hydra's own settings, sweeps take hydra/launcher alone"):
+        expand([override])
+
+
+def test_an_interval_is_no_list_of_values() -> None:
+    with pytest.raises(ConfigError, match=r"write key=a,b"):
+        expand(["optimizer.lr=interval(0,1)"])
+
+
+@pytest.mark.parametrize("settings", [[], ["hydra/launcher=basic"]])
+def test_every_member_is_launched_in_order_and_its_result_returned(settings: list[str]) -> None:
+    seen = []
+
+    def run_member(overrides: list[str]) -> str:
+        seen.append(overrides)
+        return overrides[-1]
+
+    members = [["training=smoke", "training.epochs=1", f"seed={seed}"] for seed in range(2)]
+    assert launch([["optimizer=sgd", *member] for member in members], run_member, settings) == [
+        "seed=0",
+        "seed=1",
+    ]
+    assert [overrides[1:] for overrides in seen] == members
+
+
+def test_a_member_that_raises_returns_its_error_and_the_others_run() -> None:
+    def run_member(overrides: list[str]) -> int:
+        return 1 // int(overrides[0].removeprefix("seed="))
+
+    first, second = launch([["seed=0"], ["seed=1"]], run_member)
+    assert isinstance(first, ZeroDivisionError)
+    assert second == 1
+
+
+def test_ctrl_c_stops_the_launch() -> None:
+    def run_member(overrides: list[str]) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        launch([["seed=0"], ["seed=1"]], run_member)
+
+
+def test_a_launcher_that_is_not_installed_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"launchers here: basic; others are Hydra plugins to install"):
+        launch([["seed=0"]], len, ["hydra/launcher=none_such"])

@@ -1,0 +1,60 @@
+"""config.yaml: what is written can be published and is read back as it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from nodebench.config.compose import compose
+from nodebench.config.errors import ConfigError
+from nodebench.config.saved import config_text, read_config
+
+
+def saved(folder: Path, *overrides: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(config_text(compose(overrides).config))
+    return folder
+
+
+@pytest.mark.parametrize("overrides", [[], ["model=mlp"], ["data=digits", "solver=rk4"], ["training=paper"]])
+def test_a_config_is_read_back_as_it_was(tmp_path: Path, overrides: list[str]) -> None:
+    assert read_config(saved(tmp_path, *overrides)) == compose(overrides).config
+
+
+def test_absolute_paths_are_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NODEBENCH_DATA", str(tmp_path / "from the environment"))
+    for override in (f"output_dir={tmp_path}", f"data.root={tmp_path}", "seed=0", "data.root='~/data'"):
+        text = (saved(tmp_path, override) / "config.yaml").read_text()
+        assert str(tmp_path) not in text
+        assert "~" not in text
+        assert read_config(tmp_path)["data"]["root"] == str(tmp_path / "from the environment")
+
+
+def test_a_relative_path_is_kept(tmp_path: Path) -> None:
+    assert read_config(saved(tmp_path, "data.root=pictures"))["data"]["root"] == "pictures"
+
+
+def test_a_plain_yaml_reader_finds_numbers_as_numbers(tmp_path: Path) -> None:
+    config = yaml.safe_load((saved(tmp_path, "solver.tol=1e-5") / "config.yaml").read_text())
+    assert config["solver"]["tol"] == 1e-5
+    assert config["optimizer"]["eps"] == 1e-8
+
+
+def test_a_folder_without_a_config_is_no_run_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is no run folder"):
+        read_config(tmp_path)
+
+
+def test_the_folder_above_a_run_names_the_run(tmp_path: Path) -> None:
+    saved(tmp_path / "seed0")
+    with pytest.raises(ConfigError, match=r"there is one in .*seed0"):
+        read_config(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "- 1", "model: odenet", "model: {a: '${nothing}'}", "\x00"])
+def test_a_damaged_config_is_an_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"config\.yaml"):
+        read_config(tmp_path)

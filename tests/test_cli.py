@@ -1,0 +1,149 @@
+"""The `nodebench` command as a user meets it: help without torch, exit codes, sentences in place of tracebacks."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nodebench import __version__, cli
+
+
+def in_child(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("arguments", [["--help"], [], ["trian"], ["list"], ["list", "solvers"]])
+def test_help_list_and_typos_import_neither_torch_nor_hydra(arguments: list[str]) -> None:
+    loaded = in_child(
+        f"import sys; from nodebench.cli import main; main({arguments}); "
+        "print('loaded:', sorted({'torch', 'hydra', 'numpy'} & set(sys.modules)))"
+    )
+    assert loaded.splitlines()[-1] == "loaded: []"
+
+
+def test_help_of_a_command_does_not_import_torch() -> None:
+    for command in cli.COMMANDS:
+        loaded = in_child(
+            "import sys\nfrom nodebench.cli import main\n"
+            f"try: main(['{command}', '--help'])\nexcept SystemExit as end: assert end.code == 0\n"
+            "print('loaded:', sorted({'torch'} & set(sys.modules)))"
+        )
+        assert loaded.splitlines()[-1] == "loaded: []", command
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"], ["help"]])
+def test_help_names_every_command_and_gives_examples(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert all(f"  {command}" in printed for command in cli.COMMANDS)
+    assert "nodebench train -m model=odenet,rknet" in printed
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"nodebench {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "nodebench: unknown command `trian`. Did you mean `train`?\n"),
+        (["train", "model=odnet"], "nodebench: unknown model `odnet`. Did you mean `odenet`?\n"),
+        (["train", "+solver.tolerance=1"], "unknown key `solver.tolerance`. Did you mean `solver.tol`?\n"),
+        (["train", "solver.tol=0"], "solver.tol=0 is not possible"),
+        (["train", "-m", "seed=0,1", "modle=odenet"], "unknown key `modle`. Did you mean `model`?"),
+        (["train", "-m", "seed=0,-1"], "seed=-1 is not possible"),
+        (["train", "--config-dir", "nowhere"], "--config-dir nowhere is not a folder"),
+        (["list", "solver-s"], "Did you mean `solvers`?"),
+        (["evaluate", "nowhere"], "nowhere is no run folder"),
+    ],
+)
+def test_a_users_mistake_is_one_sentence_and_exit_code_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == 2
+    printed = capsys.readouterr()
+    assert message in printed.err
+    assert printed.err.count("\n") == 1
+    assert "Traceback" not in printed.err
+
+
+def test_an_unknown_flag_has_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["train", "--modle"])
+    assert ended.value.code == 2
+    assert "--modle" in capsys.readouterr().err
+
+
+class TestWhenACommandBreaks:
+    @pytest.fixture
+    def broken(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+        monkeypatch.chdir(tmp_path)
+        return tmp_path
+
+    def breaks_with(self, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> None:
+        def run(_: list[str]) -> int:
+            raise error
+
+        monkeypatch.setattr("nodebench.commands.list.run", run)
+
+    def test_a_bug_is_a_sentence_and_its_traceback_is_in_the_log(
+        self, broken: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.breaks_with(ZeroDivisionError("division by zero"), monkeypatch)
+        assert cli.main(["list", "output_dir=results"]) == 1
+        printed = capsys.readouterr().err
+        assert printed == (
+            "nodebench: ZeroDivisionError: division by zero (full traceback in results/nodebench.log)\n"
+        )
+        log = (broken / "results" / "nodebench.log").read_text()
+        assert "Traceback (most recent call last)" in log
+        assert "raise error" in log
+
+    def test_a_log_that_cannot_be_written_does_not_hide_the_traceback(
+        self, broken: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (broken / "outputs").write_text("a file in the way")
+        self.breaks_with(ZeroDivisionError("division by zero"), monkeypatch)
+        assert cli.main(["list"]) == 1
+        assert "Traceback (most recent call last)" in capsys.readouterr().err
+
+    def test_ctrl_c_has_exit_code_130(
+        self, broken: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.breaks_with(KeyboardInterrupt(), monkeypatch)
+        assert cli.main(["list"]) == 130
+        assert capsys.readouterr().err == "nodebench: stopped by Ctrl-C\n"
+
+
+def test_sigterm_has_exit_code_143() -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import os, signal, sys\nfrom nodebench import cli\nimport nodebench.commands.list as command\n"
+            "command.run = lambda _: os.kill(os.getpid(), signal.SIGTERM)\nsys.exit(cli.main(['list']))",
+        ],
+        check=False,
+    )
+    assert done.returncode == 143
+
+
+def test_output_that_nobody_reads_is_no_bug(tmp_path: Path) -> None:
+    child = subprocess.Popen(
+        [sys.executable, "-m", "nodebench", "list"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=tmp_path,
+    )
+    assert child.stdout is not None
+    child.stdout.close()
+    _, errors = child.communicate()
+    assert errors == b""
