@@ -6,11 +6,10 @@ cubic Hermite 3, which is below the order of a method of order 5 or more.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from nodebench.ode.counting import Time
-from nodebench.ode.step import StageBuffer, StageList, Weights
+from nodebench.ode.step import StageBuffer, StageList, weighted_sum
 from nodebench.ode.tableau import ButcherTableau
 
 
@@ -22,8 +21,9 @@ def own_interpolant(
     if isinstance(theta, Tensor) or isinstance(dt, Tensor):
         polynomials = [_horner(row, theta) for row in tableau.interpolant]
         return y0 + sum(dt * p * stages[i] for i, p in enumerate(polynomials) if any(tableau.interpolant[i]))
-    values = tuple(float(_horner(row, theta)) for row in tableau.interpolant)
-    return stages.combine(y0, dt, Weights(values, torch.tensor(values, dtype=y0.dtype, device=y0.device)))
+    # Term by term: weights of a single use are not worth a copy to the device, which the host would wait for.
+    weights = [dt * float(_horner(row, theta)) for row in tableau.interpolant]
+    return weighted_sum(y0, [(weight, stages[i]) for i, weight in enumerate(weights) if weight])
 
 
 def cubic_hermite(y0: Tensor, y1: Tensor, f0: Tensor, f1: Tensor, dt: Time, theta: Time) -> Tensor:

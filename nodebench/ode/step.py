@@ -113,6 +113,11 @@ class _Combine(torch.autograd.Function):
         return grad, None, *grads
 
 
+def weighted_sum(y: Tensor, terms: Sequence[tuple[float, Tensor]]) -> Tensor:
+    """y + the sum of weight * k over the terms (weight, k), a new tensor that autograd can follow."""
+    return _Combine.apply(y, tuple(weight for weight, _ in terms), *(k for _, k in terms))
+
+
 class StageList:
     """Stages as separate tensors that autograd can follow."""
 
@@ -130,8 +135,7 @@ class StageList:
     def combine(self, y: Tensor, dt: Time, weights: Weights) -> Tensor:
         if isinstance(dt, Tensor):  # only where an output time requires grad
             return y + dt * sum(w * self[j] for j, w in enumerate(weights.floats) if w)
-        used = [(dt * w, self[j]) for j, w in enumerate(weights.floats) if w]
-        return _Combine.apply(y, tuple(w for w, _ in used), *(k for _, k in used))
+        return weighted_sum(y, [(dt * w, self[j]) for j, w in enumerate(weights.floats) if w])
 
     @torch.no_grad()
     def increment(self, dt: Time, weights: Weights) -> Tensor:
