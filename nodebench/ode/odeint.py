@@ -114,7 +114,9 @@ def odeint(
         block_sizes=packing.sizes or (packed.numel(),),
         stats=stats,
         observers=() if dense is None else (dense,),
-        adjoint=AdjointSolve(
+        adjoint=None
+        if gradient != "adjoint"
+        else AdjointSolve(
             make_solver=_adjoint_solver(
                 adjoint_method or method,
                 _adjoint_tolerance("rtol", rtol, adjoint_rtol),
@@ -224,7 +226,11 @@ def _adjoint_tolerance(name: str, forward: float | Sequence[float], adjoint: flo
 def _adjoint_solver(
     method: str, rtol: float, atol: float, options: SolverOptions
 ) -> Callable[[Norm], Solver]:
-    return lambda norm: make_solver(method, rtol, atol, norm, options, keep_stages=False)
+    def build(norm: Norm) -> Solver:
+        return make_solver(method, rtol, atol, norm, options, keep_stages=False)
+
+    build(rms_norm)  # what is wrong with these settings is said now rather than in backward()
+    return build
 
 
 def _time_dtype(y: Tensor) -> torch.dtype:
