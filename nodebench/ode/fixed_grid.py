@@ -1,10 +1,15 @@
-"""Runge-Kutta steps on a given grid of times: no error control, exactly as many steps as the grid has gaps."""
+"""Steps on a given grid of times: no error control, exactly as many steps as the grid has gaps.
+
+The walk along the grid is the same for all; Runge-Kutta steps are here, multistep ones in multistep.py.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -13,7 +18,7 @@ from nodebench.ode.clock import Clock, StepRecord
 from nodebench.ode.counting import Field
 from nodebench.ode.failures import SolveFailure
 from nodebench.ode.loop import LoopResult, Observer, Quadrature, first_stage, step_outputs, take_step
-from nodebench.ode.status import Status
+from nodebench.ode.status import SolverError, Status
 from nodebench.ode.step import StageBuffer, StageList
 from nodebench.ode.tableau import ButcherTableau
 
@@ -42,6 +47,73 @@ def grid_records(clock: Clock, grid: Sequence[float], perturb: bool) -> Iterator
         anchor = anchor if lands_on is None else lands_on
 
 
+class GridStep(NamedTuple):
+    """A step taken: its end, its stages with f(t, y0) first, and f(t1, y1) where it is known."""
+
+    y1: Tensor
+    stages: StageBuffer | StageList
+    f1: Tensor | None
+
+
+class GridMethod(Protocol):
+    """What takes the steps on a grid. `tableau` says how to interpolate inside a step: cubic Hermite without one."""
+
+    @property
+    def tableau(self) -> ButcherTableau: ...
+
+    def cost(self, record: StepRecord) -> int:
+        """Evaluations the step needs at least."""
+        ...
+
+    def take(self, record: StepRecord, y0: Tensor) -> GridStep | SolverError:
+        """The step that starts at y0, or why it cannot be taken."""
+        ...
+
+
+def walk_grid(
+    f: Field,
+    y0: Tensor,
+    clock: Clock,
+    records: Iterable[StepRecord],
+    method: GridMethod,
+    failure: SolveFailure,
+    *,
+    max_steps: int | None,
+    max_nfe: int | None,
+    observers: Sequence[Observer],
+    quadrature: Quadrature | None = None,
+) -> LoopResult:
+    """Take every step of a grid that spans the output times.
+
+    Outputs on the grid are the steps' ends, others are interpolated.
+    """
+    outputs, y, dt = [y0], y0, 0.0
+    for record in records:
+        if max_steps is not None and f.counts.num_steps >= max_steps:
+            return LoopResult(
+                outputs, failure.budget(Status.MAX_STEPS, f"max_steps={max_steps}", record.t), None
+            )
+        if max_nfe is not None and f.counts.nfe + method.cost(record) > max_nfe:
+            return LoopResult(outputs, failure.budget(Status.MAX_NFE, f"max_nfe={max_nfe}", record.t), None)
+        for observer in observers:
+            observer.on_step(record.t, record.dt, y)
+        step = method.take(record, y)
+        if isinstance(step, SolverError):
+            return LoopResult(outputs, step, None)
+        f.counts.accept(record.t, record.dt)
+        if quadrature is not None:
+            quadrature.accept(record.dt)
+        new, f1 = step_outputs(f, method.tableau, clock, record, y, step.y1, step.stages, step.f1)
+        for observer in observers:
+            observer.on_accept(record, y, step.y1, step.stages, f1)
+        outputs.extend(new[i] for i in sorted(new))
+        y, dt = step.y1, record.dt
+    if not bool(torch.isfinite(y).all()):
+        error = failure.non_finite(clock.ts[-1], dt, y, "the state became NaN or Inf")
+        return LoopResult(outputs, error, None)
+    return LoopResult(outputs, None, None)
+
+
 def solve_fixed(
     f: Field,
     y0: Tensor,
@@ -59,37 +131,40 @@ def solve_fixed(
 ) -> LoopResult:
     """Solve with one step from each grid point to the next; the grid spans the output times.
 
-    Outputs on the grid are the steps' ends, others are interpolated. `perturb` evaluates f just inside each step at
-    its two ends, for a field that jumps on the grid. `keep_stages` evaluates the last stage of a FSAL method too,
-    which an interpolant needs.
+    `perturb` evaluates f just inside each step at its two ends, for a field that jumps on the grid. `keep_stages`
+    evaluates the last stage of a FSAL method too, which an interpolant needs.
     """
-    failure = SolveFailure(clock, f.counts, None, y0.dtype)
-    cost = tableau.num_stages - (1 if tableau.is_fsal and not keep_stages else 0)
-    outputs, y = [y0], y0
     buffer = None if autograd else StageBuffer(tableau.num_stages, y0)
-    for record in grid_records(clock, grid, perturb):
-        if max_steps is not None and f.counts.num_steps >= max_steps:
-            return LoopResult(
-                outputs, failure.budget(Status.MAX_STEPS, f"max_steps={max_steps}", record.t), None
-            )
-        if max_nfe is not None and f.counts.nfe + cost > max_nfe:
-            return LoopResult(outputs, failure.budget(Status.MAX_NFE, f"max_nfe={max_nfe}", record.t), None)
-        for observer in observers:
-            observer.on_step(record.t, record.dt, y)
-        stages = buffer if buffer is not None else StageList(tableau.num_stages)
-        stages[0] = first_stage(f, clock, record, y)
-        all_stages = keep_stages or bool(record.inside)
-        y1 = take_step(f, tableau, clock, record, y, stages, with_error=all_stages)
-        f1 = stages[-1] if all_stages and tableau.is_fsal else None
-        f.counts.accept(record.t, record.dt)
-        if quadrature is not None:
-            quadrature.accept(record.dt)
-        new, f1 = step_outputs(f, tableau, clock, record, y, y1, stages, f1)
-        for observer in observers:
-            observer.on_accept(record, y, y1, stages, f1)
-        outputs.extend(new[i] for i in sorted(new))
-        y = y1
-    if not bool(torch.isfinite(y).all()):
-        error = failure.non_finite(clock.ts[-1], grid[-1] - grid[-2], y, "the state became NaN or Inf")
-        return LoopResult(outputs, error, None)
-    return LoopResult(outputs, None, None)
+    return walk_grid(
+        f,
+        y0,
+        clock,
+        grid_records(clock, grid, perturb),
+        _RungeKuttaSteps(f, clock, tableau, buffer, keep_stages),
+        SolveFailure(clock, f.counts, None, y0.dtype),
+        max_steps=max_steps,
+        max_nfe=max_nfe,
+        observers=observers,
+        quadrature=quadrature,
+    )
+
+
+@dataclass(frozen=True)
+class _RungeKuttaSteps:
+    """Steps of one tableau; without a buffer each has stages of its own, for autograd."""
+
+    f: Field
+    clock: Clock
+    tableau: ButcherTableau
+    buffer: StageBuffer | None
+    keep_stages: bool
+
+    def cost(self, record: StepRecord) -> int:
+        return self.tableau.num_stages - (1 if self.tableau.is_fsal and not self.keep_stages else 0)
+
+    def take(self, record: StepRecord, y0: Tensor) -> GridStep:
+        stages = self.buffer if self.buffer is not None else StageList(self.tableau.num_stages)
+        stages[0] = first_stage(self.f, self.clock, record, y0)
+        all_stages = self.keep_stages or bool(record.inside)
+        y1 = take_step(self.f, self.tableau, self.clock, record, y0, stages, with_error=all_stages)
+        return GridStep(y1, stages, stages[-1] if all_stages and self.tableau.is_fsal else None)
