@@ -54,6 +54,7 @@ class SolveFailure:
 
     def _error(self, status: Status, what: str, remedy: str) -> SolverError:
         counts = self._counts
+        rejected = "" if counts.num_rejected is None else f"rejected {counts.num_rejected}, "
         ratio = "" if self.last_ratio is None else f", last error ratio {self.last_ratio:.3g}"
-        tally = f"accepted {counts.num_accepted}, rejected {counts.num_rejected}, nfe {counts.nfe}{ratio}"
+        tally = f"accepted {counts.num_accepted}, {rejected}nfe {counts.nfe}{ratio}"
         return ERROR_CLASSES[status](f"{what} ({tally}); {remedy}", status)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
 from typing import Any
@@ -12,7 +12,9 @@ from typing import Any
 from nodebench.ode.controllers import CONTROLLERS, PIDController
 from nodebench.ode.fixed_grid import uniform_grid
 from nodebench.ode.loop import StepControl
+from nodebench.ode.multistep import Adams, Corrector
 from nodebench.ode.norms import Norm, Tolerance
+from nodebench.ode.scipy_bridge import ScipySolver
 from nodebench.ode.solvers import AdaptiveRungeKutta, FixedRungeKutta, Solver
 from nodebench.ode.tableau import ButcherTableau
 from nodebench.ode.tableaus import load_tableaus
@@ -69,13 +71,15 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def list_methods() -> list[str]:
     """Every method's name, in alphabetical order."""
-    return sorted(load_tableaus())
+    return sorted([*load_tableaus(), *_WITHOUT_TABLEAU])
 
 
 def make_solver(
     method: str, rtol: Tolerance, atol: Tolerance, norm: Norm, options: SolverOptions, *, keep_stages: bool
 ) -> Solver:
     """The solver of a method; ValueError for an unknown one, or one that these options do not fit."""
+    if method in _WITHOUT_TABLEAU:
+        return _WITHOUT_TABLEAU[method](method, rtol, atol, norm, options)
     tableaus = load_tableaus()
     if method not in tableaus:
         raise ValueError(f"unknown method `{method}`; {nearest(method, list_methods())}")
@@ -91,14 +95,54 @@ def make_solver(
     return AdaptiveRungeKutta(tableau, _step_control(tableau, rtol, atol, norm, options))
 
 
+def _adams(method: str, rtol: Tolerance, atol: Tolerance, norm: Norm, options: SolverOptions) -> Solver:
+    if options.dt is None:
+        raise ValueError(
+            f"`{method}` steps on a grid, so it needs fixed steps: pass dt=..., or use one of: {_adaptive_methods()}"
+        )
+    corrector = Corrector(rtol, atol, norm) if method == "implicit_adams" else None
+    return Adams(partial(uniform_grid, dt=options.dt), corrector, options.max_steps, options.max_nfe)
+
+
+def _scipy(method: str, rtol: Tolerance, atol: Tolerance, norm: Norm, options: SolverOptions) -> Solver:
+    for name in ("dt", "step_ts", "jump_ts"):
+        if getattr(options, name):
+            raise ValueError(
+                f"`{method}` chooses its own steps and takes no `{name}`; drop it, or use dopri5"
+            )
+    if method == "lsoda" and options.min_step:
+        raise ValueError("SciPy's `lsoda` does not keep to a `min_step`; drop it, or use vode_adams")
+    return ScipySolver(
+        method,
+        rtol,
+        atol,
+        first_step=options.first_step,
+        min_step=options.min_step,
+        max_step=options.max_step,
+        max_steps=options.max_steps,
+        max_nfe=options.max_nfe,
+    )
+
+
+_WITHOUT_TABLEAU: dict[str, Callable[[str, Tolerance, Tolerance, Norm, SolverOptions], Solver]] = {
+    "explicit_adams": _adams,
+    "implicit_adams": _adams,
+    "vode_adams": _scipy,
+    "lsoda": _scipy,
+}
+
+
+def _adaptive_methods() -> str:
+    return ", ".join(sorted(name for name, tableau in load_tableaus().items() if tableau.has_error_estimate))
+
+
 def _step_control(
     tableau: ButcherTableau, rtol: Tolerance, atol: Tolerance, norm: Norm, options: SolverOptions
 ) -> StepControl:
     if not tableau.has_error_estimate:
-        adaptive = sorted(name for name, other in load_tableaus().items() if other.has_error_estimate)
         raise ValueError(
             f"`{tableau.name}` has no embedded error estimate, so it needs fixed steps: pass dt=..., "
-            f"or use one of: {', '.join(adaptive)}"
+            f"or use one of: {_adaptive_methods()}"
         )
     controller = options.controller
     return StepControl(
