@@ -1,0 +1,24 @@
+"""torchdiffeq's interface on nodebench's solvers: change one import, keep the call.
+
+`odeint` and `odeint_adjoint` take the arguments of torchdiffeq 0.2.5 and mean the same by them. Where they differ:
+
+- No evaluation lies outside the interval: the last step ends on the last output (there: `step_t=t[-1:]`). Where a
+  step is shortened to meet such a time, the callbacks hear its real length, and the next step starts from the
+  controller's last wish instead of from the shortened one.
+- `adaptive_heun` and `fehlberg2` evaluate f anew at each step's start; there they reuse a stage from another point.
+- `odeint_adjoint` computes dL/dt from f at the outputs. There it is part of the backward state and of its norm, even
+  where t does not require grad; take it out of that norm, and the steps are the same ones. Each output interval goes
+  on with the last step size instead of the initial-step rule. Backward callbacks hear the true time.
+- A landing on an output passes its gradient to t, also on a grid; grid points between outputs are constants.
+- A vector field that uses a tensor which requires grad and is not among `adjoint_params` is an error; there its
+  gradient is silently missing. So is an unknown option, which there is a warning.
+- The Adams methods are of order 4 (there: of order up to 12), restart where the step changes, and interpolate by the
+  cubic. `scipy_solver` is LSODA, for `odeint_adjoint` or without gradients; norm has no effect on it.
+- Failures raise nodebench.ode.SolverError, not AssertionError, and a fixed-step solve that ends in NaN fails too.
+- Event handling, dense output and a time dtype other than float64 are refused.
+"""
+
+from nodebench.ode.compat.events import odeint_dense, odeint_event
+from nodebench.ode.compat.odeint import odeint, odeint_adjoint
+
+__all__ = ["odeint", "odeint_adjoint", "odeint_dense", "odeint_event"]

@@ -1,0 +1,214 @@
+"""`odeint` and `odeint_adjoint` as torchdiffeq 0.2.5 declares them; see the package's docstring for differences."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nodebench.ode.clock import Clock
+from nodebench.ode.compat.callbacks import find_callbacks
+from nodebench.ode.compat.events import refuse_event
+from nodebench.ode.compat.grids import make_grid
+from nodebench.ode.compat.norms import adjoint_norm, state_norm
+from nodebench.ode.compat.options import check_method, check_options
+from nodebench.ode.compat.solvers import make_solver
+from nodebench.ode.gradients.problem import AdjointSolve, Problem, SplitState
+from nodebench.ode.loop import Observer
+from nodebench.ode.norms import Tolerance, rms_norm
+from nodebench.ode.odeint import check_times, solve
+from nodebench.ode.packing import Packing, State, check_state
+
+TorchdiffeqTolerance = float | Tensor | Sequence[float]
+Options = Mapping[str, Any] | None
+
+
+def odeint(
+    func: Callable[[Tensor, Any], Any],
+    y0: State,
+    t: Tensor,
+    *,
+    rtol: TorchdiffeqTolerance = 1e-7,
+    atol: TorchdiffeqTolerance = 1e-9,
+    method: str | None = None,
+    options: Options = None,
+    event_fn: None = None,
+) -> State:
+    """Solve dy/dt = func(t, y), y(t[0]) = y0, with gradients through the steps; y at every entry of t.
+
+    Shape (len(t), *y0.shape), or a tuple of such for a tuple y0. t is 1-D, floating-point and strictly monotonic.
+    Tolerances: one number, one an entry of a tuple state, or a tensor that broadcasts against a tensor state.
+
+    Raises ValueError or TypeError for a call that makes no sense, NotImplementedError for what is not supported,
+    nodebench.ode.SolverError for a solve that fails.
+    """
+    refuse_event(event_fn)
+    problem, packing = _forward_problem(func, y0, t, rtol, atol, method, options)
+    return packing.unpack(solve(problem, "direct").ys, (len(t),))
+
+
+def odeint_adjoint(
+    func: Callable[[Tensor, Any], Any],
+    y0: State,
+    t: Tensor,
+    *,
+    rtol: TorchdiffeqTolerance = 1e-7,
+    atol: TorchdiffeqTolerance = 1e-9,
+    method: str | None = None,
+    options: Options = None,
+    event_fn: None = None,
+    adjoint_rtol: float | None = None,
+    adjoint_atol: float | None = None,
+    adjoint_method: str | None = None,
+    adjoint_options: Options = None,
+    adjoint_params: Iterable[Tensor] | None = None,
+) -> State:
+    """As `odeint`, with gradients by the adjoint, solved backwards with the adjoint_* settings.
+
+    What is not given is as in the forward solve, but for its norm. Gradients flow to y0, t and `adjoint_params`
+    (default: func.parameters()). `adjoint_options["norm"]` may be `seminorm`.
+    """
+    refuse_event(event_fn)
+    if adjoint_params is None and not isinstance(func, nn.Module):
+        raise ValueError(
+            "`func` is no nn.Module, so its parameters are not known; pass `adjoint_params` (or () for none)"
+        )
+    forward, backward = (
+        check_method("method", method),
+        check_method("adjoint_method", adjoint_method or method),
+    )
+    if adjoint_options is None:
+        if forward != backward and options is not None:
+            raise ValueError(
+                f"`options` are for method `{forward}` but adjoint_method is `{backward}`; pass `adjoint_options` too"
+            )
+        adjoint_options = {name: value for name, value in (options or {}).items() if name != "norm"}
+    problem, packing = _forward_problem(func, y0, t, rtol, atol, method, options)
+    checked = check_options("adjoint_options", backward, adjoint_options)
+    params = _parameters(func, adjoint_params, checked)
+    make_backward = partial(
+        make_solver,
+        backward,
+        checked,
+        _number("adjoint_rtol", rtol if adjoint_rtol is None else adjoint_rtol),
+        _number("adjoint_atol", atol if adjoint_atol is None else adjoint_atol),
+        grid=make_grid(checked, func, _detach(y0), t),
+    )
+    make_backward(rms_norm)  # values that make no sense are refused here, not in backward()
+    adjoint = AdjointSolve(
+        make_solver=make_backward,
+        make_norm=adjoint_norm(
+            checked, state_norm(options or {}, packing), packing, problem.y0.shape, params
+        ),
+        params_in_norm=checked.get("norm") != "seminorm",
+        make_observers=partial(_adjoint_observers, func, backward, [param.shape for param in params]),
+    )
+    outputs = solve(replace(problem, params=params, adjoint=adjoint), "adjoint")
+    return packing.unpack(outputs.ys, (len(t),))
+
+
+def _forward_problem(
+    func: Callable[..., Any],
+    y0: State,
+    t: Tensor,
+    rtol: TorchdiffeqTolerance,
+    atol: TorchdiffeqTolerance,
+    method: str | None,
+    options: Options,
+) -> tuple[Problem, Packing]:
+    """The initial value problem of a call, without anything for the adjoint, and how its state is packed."""
+    packing = check_state(y0)
+    if not isinstance(t, Tensor):
+        raise TypeError(f"`t` is a {type(t).__name__}; it must be a 1-D floating-point tensor of times")
+    ts = check_times(t)
+    method = check_method("method", method)
+    checked = check_options("options", method, options)
+    packed = packing.pack(y0)
+    solver = make_solver(
+        method,
+        checked,
+        _tolerance("rtol", rtol, packing, packed),
+        _tolerance("atol", atol, packing, packed),
+        state_norm(checked, packing),
+        make_grid(checked, func, _detach(y0), t),
+    )
+    problem = Problem(
+        f=packing.wrap(func),
+        y0=packed,
+        clock=Clock(ts, _travelling(t, packed)),
+        solver=solver,
+        block_sizes=packing.sizes or (packed.numel(),),
+        observers=find_callbacks(func, method, packing.unpack),
+    )
+    return problem, packing
+
+
+def _travelling(t: Tensor, y0: Tensor) -> Tensor | None:
+    """t where gradients are to flow to it: on y0's device and, where there is one, in float64 as all times are."""
+    if not t.requires_grad:
+        return None
+    return t.to(y0.device) if y0.device.type == "mps" else t.to(y0.device, torch.float64)
+
+
+def _tolerance(name: str, value: TorchdiffeqTolerance, packing: Packing, y0: Tensor) -> Tolerance:
+    """One number, one an entry of a tuple state, or one an element of a tensor state."""
+    if isinstance(value, Tensor) and value.dim() and packing.shapes is None:
+        if not bool((value > 0).all() and value.isfinite().all()):
+            raise ValueError(
+                f"`{name}` has entries that are not positive and finite; all must be, such as 1e-3"
+            )
+        return value.detach().to(y0.device, y0.real.dtype if y0.is_complex() else y0.dtype)
+    if isinstance(value, (int, float)) or (isinstance(value, Tensor) and not value.dim()):
+        return packing.tolerance(name, float(value), y0)
+    return packing.tolerance(name, [float(entry) for entry in value], y0)
+
+
+def _number(name: str, value: TorchdiffeqTolerance) -> float:
+    """The tolerance of the backward solve, whose state has other entries than the forward one's."""
+    if not isinstance(value, (int, float)) and not (isinstance(value, Tensor) and not value.dim()):
+        raise ValueError(
+            f"`{name}` would be {value}, one for each entry of the state; pass `{name}` as one number"
+        )
+    if not 0 < float(value) < math.inf:
+        raise ValueError(f"`{name}` is {float(value)}; tolerances must be positive and finite, such as 1e-3")
+    return float(value)
+
+
+def _parameters(
+    func: Callable[..., Any], params: Iterable[Tensor] | None, options: Mapping[str, Any]
+) -> tuple[Tensor, ...]:
+    """Those of the parameters that require grad."""
+    given = tuple(func.parameters() if params is None and isinstance(func, nn.Module) else params or ())
+    wanted = tuple(param for param in given if param.requires_grad)
+    if len(wanted) < len(given) and callable(options.get("norm")):
+        warnings.warn(
+            f"{len(given) - len(wanted)} of {len(given)} adjoint parameters do not require grad; "
+            "the adjoint's norm does not get them",
+            stacklevel=3,
+        )
+    return wanted
+
+
+def _adjoint_observers(
+    func: Callable[..., Any], method: str, param_shapes: Sequence[torch.Size], split: SplitState
+) -> Sequence[Observer]:
+    """The observers of func's *_adjoint callbacks, which see (t, y, adj_y, *adj_params); the entry of t is 0."""
+    sizes = [shape.numel() for shape in param_shapes]
+
+    def view(state: Tensor) -> tuple[Tensor, ...]:
+        y, adj_y, integral = split(state)
+        adj_params = integral.clone().split(sizes)  # the solver goes on adding to its own
+        shaped = (adj.view(shape) for adj, shape in zip(adj_params, param_shapes, strict=True))
+        return (state.new_zeros(()), y, adj_y, *shaped)
+
+    return find_callbacks(func, method, view, "_adjoint")
+
+
+def _detach(y0: State) -> State:
+    return y0.detach() if isinstance(y0, Tensor) else tuple(entry.detach() for entry in y0)

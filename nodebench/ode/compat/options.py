@@ -1,0 +1,107 @@
+"""The `options` dictionaries: which method knows which option, and what each value must be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nodebench.ode.controllers import PIDController
+from nodebench.ode.methods import nearest
+
+# torchdiffeq's method names and what they are called here; its rk4 is the 3/8 rule.
+ADAPTIVE = {name: name for name in ("dopri8", "dopri5", "bosh3", "fehlberg2", "adaptive_heun")}
+FIXED = {"euler": "euler", "midpoint": "midpoint", "heun2": "heun", "heun3": "heun3", "rk4": "rk4_38"}
+ADAMS = {
+    "explicit_adams": "explicit_adams",
+    "implicit_adams": "implicit_adams",
+    "fixed_adams": "implicit_adams",
+}
+SCIPY = {"scipy_solver": "scipy_solver"}
+
+_ADAPTIVE_OPTIONS = (
+    *("norm", "first_step", "min_step", "max_step", "max_num_steps"),
+    *("safety", "ifactor", "dfactor", "step_t", "jump_t", "dtype"),
+)
+_GRID_OPTIONS = ("norm", "step_size", "grid_constructor", "interp", "perturb")
+_OPTIONS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(ADAPTIVE, _ADAPTIVE_OPTIONS),
+    **dict.fromkeys(FIXED, _GRID_OPTIONS),
+    **dict.fromkeys(ADAMS, ("norm", "step_size", "grid_constructor", "interp", "max_iters")),
+    **dict.fromkeys(SCIPY, ("norm", "solver", "min_step", "max_step")),
+}
+METHODS = tuple(_OPTIONS)
+
+# What torchdiffeq's Adams methods and its SciPy bridge offer beyond ours.
+_UNSUPPORTED = {
+    "max_order": "the Adams methods are of order 4 here",
+    "perturb": "an Adams step shares its ends' slopes with the next one, so f has one value at a grid point",
+}
+_SCIPY_SOLVERS = {"LSODA": "lsoda"}
+_INSTEAD_OF_SCIPY = {"RK45": "dopri5", "RK23": "bosh3", "DOP853": "dopri8"}
+
+
+def check_method(name: str, method: str | None) -> str:
+    """The method, dopri5 if there is none; ValueError with the nearest name for one that does not exist."""
+    if method is not None and method not in METHODS:
+        raise ValueError(f"unknown {name} `{method}`; {nearest(method, METHODS)}")
+    return method or "dopri5"
+
+
+def check_options(name: str, method: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A copy of the options; ValueError for one that the method does not know, or a dtype of time not float64."""
+    known = _OPTIONS[method]
+    for option in options or {}:
+        if option in known:
+            continue
+        if method in ADAMS and option in _UNSUPPORTED:
+            raise ValueError(f"`{name}` has {option} but {_UNSUPPORTED[option]}; drop the option")
+        others = [other for other in METHODS if option in _OPTIONS[other]]
+        hint = f"it belongs to {', '.join(others)}" if others else nearest(option, known)
+        raise ValueError(f"unknown entry `{option}` of `{name}` for method `{method}`; {hint}")
+    checked = dict(options or {})
+    dtype = checked.pop("dtype", torch.float64)
+    if dtype != torch.float64:
+        raise ValueError(f"`{name}` has dtype={dtype}; time is float64 here, so drop the option")
+    return checked
+
+
+def controller(options: Mapping[str, Any]) -> PIDController:
+    """The integral controller with torchdiffeq's three numbers."""
+    safety = float(options.get("safety", 0.9))
+    ifactor, dfactor = float(options.get("ifactor", 10.0)), float(options.get("dfactor", 0.2))
+    # Outside of these a rejected step would be tried again as long as it was, for ever.
+    if not (0 < safety <= 1 and ifactor >= 1 and 0 < dfactor < 1):
+        raise ValueError(
+            f"safety={safety:g}, ifactor={ifactor:g}, dfactor={dfactor:g}; "
+            "they must satisfy 0 < safety <= 1, ifactor >= 1 and 0 < dfactor < 1"
+        )
+    return PIDController(safety=safety, factor_min=dfactor, factor_max=ifactor)
+
+
+def positive(options: Mapping[str, Any], name: str) -> float | None:
+    """A positive number (step sizes are positive in both directions of time), or None if it is not given."""
+    value = options.get(name)
+    if value is not None and not value > 0:
+        raise ValueError(f"`{name}` is {value}; it must be positive, in both directions of time")
+    return None if value is None else float(value)
+
+
+def times(options: Mapping[str, Any], name: str) -> tuple[float, ...]:
+    """The entries of a tensor or sequence of times; none if it is not given."""
+    value = options.get(name)
+    if value is None:
+        return ()
+    return tuple(float(t) for t in (value.reshape(-1).tolist() if isinstance(value, Tensor) else value))
+
+
+def scipy_method(options: Mapping[str, Any]) -> str:
+    """Our name of the solver that `solver` names; ValueError for one that nodebench's bridge to SciPy lacks."""
+    solver = options.get("solver", "LSODA")
+    if solver not in _SCIPY_SOLVERS:
+        instead = _INSTEAD_OF_SCIPY.get(solver)
+        hint = "" if instead is None else f", or method=`{instead}`, which needs no SciPy"
+        raise ValueError(f"`solver` is {solver!r}; the bridge to SciPy has LSODA{hint}")
+    return _SCIPY_SOLVERS[solver]

@@ -1,0 +1,515 @@
+"""compat by itself: every option acts, everything unsupported is refused by name."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nodebench.ode import BudgetExhaustedError
+from nodebench.ode.compat import odeint, odeint_adjoint, odeint_dense, odeint_event
+
+T = torch.tensor([0.0, 0.4, 2.0], dtype=torch.float64)
+Y0 = torch.tensor([1.0, -0.5], dtype=torch.float64)
+
+
+class Swing(nn.Module):
+    """A driven swing: two components, non-autonomous; keeps the steps it is told of, backwards too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stiffness = nn.Parameter(torch.tensor([4.0, 0.1], dtype=torch.float64))
+        self.times: list[float] = []
+        self.tried: list[tuple[float, float]] = []
+        self.accepted: list[tuple[float, float]] = []
+        self.rejected: list[tuple[float, float]] = []
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        self.times.append(t.item())
+        x, v = y
+        return torch.stack([v, -self.stiffness[0] * torch.sin(x) - self.stiffness[1] * v + torch.cos(3 * t)])
+
+
+class ListeningSwing(Swing):
+    def callback_step(self, t: Tensor, y: Tensor, dt: Tensor) -> None:
+        self.tried.append((t.item(), dt.item()))
+
+    def callback_accept_step(self, t: Tensor, y: Tensor, dt: Tensor) -> None:
+        self.accepted.append((t.item(), dt.item()))
+
+    def callback_reject_step(self, t: Tensor, y: Tensor, dt: Tensor) -> None:
+        self.rejected.append((t.item(), dt.item()))
+
+
+class ListeningBackwards(Swing):
+    def __init__(self) -> None:
+        super().__init__()
+        self.states: list[tuple[Tensor, ...]] = []
+
+    def callback_step_adjoint(self, t: Tensor, y: tuple[Tensor, ...], dt: Tensor) -> None:
+        self.tried.append((t.item(), dt.item()))
+        self.states.append(y)
+
+    def callback_accept_step_adjoint(self, t: Tensor, y: tuple[Tensor, ...], dt: Tensor) -> None:
+        self.accepted.append((t.item(), dt.item()))
+
+    def callback_reject_step_adjoint(self, t: Tensor, y: tuple[Tensor, ...], dt: Tensor) -> None:
+        self.rejected.append((t.item(), dt.item()))
+
+
+def steps(t: Tensor = T, **settings: Any) -> ListeningSwing:
+    field = ListeningSwing()
+    odeint(field, Y0, t, **{"rtol": 1e-5, "atol": 1e-6, **settings})
+    return field
+
+
+# --- options of adaptive methods ---
+
+
+def test_defaults_are_dopri5_at_1e_7_and_1e_9() -> None:
+    field = ListeningSwing()
+    odeint(field, Y0, T)
+    assert field.accepted == steps(method="dopri5", rtol=1e-7, atol=1e-9).accepted
+
+
+@pytest.mark.parametrize(
+    "options", [{"safety": 0.5}, {"dfactor": 0.9}, {"first_step": 0.7}, {"max_step": 0.05}]
+)
+def test_options_of_the_step_size_change_the_steps(options: dict[str, float]) -> None:
+    base = {"first_step": 1.9}  # far too long: it is rejected, so that dfactor has a say
+    assert steps(options={**base, **options}).tried != steps(options=base).tried, (
+        "the option should change which steps are tried"
+    )
+
+
+def test_first_step_is_the_first_step() -> None:
+    assert steps(options={"first_step": 0.01}).tried[0] == (0.0, pytest.approx(0.01))
+
+
+def test_no_step_is_longer_than_max_step() -> None:
+    longest = max(dt for _, dt in steps(options={"max_step": 0.05}).tried)
+    assert longest == pytest.approx(0.05)
+
+
+def test_steps_at_min_step_are_accepted_whatever_their_error() -> None:
+    field = steps(rtol=1e-12, atol=1e-12, options={"min_step": 0.1, "first_step": 0.1})
+    assert not field.rejected
+    assert [dt for _, dt in field.accepted] == pytest.approx([0.1] * 20)
+
+
+def test_ifactor_and_dfactor_bound_how_fast_steps_change() -> None:
+    grown = steps(options={"first_step": 1e-4, "ifactor": 2.0}).accepted
+    assert grown[1][1] == pytest.approx(2e-4)
+    shrunk = steps(rtol=1e-12, atol=1e-12, options={"first_step": 1.0, "dfactor": 0.5}).tried
+    assert shrunk[1][1] == pytest.approx(0.5)
+
+
+def test_safety_scales_a_step_that_the_error_decides() -> None:
+    def second_step(safety: float) -> float:
+        return steps(options={"first_step": 0.5, "safety": safety}).tried[1][1]
+
+    assert second_step(0.45) == pytest.approx(second_step(0.9) / 2)
+
+
+def test_max_num_steps_counts_anew_from_each_output() -> None:
+    options = {"first_step": 0.05, "max_step": 0.05}
+    two, three = (torch.tensor(times, dtype=torch.float64) for times in ([0, 0.42, 2], [0, 0.42, 1.22, 2]))
+    # The output at 0.42 lies in the 9th step of 40, the one at 1.22 in the 25th.
+    for t, longest in ((two, 31), (three, 16)):
+        assert len(steps(t, options={**options, "max_num_steps": longest}).tried) == 40
+        with pytest.raises(BudgetExhaustedError, match=f"max_steps_per_output={longest - 1}"):
+            steps(t, options={**options, "max_num_steps": longest - 1})
+
+
+def test_max_num_steps_counts_anew_in_each_backward_interval() -> None:
+    field = ListeningBackwards()
+    options = {"first_step": 0.05, "max_step": 0.05, "max_num_steps": 33}
+    odeint_adjoint(field, Y0, T, rtol=1e-3, atol=1e-3, options=options).sum().backward()
+    assert len(field.tried) >= 40
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_step_t_is_stepped_on(backwards: bool) -> None:
+    t = T.flip(0) if backwards else T
+    stops = torch.tensor([0.123, 1.5], dtype=torch.float64)
+    assert set(stops.tolist()) <= {start for start, _ in steps(t, options={"step_t": stops}).accepted}
+    assert not set(stops.tolist()) & {start for start, _ in steps(t).accepted}
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_jump_t_is_stepped_on_and_evaluated_on_both_sides(backwards: bool) -> None:
+    field = steps(T.flip(0) if backwards else T, options={"jump_t": torch.tensor([1.1], dtype=torch.float64)})
+    assert 1.1 in {start for start, _ in field.accepted}
+    near = {t for t in field.times if abs(t - 1.1) < 1e-9}
+    assert near == {math.nextafter(1.1, 0), math.nextafter(1.1, 2)}
+
+
+def test_norm_decides_what_counts_as_error() -> None:
+    def blind(y: Tensor) -> Tensor:
+        return y.abs().max() * 0
+
+    def strict(y: Tensor) -> Tensor:
+        assert y.shape == Y0.shape
+        return y.abs().max() * 1e4
+
+    assert len(steps(options={"norm": blind}).tried) < len(steps().tried)
+    assert len(steps(options={"norm": strict}).tried) > len(steps().tried)
+
+
+def test_norm_of_a_tuple_state_gets_the_tuple() -> None:
+    shapes = set()
+
+    def norm(state: tuple[Tensor, ...]) -> Tensor:
+        shapes.add(tuple(entry.shape for entry in state))
+        return torch.stack([entry.abs().max() for entry in state]).max()
+
+    y0 = (torch.ones(2, 3, dtype=torch.float64), torch.tensor(1.0, dtype=torch.float64))
+    odeint(lambda t, y: (-y[0] * t, y[0].sum()), y0, T, options={"norm": norm})
+    assert shapes == {((2, 3), ())}
+
+
+def test_tuple_tolerances_hold_entry_by_entry() -> None:
+    def solve(rtol: Any, atol: Any) -> int:
+        calls = 0
+
+        def f(t: Tensor, y: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+            nonlocal calls
+            calls += 1
+            return torch.cos(40 * t) * y[0], -y[1]
+
+        odeint(f, (Y0, Y0), T, rtol=rtol, atol=atol)
+        return calls
+
+    assert solve((1.0, 1e-4), (1.0, 1e-4)) < solve((1e-4, 1.0), (1e-4, 1.0))
+
+
+# --- options of fixed-step methods ---
+
+
+def test_fixed_steps_without_step_size_go_from_output_to_output() -> None:
+    field = Swing()
+    odeint(field, Y0, T, method="euler")
+    assert field.times == T[:-1].tolist()
+
+
+def test_step_size_divides_the_interval_and_leaves_the_rest_to_the_last_step() -> None:
+    field = Swing()
+    odeint(field, Y0, T, method="euler", options={"step_size": 0.6})
+    assert field.times == pytest.approx([0.0, 0.6, 1.2, 1.8])
+
+
+def test_grid_constructor_gets_the_call_and_says_where_to_step() -> None:
+    field = Swing()
+
+    def construct(func: Any, y0: Tensor, t: Tensor) -> Tensor:
+        assert func is field
+        assert torch.equal(y0, Y0)
+        assert torch.equal(t, T)
+        return torch.tensor([0.0, 0.1, 0.5, 2.0], dtype=torch.float64)
+
+    odeint(field, Y0, T, method="euler", options={"grid_constructor": construct})
+    assert field.times == [0.0, 0.1, 0.5]
+
+
+def test_perturb_evaluates_just_inside_each_step() -> None:
+    field = Swing()
+    odeint(field, Y0, T[[0, 2]], method="heun2", options={"perturb": True})
+    assert field.times == [math.nextafter(0, 1), math.nextafter(2, 0)]
+
+
+def test_interp_is_linear_by_default_and_cubic_on_request() -> None:
+    ends = odeint(Swing(), Y0, T[[0, 2]], method="heun3", options={"step_size": 2.0})
+    options = {"step_size": 2.0}
+    linear = odeint(Swing(), Y0, T, method="heun3", options=options)[1]
+    cubic = odeint(Swing(), Y0, T, method="heun3", options={**options, "interp": "cubic"})[1]
+    torch.testing.assert_close(linear, ends[0] + 0.2 * (ends[1] - ends[0]))
+    f0, f1 = Swing()(T[0], ends[0]), Swing()(T[2], ends[1])
+    expected = 0.896 * ends[0] + 0.104 * ends[1] + 2.0 * (0.128 * f0 - 0.032 * f1)  # theta = 0.2
+    torch.testing.assert_close(cubic, expected)
+
+
+# --- Adams methods and SciPy ---
+
+
+@pytest.mark.parametrize("method", ["explicit_adams", "implicit_adams", "fixed_adams", "scipy_solver"])
+def test_adams_and_scipy_agree_with_dopri5_and_its_adjoint(method: str) -> None:
+    def solve(**settings: Any) -> list[Tensor]:
+        field = Swing()
+        ys = odeint_adjoint(field, Y0, T, rtol=1e-9, atol=1e-10, **settings)
+        ys[-1].sum().backward()
+        return [ys.detach(), field.stiffness.grad]
+
+    options = {} if method == "scipy_solver" else {"step_size": 0.005}
+    for actual, expected in zip(solve(method=method, options=options), solve(), strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_adams_steps_on_the_grid_and_interpolates_by_the_cubic() -> None:
+    def grid(func: Any, y0: Tensor, t: Tensor) -> Tensor:
+        return torch.linspace(0, 2, 32, dtype=t.dtype)
+
+    field = Swing()
+    inside = odeint(
+        field, Y0, T, method="explicit_adams", options={"grid_constructor": grid, "interp": "cubic"}
+    )
+    assert {round(t * 31 / 2, 9) for t in field.times} >= set(range(31))
+    torch.testing.assert_close(inside, odeint(Swing(), Y0, T), rtol=1e-2, atol=1e-2)
+
+
+def test_max_iters_bounds_the_corrector() -> None:
+    def calls(max_iters: int) -> int:
+        field = Swing()
+        options = {"step_size": 0.1, "max_iters": max_iters}
+        odeint(field, Y0, T[[0, 2]], rtol=1e-14, atol=1e-14, method="implicit_adams", options=options)
+        return len(field.times)
+
+    # 3 Runge-Kutta steps start the solve of 20, then each costs one evaluation and one an iteration.
+    assert [calls(1), calls(2)] == [12 + 17 * 2, 12 + 17 * 3]
+
+
+def test_scipy_solver_is_lsoda_and_respects_its_step_bounds() -> None:
+    def calls(**options: Any) -> int:
+        field = Swing()
+        with torch.no_grad():
+            odeint(field, Y0, T, rtol=1e-5, atol=1e-6, method="scipy_solver", options=options)
+        return len(field.times)
+
+    assert calls(solver="LSODA") == calls()
+    assert calls(max_step=0.01) > 200 > calls()
+
+
+# --- callbacks ---
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_callbacks_hear_the_true_time_and_a_positive_step(backwards: bool) -> None:
+    field = steps(T.flip(0) if backwards else T, options={"first_step": 1.9})
+    sign = -1 if backwards else 1
+    assert field.rejected
+    assert sorted(field.tried) == sorted(field.accepted + field.rejected)
+    for (start, dt), (following, _) in zip(field.accepted, field.accepted[1:], strict=False):
+        assert dt > 0
+        assert start + sign * dt == pytest.approx(following)
+
+
+def test_callbacks_of_a_tuple_state_get_the_tuple() -> None:
+    seen = []
+
+    def f(t: Tensor, y: tuple[Tensor, Tensor]) -> list[Tensor]:
+        return [-y[0], y[1] * t]
+
+    f.callback_step = lambda t, y, dt: seen.append(tuple(entry.shape for entry in y))  # type: ignore[attr-defined]
+    odeint(f, (torch.ones(2, 2), torch.ones(3)), torch.tensor([0.0, 1.0]), method="rk4")
+    assert seen == [((2, 2), (3,))]
+
+
+def test_adjoint_callbacks_hear_the_backward_solve_alone() -> None:
+    field = ListeningBackwards()
+    ys = odeint_adjoint(field, Y0, T, rtol=1e-5, atol=1e-6, adjoint_options={"first_step": 1.5})
+    assert not field.tried
+    ys[-1].sum().backward()
+    assert field.rejected
+    assert sorted(field.tried) == sorted(field.accepted + field.rejected)
+    assert field.accepted[0][0] == 2.0
+    adj_t, y, adj_y, adj_params = field.states[0]
+    assert adj_t == 0
+    torch.testing.assert_close(y, ys[-1].detach())
+    torch.testing.assert_close(adj_y, torch.ones_like(Y0))
+    assert torch.equal(adj_params, torch.zeros(2, dtype=torch.float64))
+    assert bool(field.states[-1][3].any()), "the parameters' integral should have grown"
+
+
+def test_callbacks_that_a_method_never_calls_get_a_warning() -> None:
+    with (
+        torch.no_grad(),
+        pytest.warns(
+            UserWarning, match="`scipy_solver` never calls callback_accept_step, callback_reject_step, c"
+        ),
+    ):
+        odeint(ListeningSwing(), Y0, T, method="scipy_solver")
+    with pytest.warns(UserWarning, match="`rk4` never calls callback_accept_step, callback_reject_step"):
+        odeint(ListeningSwing(), Y0, T, method="rk4")
+
+
+# --- the adjoint's settings ---
+
+
+def backward_times(**settings: Any) -> list[float]:
+    field = Swing()
+    ys = odeint_adjoint(field, Y0, T, **{"rtol": 1e-5, "atol": 1e-6, **settings})
+    field.times.clear()
+    ys[-1].sum().backward()
+    return field.times
+
+
+def test_adjoint_settings_default_to_those_of_the_forward_solve() -> None:
+    assert backward_times() == backward_times(adjoint_rtol=1e-5, adjoint_atol=1e-6, adjoint_method="dopri5")
+    short = backward_times(options={"max_step": 0.02})
+    assert len(short) > 6 * 100
+    assert len(backward_times(options={"max_step": 0.02}, adjoint_options={})) < len(short) / 2
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"adjoint_rtol": 1e-2},
+        {"adjoint_atol": 1e-2},
+        {"adjoint_method": "bosh3"},
+        {"adjoint_options": {"norm": "seminorm"}},
+        {"adjoint_options": {"norm": lambda augmented: augmented[1].abs().max() * 1e3}},
+        {"adjoint_options": {"first_step": 0.01}},
+    ],
+    ids=lambda settings: next(iter(settings)),
+)
+def test_adjoint_settings_change_the_backward_solve(settings: dict[str, Any]) -> None:
+    assert backward_times(**settings) != backward_times()
+
+
+def test_a_norm_of_the_forward_state_also_measures_the_default_adjoint() -> None:
+    def strict(y: Tensor) -> Tensor:
+        return y.abs().max() * 1e3
+
+    assert len(backward_times(options={"norm": strict})) > len(backward_times())
+
+
+def test_adjoint_params_say_which_gradients_are_computed() -> None:
+    weight = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+
+    def f(t: Tensor, y: Tensor) -> Tensor:
+        return weight * y
+
+    y0 = Y0.clone().requires_grad_()
+    odeint_adjoint(f, y0, T, adjoint_params=(weight,))[-1].sum().backward()
+    torch.testing.assert_close(weight.grad, (Y0.sum() * 2 * math.exp(1.4)), rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        y0.grad, torch.full((2,), math.exp(1.4), dtype=torch.float64), rtol=1e-6, atol=0
+    )
+    with pytest.raises(ValueError, match="requires grad but is neither"):
+        odeint_adjoint(f, y0, T, adjoint_params=())
+
+
+def test_parameters_left_out_of_a_custom_adjoint_norm_get_a_warning() -> None:
+    field = Swing()
+    field.stiffness.requires_grad_(False)
+    options = {"norm": lambda augmented: augmented[1].abs().max()}
+    with pytest.warns(UserWarning, match="1 of 1 adjoint parameters do not require grad"):
+        odeint_adjoint(field, Y0, T, adjoint_options=options)
+
+
+def test_t_that_requires_grad_gets_it_from_both() -> None:
+    expected = torch.tensor([-2.0, 0.0, 2.0], dtype=torch.float64) * math.exp(2.0)
+    for solve, settings in ((odeint, {}), (odeint_adjoint, {"adjoint_params": ()})):
+        t = T.clone().requires_grad_()
+        solve(lambda t, y: y, torch.ones(2, dtype=torch.float64), t, **settings)[-1].sum().backward()
+        torch.testing.assert_close(t.grad, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_one_output_time_returns_the_initial_state() -> None:
+    assert torch.equal(odeint(Swing(), Y0, T[:1]), Y0[None])
+
+
+# --- refusals ---
+
+
+@pytest.mark.parametrize("solve", [odeint, odeint_adjoint])
+def test_events_are_refused(solve: Any) -> None:
+    with pytest.raises(NotImplementedError, match="event_fn"):
+        solve(Swing(), Y0, T[:2], event_fn=lambda t, y: y[0])
+    with pytest.raises(NotImplementedError, match="odeint_event"):
+        odeint_event(Swing(), Y0, T[0], event_fn=lambda t, y: y[0])
+
+
+def test_dense_output_is_refused_in_favour_of_our_own() -> None:
+    with pytest.raises(NotImplementedError, match="dense_output=True"):
+        odeint_dense(Swing(), Y0, T[0], T[-1])
+
+
+def test_time_is_float64_and_nothing_else() -> None:
+    assert steps(options={"dtype": torch.float64}).accepted == steps().accepted
+    with pytest.raises(ValueError, match=r"dtype=torch\.float32"):
+        odeint(Swing(), Y0, T, options={"dtype": torch.float32})
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": "dopri"}, "unknown method `dopri`; did you mean `dopri[58]`"),
+        ({"options": {"frist_step": 0.1}}, "`frist_step`.*did you mean `first_step`"),
+        ({"method": "rk4", "options": {"first_step": 0.1}}, "`first_step`.*belongs to dopri8, dopri5"),
+        ({"options": {"step_size": 0.1}}, "`step_size`.*belongs to euler"),
+        ({"options": {"first_step": -0.1}}, "`first_step` is -0.1"),
+        ({"options": {"min_step": 2.0, "max_step": 1.0}}, "`min_step` is 2.0"),
+        ({"options": {"max_num_steps": 0}}, "`max_num_steps` is 0"),
+        ({"options": {"safety": 1.5}}, "safety=1.5"),
+        ({"options": {"ifactor": 0.5}}, "ifactor=0.5"),
+        ({"options": {"dfactor": 1.0}}, "dfactor=1"),
+        ({"options": {"norm": "rms"}}, "norm='rms'"),
+        ({"options": {"norm": "seminorm"}}, "norm='seminorm'"),
+        ({"options": {"step_t": T[1:2], "jump_t": T[1:2]}}, "name a time twice"),
+        ({"method": "rk4", "options": {"interp": "quintic"}}, "`interp` is 'quintic'"),
+        ({"method": "rk4", "options": {"step_size": 0.0}}, "`step_size` is 0.0"),
+        (
+            {"method": "rk4", "options": {"step_size": 0.1, "grid_constructor": lambda f, y, t: t}},
+            "`step_size` and `grid_constructor`",
+        ),
+        ({"method": "rk4", "options": {"grid_constructor": lambda f, y, t: t[:-1]}}, "must begin at"),
+        (
+            {"method": "rk4", "options": {"grid_constructor": lambda f, y, t: t[[0, 1, 1, 2]]}},
+            "does not advance at t=0.4",
+        ),
+        ({"method": "explicit_adams", "options": {"max_order": 5}}, "`options` has max_order but"),
+        ({"method": "fixed_adams", "options": {"perturb": True}}, "`options` has perturb but"),
+        (
+            {"method": "implicit_adams", "options": {"interp": "linear"}},
+            "`interp` is 'linear'; `implicit_adams`",
+        ),
+        ({"method": "implicit_adams", "options": {"max_iters": 0}}, "`max_iters` is 0"),
+        ({"method": "scipy_solver", "options": {"solver": "RK45"}}, "`solver` is 'RK45'.*method=`dopri5`"),
+        (
+            {"method": "scipy_solver", "options": {"solver": "BDF"}},
+            "`solver` is 'BDF'; the bridge to SciPy has LSODA$",
+        ),
+        ({"method": "scipy_solver", "options": {"min_step": 2.0, "max_step": 1.0}}, "`min_step` is 2.0"),
+        ({"method": "scipy_solver"}, "gradient=`direct` records every step"),
+        ({"rtol": -1.0}, "`rtol` is -1.0"),
+        ({"atol": (1e-3, 1e-3)}, "`atol` has 2 entries"),
+        ({"rtol": torch.tensor([1e-3, 0.0])}, "`rtol` has entries that are not positive"),
+    ],
+)
+def test_calls_that_make_no_sense_are_refused_by_name(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        odeint(Swing(), Y0, T, **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"adjoint_method": "dopri6"}, "unknown adjoint_method `dopri6`"),
+        ({"adjoint_options": {"frist_step": 0.1}}, "`adjoint_options`.*did you mean `first_step`"),
+        ({"adjoint_options": {"norm": "semi"}}, "norm='semi'; it must be `seminorm`"),
+        ({"adjoint_options": {"dfactor": 2.0}}, "dfactor=2"),
+        ({"adjoint_method": "rk4", "options": {"first_step": 0.1}}, "pass `adjoint_options` too"),
+        ({"adjoint_rtol": (1e-3, 1e-3)}, "pass `adjoint_rtol` as one number"),
+        ({"adjoint_atol": 0.0}, "`adjoint_atol` is 0.0"),
+    ],
+)
+def test_adjoint_calls_that_make_no_sense_are_refused_before_the_solve(
+    settings: dict[str, Any], message: str
+) -> None:
+    field = Swing()
+    with pytest.raises(ValueError, match=message):
+        odeint_adjoint(field, Y0, T, **settings)
+    assert not field.times
+
+
+def test_a_function_without_parameters_needs_adjoint_params() -> None:
+    with pytest.raises(ValueError, match="pass `adjoint_params`"):
+        odeint_adjoint(lambda t, y: -y, Y0, T)
+
+
+def test_times_must_be_a_tensor() -> None:
+    with pytest.raises(TypeError, match="`t` is a list"):
+        odeint(Swing(), Y0, [0.0, 1.0])  # type: ignore[arg-type]
