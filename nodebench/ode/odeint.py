@@ -170,7 +170,8 @@ def check_times(ts: Tensor | Sequence[float]) -> tuple[float, ...]:
         raise ValueError(f"`ts` contains {bad[0]}; times must be finite")
     gaps = [end - start for start, end in pairwise(times)]
     if any(gaps) and not (all(gap > 0 for gap in gaps) or all(gap < 0 for gap in gaps)):
-        i = next(i for i, gap in enumerate(gaps) if gap == 0 or gap * (times[-1] - times[0]) <= 0)
+        direction = next(gap for gap in gaps if gap)
+        i = next(i for i, gap in enumerate(gaps) if gap * direction <= 0)
         raise ValueError(
             f"`ts` is not strictly monotonic: ts[{i}]={times[i]:g} is followed by {times[i + 1]:g}; "
             "sort the times and drop repeated ones"

@@ -1,0 +1,158 @@
+"""A solve that cannot go on says what happened, where, after what, and what to try."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from nodebench.ode import (
+    BudgetExhaustedError,
+    NonFiniteError,
+    SolverError,
+    Status,
+    StepUnderflowError,
+    odeint,
+)
+
+DTYPE = torch.float64
+ONE = torch.ones(1, dtype=DTYPE)
+GRADIENTS = ["direct", "checkpointed", "adjoint"]
+ADAPTIVE = ["dopri5", "bosh3", "tsit5", "dopri8", "adaptive_heun", "fehlberg2"]
+
+
+def bad_from(start: float, value: float = math.nan) -> Callable[[Tensor, Tensor], Tensor]:
+    """y' = -y, but `value` from a time on."""
+    return lambda t, y: torch.where(t >= start, value, -1.0) * y
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("options", [{}, {"first_step": 0.1}])
+def test_a_field_that_is_not_finite_at_the_start_fails_there_at_once(
+    value: float, options: Any, gradient: str
+) -> None:
+    with pytest.raises(NonFiniteError, match=r"non-finite solve at t=0\.5 ") as caught:
+        odeint(bad_from(0.0, value), ONE, [0.5, 1.0], gradient=gradient, **options)
+    assert caught.value.status is Status.NON_FINITE
+    assert "largest |y| there is 1" in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("method", ADAPTIVE)
+def test_a_field_that_is_not_finite_ahead_is_approached_and_named_there(method: str, value: float) -> None:
+    tolerance = 1e-3 if method in ("adaptive_heun", "fehlberg2") else 1e-6
+    solution = odeint(
+        bad_from(0.6180339, value), ONE, [0.0, 0.3, 1.0], method=method, gradient="direct",
+        rtol=tolerance, atol=tolerance, raise_on_failure=False, record_steps=True,
+    )  # fmt: skip
+    assert solution.status is Status.NON_FINITE
+    t, dt = solution.stats.forward.steps[-1]
+    assert t + dt == pytest.approx(0.6180339, abs=1e-12)
+    assert t + dt < 0.6180339
+    assert "at t=0.618034" in solution.message
+    assert solution.ys[1].item() == pytest.approx(math.exp(-0.3), rel=2e-2)
+    assert solution.ys[2].isnan().all()
+    assert solution.stats.forward.num_rejected < 200
+
+
+@pytest.mark.parametrize("method", ADAPTIVE)
+def test_a_hole_in_the_field_that_the_steps_need_not_meet_is_stepped_over_or_named(method: str) -> None:
+    def hole(t: Tensor, y: Tensor) -> Tensor:  # NaN where y is too large, which only too long a step reaches
+        return torch.where(y > 2, math.nan, 1 - y)
+
+    ys = odeint(hole, 0 * ONE, [0.0, 1.0], method=method, first_step=1.0, gradient="direct").ys
+    assert ys[-1].item() == pytest.approx(1 - math.exp(-1), abs=0.15)
+
+
+@pytest.mark.parametrize("method", ["dopri5", "bosh3", "dopri8"])
+def test_a_singularity_of_the_solution_is_an_underflow_or_not_finite_but_never_a_value(method: str) -> None:
+    # y' = y^2, y(0) = 1 is 1 / (1 - t).
+    with pytest.raises(SolverError, match=r"t=(1|0\.99999)") as caught:
+        odeint(lambda t, y: y * y, ONE, [0.0, 2.0], method=method, rtol=1e-6, atol=1e-6, gradient="direct")
+    assert caught.value.status in (Status.DT_UNDERFLOW, Status.NON_FINITE)
+
+
+def test_an_error_that_no_step_can_meet_is_an_underflow_with_its_numbers() -> None:
+    noise = torch.Generator().manual_seed(0)
+    f = lambda t, y: torch.randn(1, generator=noise, dtype=DTYPE) * 1e12  # noqa: E731
+    with pytest.raises(
+        StepUnderflowError, match=r"step size underflow at t=.*dt=.* with rtol=1e-09 in float64"
+    ) as caught:
+        odeint(f, ONE, [1.0, 2.0], rtol=1e-9, atol=1e-9, gradient="direct")
+    assert caught.value.status is Status.DT_UNDERFLOW
+    for part in ("accepted 0", "rejected ", "nfe ", "last error ratio", "loosen the tolerance"):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("method", ["dopri5", "bosh3", "adaptive_heun"])
+def test_a_state_that_overflows_is_not_finite(method: str) -> None:
+    huge = torch.tensor([2e38])
+    with pytest.raises(NonFiniteError):
+        odeint(lambda t, y: torch.full_like(y, 3e38), huge, [0.0, 1.0], method=method, gradient="direct")
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+@pytest.mark.parametrize("start", [0.0, 0.55, 0.95])
+def test_fixed_steps_that_become_not_finite_are_an_error(start: float, gradient: str) -> None:
+    with pytest.raises(NonFiniteError, match=r"the state became NaN or Inf.*accepted 10, rejected 0"):
+        odeint(bad_from(start), ONE, [0.0, 1.0], method="rk4", dt=0.1, gradient=gradient)
+
+
+def test_min_step_does_not_force_a_step_that_is_not_finite() -> None:
+    with pytest.raises(NonFiniteError, match=r"t=0\.[45]"):
+        odeint(bad_from(0.55), ONE, [0.0, 1.0], min_step=0.1, max_step=0.1, gradient="direct")
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+@pytest.mark.parametrize("options", [{"rtol": 1e-9, "atol": 1e-9}, {"method": "euler", "dt": 0.01}])
+def test_an_exhausted_budget_says_how_far_it_came(options: Any, gradient: str) -> None:
+    with pytest.raises(
+        BudgetExhaustedError, match=r"max_steps=5 reached at t=0\.\d+ of 3 .*raise the budget"
+    ) as caught:
+        odeint(lambda t, y: -y, ONE, [0.0, 3.0], max_steps=5, gradient=gradient, **options)
+    assert caught.value.status is Status.MAX_STEPS
+    with pytest.raises(
+        BudgetExhaustedError, match=r"max_nfe=40 reached at t=0\.\d+ of 3 .*nfe \d+"
+    ) as caught:
+        odeint(lambda t, y: -y, ONE, [0.0, 3.0], max_nfe=40, gradient=gradient, **options)
+    assert caught.value.status is Status.MAX_NFE
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_a_failure_as_a_value_keeps_what_was_reached_and_marks_the_rest(gradient: str, growth: Any) -> None:
+    y0 = torch.ones(2, dtype=DTYPE, requires_grad=True)
+    ts = [0.0, 0.1, 0.2, 5.0, 6.0]
+    solution = odeint(
+        growth(-1.0), y0, ts, gradient=gradient, rtol=1e-8, atol=1e-8, max_steps=12, raise_on_failure=False
+    )
+    assert solution.status is Status.MAX_STEPS
+    assert "max_steps=12 reached" in solution.message
+    assert solution.stats.forward.num_steps == 12
+    torch.testing.assert_close(
+        solution.ys[2], torch.full((2,), math.exp(-0.2), dtype=DTYPE), rtol=1e-7, atol=0
+    )
+    assert solution.ys[:3].isfinite().all()
+    assert solution.ys[3:].isnan().all()
+    if gradient != "adjoint":  # whose backward solve would start from the outputs that were not reached
+        solution.ys[2].sum().backward()
+        assert y0.grad.tolist() == pytest.approx([math.exp(-0.2)] * 2, rel=1e-7)
+
+
+def test_the_three_failures_are_told_apart_by_type_and_share_a_base() -> None:
+    assert {NonFiniteError.__base__, StepUnderflowError.__base__, BudgetExhaustedError.__base__} == {
+        SolverError
+    }
+    assert issubclass(SolverError, RuntimeError)
+
+
+def test_an_error_raised_by_the_field_passes_through_unchanged() -> None:
+    def f(t: Tensor, y: Tensor) -> Tensor:
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        odeint(f, ONE, [0.0, 1.0], gradient="direct", raise_on_failure=False)
