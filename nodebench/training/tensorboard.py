@@ -27,6 +27,11 @@ _GROUPS = (
     *(("num_rejected_", "steps/rejected_"), ("memory_", "memory"), ("time_", "time")),
 )
 
+_FINAL_METRICS = (
+    *("error_test", "error_val", "nll", "nll_tight", "nfe_forward", "nfe_backward", "nfe_eval"),
+    *("num_params", "memory_saved_mib", "memory_peak_mib", "time_step_ms", "recon_error"),
+)
+
 
 class Dashboard:
     """Event files of one run, all in one folder, with steps counted as optimizer steps done.
@@ -66,7 +71,8 @@ class Dashboard:
 
         SummaryWriter.add_hparams would open a second run for them (pytorch issue 32651).
         """
-        metrics = {f"final/{name}": value for name, value in _numbers(record).items()}
+        numbers = _numbers(record)
+        metrics = {f"final/{name}": numbers[name] for name in _FINAL_METRICS if name in numbers}
         summaries = hparams_summaries(dict(hparams), metrics)
         with named_disk_errors(self._folder):
             for summary in summaries:
