@@ -51,6 +51,15 @@ class SolverOptions:
         if both:
             raise ValueError(f"t={min(both):g} is in `step_ts` and in `jump_ts`; a jump is stepped on anyway")
 
+    def refuse_step_choice(self, method: str) -> None:
+        """ValueError for an option that chooses steps, where `dt` leaves nothing to choose."""
+        free = SolverOptions()
+        for name in ("first_step", "min_step", "max_step", "step_ts", "jump_ts"):
+            if getattr(self, name) != getattr(free, name):
+                raise ValueError(
+                    f"`{name}` has no effect on `{method}` with dt={self.dt:g}; drop one of the two"
+                )
+
     @classmethod
     def from_keywords(cls, options: Mapping[str, Any]) -> SolverOptions:
         """Checked options; TypeError with the nearest name for one that does not exist."""
@@ -85,6 +94,7 @@ def make_solver(
         raise ValueError(f"unknown method `{method}`; {nearest(method, list_methods())}")
     tableau = tableaus[method]
     if options.dt is not None:
+        options.refuse_step_choice(method)
         return FixedRungeKutta(
             tableau,
             partial(uniform_grid, dt=options.dt),
@@ -100,6 +110,7 @@ def _adams(method: str, rtol: Tolerance, atol: Tolerance, norm: Norm, options: S
         raise ValueError(
             f"`{method}` steps on a grid, so it needs fixed steps: pass dt=..., or use one of: {_adaptive_methods()}"
         )
+    options.refuse_step_choice(method)
     corrector = Corrector(rtol, atol, norm) if method == "implicit_adams" else None
     return Adams(partial(uniform_grid, dt=options.dt), corrector, options.max_steps, options.max_nfe)
 

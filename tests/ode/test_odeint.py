@@ -146,6 +146,21 @@ REFUSED: dict[str, tuple[type[Exception], str, dict[str, Any]]] = {
     "zero dt": (ValueError, "`dt` is 0.0; it must be positive (in both directions of time)", {"dt": 0.0}),
     "negative dt": (ValueError, "`dt` is -0.1; it must be positive", {"dt": -0.1}),
     "NaN dt": (ValueError, "`dt` is nan; it must be positive", {"dt": math.nan}),
+    "first step with dt": (
+        ValueError,
+        "`first_step` has no effect on `dopri5` with dt=0.1; drop one of the two",
+        {"dt": 0.1, "first_step": 0.01},
+    ),
+    "step times with dt": (
+        ValueError,
+        "`step_ts` has no effect on `rk4`",
+        {"method": "rk4", "dt": 0.1, "step_ts": [0.5]},
+    ),
+    "max step of Adams": (
+        ValueError,
+        "`max_step` has no effect on `explicit_adams`",
+        {"method": "explicit_adams", "dt": 0.1, "max_step": 0.05},
+    ),
     "zero first step": (ValueError, "`first_step` is 0.0; it must be positive", {"first_step": 0.0}),
     "no steps": (ValueError, "`max_steps` is 0; it must be positive", {"max_steps": 0}),
     "no evaluations": (ValueError, "`max_nfe` is -1; it must be positive", {"max_nfe": -1}),
