@@ -17,7 +17,8 @@ from torch import Tensor
 from nodebench.ode.clock import Clock, StepRecord
 from nodebench.ode.counting import Field
 from nodebench.ode.failures import SolveFailure
-from nodebench.ode.loop import LoopResult, Observer, Quadrature, first_stage, step_outputs, take_step
+from nodebench.ode.replay import first_stage, step_outputs, take_step
+from nodebench.ode.seams import LoopResult, Observer, Quadrature
 from nodebench.ode.status import SolverError, Status
 from nodebench.ode.step import StageBuffer, StageList
 from nodebench.ode.tableau import ButcherTableau

@@ -7,21 +7,13 @@ torchdiffeq, so that steps can be compared one to one.
 from __future__ import annotations
 
 import math
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from nodebench.ode.counting import Field
 from nodebench.ode.norms import Norm, Tolerance
-
-
-class Extension(Protocol):
-    """Appends what rides along with the state, where that counts in the norm."""
-
-    def extend_state(self, y: Tensor) -> Tensor: ...
-
-    def extend_stage(self, k: Tensor, i: int) -> Tensor: ...
+from nodebench.ode.seams import Quadrature
 
 
 @torch.no_grad()
@@ -37,7 +29,7 @@ def initial_step(
     rtol: Tolerance,
     atol: Tolerance,
     norm: Norm,
-    extension: Extension | None,
+    extension: Quadrature | None,
 ) -> float:
     """A step size, at most a hundred times that of an explicit Euler step of 1 % of y; NaN if f0 is not finite.
 

@@ -10,61 +10,21 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from nodebench.ode.clock import Clock, StepRecord, neighbour
+from nodebench.ode.clock import Clock, StepRecord
 from nodebench.ode.controllers import PIDController
-from nodebench.ode.counting import Field, Time
+from nodebench.ode.counting import Field
 from nodebench.ode.failures import SolveFailure
 from nodebench.ode.initial_step import initial_step
-from nodebench.ode.interpolation import cubic_hermite, own_interpolant
 from nodebench.ode.norms import Norm, Tolerance, error_ratio, rms_norm
+from nodebench.ode.replay import first_stage, step_outputs, take_step
+from nodebench.ode.seams import LoopResult, Observer, Quadrature
 from nodebench.ode.status import SolverError, Status
-from nodebench.ode.step import StageBuffer, StageList, rk_step, tableau_weights
+from nodebench.ode.step import StageBuffer, StageList, tableau_weights
 from nodebench.ode.tableau import ButcherTableau
-
-
-class Observer(Protocol):
-    """Hears of every step of a loop."""
-
-    def on_step(self, t: float, dt: float, y0: Tensor) -> None:
-        """A step is about to be tried."""
-        ...
-
-    def on_accept(
-        self, record: StepRecord, y0: Tensor, y1: Tensor, stages: StageBuffer | StageList, f1: Tensor | None
-    ) -> None:
-        """A step was accepted; f1 = f(t + dt, y1) where it is known."""
-        ...
-
-    def on_reject(self, t: float, dt: float, y0: Tensor) -> None:
-        """A step was rejected."""
-        ...
-
-
-class Quadrature(Protocol):
-    """Integrals of g(t, y) that ride along a solve: y does not depend on them, so they need no stages of y's."""
-
-    def extend_state(self, y: Tensor) -> Tensor:
-        """y with the integrals so far appended, if they count in the norm."""
-        ...
-
-    def extend_stage(self, k: Tensor, i: int) -> Tensor:
-        """k_i with the integrands of stage i appended, if they count in the norm."""
-        ...
-
-    def extend_error(
-        self, y_error: Tensor, y0: Tensor, y1: Tensor, dt: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Error and ends of the step with the integrals' own appended, if they count in the norm."""
-        ...
-
-    def accept(self, dt: float) -> None:
-        """Add the integral over an accepted step."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -83,69 +43,6 @@ class StepControl:
     max_steps_per_output: int | None = None  # steps tried from one output time to the next
     step_ts: tuple[float, ...] = ()  # times to step on exactly
     jump_ts: tuple[float, ...] = ()  # times where f jumps: stepped on, and f evaluated anew behind them
-
-
-class LoopResult(NamedTuple):
-    """Outputs reached, the error if some were not, and the step the controller would take next."""
-
-    outputs: list[Tensor]
-    error: SolverError | None
-    next_step: float | None
-
-
-def first_stage(f: Field, clock: Clock, record: StepRecord, y: Tensor) -> Tensor:
-    """k_0 = f(t, y) of a step, behind the jump if the step starts at one."""
-    t = clock.time(record.t, record.anchor)
-    return f(neighbour(t, y, clock.direction) if record.jump_start else t, y)
-
-
-def take_step(
-    f: Field,
-    tableau: ButcherTableau,
-    clock: Clock,
-    record: StepRecord,
-    y0: Tensor,
-    stages: StageBuffer | StageList,
-    *,
-    with_error: bool,
-) -> Tensor:
-    """y1 of the step that a record describes, k_0 in stages[0] given."""
-    t, dt = clock.start_and_size(record)
-    return rk_step(
-        f, tableau, t, dt, y0, stages, with_error=with_error, last_time=_end_time(clock, record, y0)
-    )
-
-
-def _end_time(clock: Clock, record: StepRecord, y: Tensor) -> Time:
-    """Where f is evaluated at the end of a step: before the jump if the step ends at one."""
-    t1 = clock.end(record)
-    return neighbour(t1, y, -clock.direction) if record.jump_end else t1
-
-
-def step_outputs(
-    f: Field,
-    tableau: ButcherTableau,
-    clock: Clock,
-    record: StepRecord,
-    y0: Tensor,
-    y1: Tensor,
-    stages: StageBuffer | StageList,
-    f1: Tensor | None,
-) -> tuple[dict[int, Tensor], Tensor | None]:
-    """The outputs that a step yields, by index, and f(t1, y1) if it is known or one of them needed it."""
-    outputs: dict[int, Tensor] = {}
-    t, dt = clock.start_and_size(record)
-    for i in record.inside:
-        theta = clock.theta(i, t, dt)
-        if tableau.interpolant is not None:
-            outputs[i] = own_interpolant(tableau, y0, dt, stages, theta)
-        else:
-            if f1 is None:
-                f1 = f(_end_time(clock, record, y1), y1)
-            outputs[i] = cubic_hermite(y0, y1, stages[0], f1, dt, theta)
-    if record.lands_on is not None:
-        outputs[record.lands_on] = y1
-    return outputs, f1
 
 
 def solve_adaptive(

@@ -26,8 +26,9 @@ from nodebench.ode.clock import Clock, StepRecord
 from nodebench.ode.counting import Field, Time
 from nodebench.ode.failures import SolveFailure
 from nodebench.ode.fixed_grid import GridStep, grid_records, walk_grid
-from nodebench.ode.loop import LoopResult, Observer, Quadrature, first_stage, take_step
 from nodebench.ode.norms import Norm, Tolerance, error_ratio
+from nodebench.ode.replay import first_stage, take_step
+from nodebench.ode.seams import LoopResult, Observer, Quadrature
 from nodebench.ode.status import SolverError, Status
 from nodebench.ode.step import StageList
 from nodebench.ode.tableaus import load_tableaus

@@ -28,8 +28,8 @@ from torch import Tensor
 from nodebench.ode.clock import Clock
 from nodebench.ode.counting import Field
 from nodebench.ode.failures import SolveFailure
-from nodebench.ode.loop import LoopResult, Observer, Quadrature
 from nodebench.ode.norms import Tolerance
+from nodebench.ode.seams import LoopResult, Observer, Quadrature
 from nodebench.ode.status import SolverError, Status
 
 Array = np.ndarray[Any, np.dtype[np.float64]]

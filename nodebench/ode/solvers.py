@@ -11,7 +11,8 @@ from torch import Tensor
 from nodebench.ode.clock import Clock
 from nodebench.ode.counting import Field
 from nodebench.ode.fixed_grid import solve_fixed
-from nodebench.ode.loop import LoopResult, Observer, Quadrature, StepControl, solve_adaptive
+from nodebench.ode.loop import StepControl, solve_adaptive
+from nodebench.ode.seams import LoopResult, Observer, Quadrature
 from nodebench.ode.tableau import ButcherTableau
 
 

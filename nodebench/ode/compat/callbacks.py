@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nodebench.ode.clock import StepRecord
 from nodebench.ode.compat.options import ADAPTIVE, SCIPY
-from nodebench.ode.loop import Observer
+from nodebench.ode.seams import Observer
 from nodebench.ode.step import StageBuffer, StageList
 
 Callback = Callable[[Tensor, Any, Tensor], Any]
@@ -29,17 +29,17 @@ class Callbacks:
         self._view = view
 
     def on_step(self, t: float, dt: float, y0: Tensor) -> None:
-        """See loop.Observer."""
+        """See seams.Observer."""
         self._call(self._step, t, dt, y0)
 
     def on_accept(
         self, record: StepRecord, y0: Tensor, y1: Tensor, stages: StageBuffer | StageList, f1: Tensor | None
     ) -> None:
-        """See loop.Observer."""
+        """See seams.Observer."""
         self._call(self._accept, record.t, record.dt, y0)
 
     def on_reject(self, t: float, dt: float, y0: Tensor) -> None:
-        """See loop.Observer."""
+        """See seams.Observer."""
         self._call(self._reject, t, dt, y0)
 
     def _call(self, callback: Callback | None, t: float, dt: float, y0: Tensor) -> None:

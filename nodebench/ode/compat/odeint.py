@@ -20,10 +20,10 @@ from nodebench.ode.compat.norms import adjoint_norm, state_norm
 from nodebench.ode.compat.options import check_method, check_options
 from nodebench.ode.compat.solvers import make_solver
 from nodebench.ode.gradients.problem import AdjointSolve, Problem, SplitState
-from nodebench.ode.loop import Observer
 from nodebench.ode.norms import Tolerance, rms_norm
 from nodebench.ode.odeint import check_times, solve
 from nodebench.ode.packing import Packing, State, check_state
+from nodebench.ode.seams import Observer
 
 TorchdiffeqTolerance = float | Tensor | Sequence[float]
 Options = Mapping[str, Any] | None

@@ -269,17 +269,17 @@ class ParameterQuadrature:
         self._stages[stage] = integrand
 
     def extend_state(self, y: Tensor) -> Tensor:
-        """See loop.Quadrature."""
+        """See seams.Quadrature."""
         return torch.cat([y, self._integral]) if self._in_norm else y
 
     def extend_stage(self, k: Tensor, i: int) -> Tensor:
-        """See loop.Quadrature."""
+        """See seams.Quadrature."""
         return torch.cat([k, self._stages[i]]) if self._in_norm else k
 
     def extend_error(
         self, y_error: Tensor, y0: Tensor, y1: Tensor, dt: float
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """See loop.Quadrature."""
+        """See seams.Quadrature."""
         if not self._in_norm or self._weights.b_err is None:
             return y_error, y0, y1
         error = self._stages.increment(dt, self._weights.b_err)
@@ -287,7 +287,7 @@ class ParameterQuadrature:
         return torch.cat([y_error, error]), self.extend_state(y0), torch.cat([y1, integral1])
 
     def accept(self, dt: float) -> None:
-        """See loop.Quadrature."""
+        """See seams.Quadrature."""
         self._integral.copy_(self._stages.combine(self._integral, dt, self._weights.b))
         if self._is_fsal:
             self._stages[0] = self._stages[-1]

@@ -23,7 +23,7 @@ from nodebench.ode.gradients.problem import (
     refuse_hidden_tensors,
     watch,
 )
-from nodebench.ode.loop import first_stage, step_outputs, take_step
+from nodebench.ode.replay import first_stage, step_outputs, take_step
 from nodebench.ode.step import StageBuffer, StageList
 
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from nodebench.ode.clock import Clock
 from nodebench.ode.counting import SolveStats
-from nodebench.ode.loop import LoopResult, Observer
 from nodebench.ode.norms import Norm
+from nodebench.ode.seams import LoopResult, Observer
 from nodebench.ode.solvers import Solver
 from nodebench.ode.status import SolverError
 
