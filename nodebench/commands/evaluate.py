@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from nodebench.commands.train import describe_solver
-from nodebench.config.check import check_device, check_ranges, check_solver
+from nodebench.config.check import check_device, check_ranges, check_solver, check_state_size
 from nodebench.config.compose import compose, needs_tolerance, parse
 from nodebench.config.errors import ConfigError, did_you_mean
 from nodebench.config.files import config_folders, shipped_targets
+from nodebench.config.identity import tolerances
 from nodebench.config.saved import read_config
 
 EPILOG = """example:
@@ -42,6 +43,7 @@ def run(argv: Sequence[str]) -> int:
     config = with_changes(read_config(args.run), args.overrides, args.config_dir)
     if "solver" in config:
         check_solver(config["solver"], gradient=None)
+        check_state_size(config)
     check_device(config["device"])
 
     from nodebench.ode import SolverError
@@ -125,8 +127,15 @@ def evaluate(folder: Path, config: dict[str, Any], config_dir: str | None = None
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "step": step,
         **columns,
-        "solver": config.get("solver"),
+        "solver": _solver_record(config.get("solver")),
         **{key: environment[key] for key in ("version", "git_commit", "device", "device_name")},
     }
-    append_durably(folder / "evaluations.jsonl", f"{json.dumps(record, default=str)}\n".encode())
+    append_durably(folder / "evaluations.jsonl", f"{json.dumps(record, allow_nan=False)}\n".encode())
     return record
+
+
+def _solver_record(solver: dict[str, Any] | None) -> dict[str, Any] | None:
+    if solver is None:
+        return None
+    rtol, atol = tolerances(solver)
+    return {"method": solver["method"], "rtol": rtol, "atol": atol, "dt": solver["dt"]}

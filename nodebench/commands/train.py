@@ -68,8 +68,7 @@ def train_run(composed: Composed, config_dir: str | Path | None = None) -> Any:
     config = composed.config
     folder, force = run_folder(config), config["training"]["force"]
     print("\n".join([f"run       {folder}", *(f"note      {note}" for note in composed.notes)]), flush=True)
-    hparams = {key: value for key, value in flatten(config) if isinstance(value, bool | int | float | str)}
-    run = RunFolder(folder, config_text(config), hparams, force)
+    run = RunFolder(folder, config_text(config), _hparams(config), force)
     finished = None if force else finished_outcome(run)
     if finished is not None:
         return finished
@@ -109,10 +108,21 @@ def _build(config: dict[str, Any], config_dir: str | Path | None) -> tuple[Any, 
         model = builder.model()
         settings = training_settings(config, task.steps_per_epoch, device)
         make_optimizer = builder.make_optimizer()
+        make_optimizer(model.parameters())  # to hear of a value that it refuses before the run begins
     except ValueError as error:
         raise ConfigError(str(error)) from error
     plan = "\n".join(_plan(config, data, model, settings))
     return task, model, make_optimizer, settings, plan
+
+
+def _hparams(config: dict[str, Any]) -> dict[str, bool | int | float | str]:
+    """What TensorBoard lists beside the final metrics: settings, without paths and class names."""
+    left_out = ("about", "output_dir", "root", "_target_")
+    return {
+        key: value
+        for key, value in flatten(config)
+        if isinstance(value, bool | int | float | str) and not set(key.split(".")) & set(left_out)
+    }
 
 
 def _plan(config: dict[str, Any], data: Any, model: Any, settings: Any) -> Iterator[str]:

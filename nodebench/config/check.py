@@ -102,6 +102,7 @@ def check(config: Mapping[str, Any]) -> None:
         raise ConfigError("training.epochs and training.num_steps are both null; give one of them")
     if "solver" in config:
         check_solver(config["solver"], config["model"]["gradient"])
+        check_state_size(config)
     check_device(config["device"])
 
 
@@ -124,18 +125,29 @@ def check_solver(solver: Mapping[str, Any], gradient: str | None) -> None:
         _check_gradient(solver, gradient)
 
 
+def check_state_size(config: Mapping[str, Any]) -> None:
+    """lsoda stores a dense Jacobian, which no batch of images allows."""
+    if config["solver"]["method"] == "lsoda" and config["task"]["name"] == "classification":
+        raise ConfigError(
+            "lsoda stores a dense Jacobian and takes states of up to 5,000 numbers, and a batch of images is larger; "
+            "use solver=vode_adams"
+        )
+
+
 def _check_method(method: Any, key: str) -> None:
     if method not in known_methods():
         raise ConfigError(f"unknown {key} `{method}`.{did_you_mean(str(method), known_methods())}")
 
 
-def known_methods() -> tuple[str, ...]:
+def known_methods() -> list[str]:
     """Every method that solver.method and solver.adjoint.method may name."""
-    return (*_tableaus(), *MULTISTEP, *BRIDGE)
+    from nodebench.ode import list_methods  # here, because nodebench.ode imports torch
+
+    return list_methods()
 
 
 def _tableaus() -> Mapping[str, Any]:
-    from nodebench.ode.tableaus import load_tableaus  # here, because nodebench.ode imports torch
+    from nodebench.ode.tableaus import load_tableaus
 
     return load_tableaus()
 
@@ -143,20 +155,27 @@ def _tableaus() -> Mapping[str, Any]:
 def _check_steps(solver: Mapping[str, Any]) -> None:
     """A step size or a tolerance, whichever the method goes by, and nothing that has no effect."""
     method, dt = solver["method"], solver["dt"]
-    given = [f"solver.{key}" for key in ("tol", "rtol", "atol") if solver[key] is not None]
-    given += [f"solver.{key}" for key, unset in _FOR_CHOSEN_STEPS.items() if solver[key] != unset]
+    tolerances = {key for key in ("tol", "rtol", "atol") if solver[key] is not None}
+    choices = {key for key, unset in _FOR_CHOSEN_STEPS.items() if solver[key] != unset}
     if method in BRIDGE:
         if dt is not None:
             raise ConfigError(
                 f"solver.dt={dt} has no effect on {method}, which chooses its own steps; drop it"
             )
-    elif method in MULTISTEP and dt is None:
-        raise ConfigError(f"{method} steps on a grid and needs a step size; give solver.dt, such as 0.05")
+        without_effect = choices & {"controller", "norm"}
     elif dt is None:
+        if method in MULTISTEP:
+            raise ConfigError(f"{method} steps on a grid and needs a step size; give solver.dt, such as 0.05")
         _check_error_estimate(method)
-    elif given and method != "implicit_adams":
+        without_effect = set()
+    elif method == "implicit_adams":  # its corrector iterates until norm and tolerance are content
+        without_effect = choices - {"norm"}
+    else:
+        without_effect = tolerances | choices
+    if without_effect:
+        steps = "SciPy's own steps" if dt is None else f"a fixed step (solver.dt={dt})"
         raise ConfigError(
-            f"{given[0]} has no effect on {method} at a fixed step (solver.dt={dt}); drop it, "
+            f"solver.{min(without_effect)} has no effect on {method} at {steps}; drop it, "
             "or choose a solver that controls its error"
         )
 

@@ -64,6 +64,15 @@ def test_every_experiment_builds_model_optimizer_and_settings(name: str) -> None
     assert settings.num_steps == 10 * built.config["training"]["epochs"]
 
 
+@pytest.mark.parametrize("name", sorted(options("solver", SHIPPED).keys() - {"lsoda"}))
+def test_a_net_solves_forwards_and_backwards_with_every_solver_file(name: str) -> None:
+    model: Any = builder(f"solver={name}").model()
+    model(torch.rand(2, 1, 28, 28)).sum().backward()
+    stats = model.ode_block.stats
+    assert stats.forward.nfe > 0
+    assert stats.backward.nfe > 0
+
+
 def test_data_and_task_are_built_from_their_files() -> None:
     built = builder("data=digits", "data.val_size=100", "data.batch_size=32")
     data = built.data()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from nodebench.config.check import ALLOWED, NULLABLE, check, known_methods
+from nodebench.config.check import ALLOWED, BRIDGE, MULTISTEP, NULLABLE, check, known_methods
 from nodebench.config.compose import compose
 from nodebench.config.errors import ConfigError
 from nodebench.config.files import GROUPS, PRIMARY, config_folders, description, flatten, load, options
+from nodebench.ode.tableaus import load_tableaus
 
 SHIPPED = config_folders()
 
@@ -34,6 +35,9 @@ SHIPPED = config_folders()
         (["solver=explicit_adams", "solver.dt=null"], "explicit_adams steps on a grid and needs a step size"),
         (["solver=explicit_adams", "solver.tol=1e-3"], "solver.tol has no effect on explicit_adams"),
         (["solver=vode_adams", "solver.dt=0.1"], "solver.dt=0.1 has no effect on vode_adams"),
+        (["solver=vode_adams", "solver.norm=max_sample"], "solver.norm has no effect on vode_adams"),
+        (["solver=implicit_adams", "solver.max_step=0.1"], "solver.max_step has no effect on implicit_adams"),
+        (["solver=lsoda"], "lsoda stores a dense Jacobian"),
         (["solver=vode_adams", "model=rknet"], "model.gradient=direct needs the solver's own steps"),
         (
             ["solver=lsoda", "model.gradient=checkpointed"],
@@ -87,11 +91,10 @@ def test_every_range_belongs_to_a_key_that_exists() -> None:
 
 def test_there_is_a_solver_file_for_every_method_and_a_method_for_every_file() -> None:
     assert set(options("solver", SHIPPED)) == set(known_methods())
+    assert set(MULTISTEP) | set(BRIDGE) | set(load_tableaus()) == set(known_methods())
 
 
 def test_solver_files_describe_their_tableaus() -> None:
-    from nodebench.ode.tableaus import load_tableaus
-
     for name, tableau in load_tableaus().items():
         text = description(options("solver", SHIPPED)[name])
         stages = f"{tableau.num_stages} stage{'s' if tableau.num_stages > 1 else ''}"

@@ -17,8 +17,10 @@ EVERY_OPTION = [f"{group}={name}" for group in GROUPS for name in options(group,
 
 @pytest.mark.parametrize("choice", EVERY_OPTION)
 def test_every_option_of_every_group_composes_and_is_possible(choice: str) -> None:
-    needs_adjoint = choice in ("solver=vode_adams", "solver=lsoda")
-    check(compose([choice, "model.gradient=adjoint"] if needs_adjoint else [choice]).config)
+    config = compose([choice]).config
+    if choice == "solver=lsoda":
+        config["task"]["name"] = "a task with small states"
+    check(config)
 
 
 def test_the_default_is_the_odenet_on_mnist_with_dopri5_at_the_papers_tolerance() -> None:

@@ -44,7 +44,10 @@ def test_the_solvers_precision_is_in_the_name(overrides: list[str], part: str) -
     [
         ([], ["model=odenet", "solver=dopri5", "training=default", "optimizer=adamw"]),
         (["experiment=table1_rknet"], ["model=rknet", "data.val_size=0"]),
-        (["experiment=digits"], ["data=digits", "training.epochs=30"]),
+        (
+            ["experiment=digits"],
+            ["data=digits", "data.batch_size=32", "training.epochs=15", "training.ema_decay=0.98"],
+        ),
         (["solver.tol=1e-4"], ["solver.rtol=1e-4", "solver.atol=1e-4"]),
         (["solver.tol=1"], ["solver.tol=1.0"]),
         (["solver=rk4"], ["solver=dopri5", "solver.method=rk4", "solver.dt=0.1"]),
