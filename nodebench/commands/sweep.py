@@ -41,9 +41,8 @@ def sweep(overrides: Sequence[str], config_dir: str | Path | None = None) -> int
             raise ConfigError(f"{error} (in the sweep's member {' '.join(member)})") from error
         members.setdefault(run_folder(composed.config), composed)
     repeated = len(expanded) - len(members)
-    print(
-        f"sweep     {len(members)} runs" + (f"; {repeated} more are the same run again" if repeated else "")
-    )
+    note = f"; {repeated} more combinations repeat one of them" if repeated else ""
+    print(f"sweep     {len(members)} run{'' if len(members) == 1 else 's'}{note}", flush=True)
     endings = launch(
         [composed.overrides for composed in members.values()],
         partial(run_member, config_dir=config_dir),
