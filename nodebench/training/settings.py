@@ -16,7 +16,8 @@ class TrainingSettings:
     num_steps: optimizer steps of the whole run (epochs already resolved).
     schedule: constant; multistep divides the learning rate at `milestones` (epochs) by 1 / `gamma`; one_cycle
         rises to the optimizer's own learning rate over `warmup_share` of the steps and falls as a cosine.
-    ema_decay: decay of the averaged weights that are evaluated; None evaluates the trained weights.
+    ema_decay: decay of the averaged weights that are evaluated, reached after a warm-up (state.moving_average);
+        None evaluates the trained weights.
     clip_norm: largest norm of the whole gradient; None leaves it alone.
     show_progress: draw a bar; None draws one on a terminal only.
     failure_types: exceptions of the solver that make a run `failed` instead of ending the program.

@@ -8,14 +8,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from nodebench.training.records import EpochMeans
 from nodebench.training.schedules import make_schedule
 from nodebench.training.seeding import restore_rng_states, rng_states
 from nodebench.training.settings import TrainingSettings
 
+Tensors = tuple[Tensor, ...] | list[Tensor]
 MakeOptimizer = Callable[[Iterable[Tensor]], Optimizer]
+
+
+def moving_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], None]:
+    """averaged = keep * averaged + (1 - keep) * current, with keep = min(decay, (1 + n) / (10 + n)) at update n.
+
+    The warm-up averages over about the last tenth of the steps so far. At a constant decay the average of a short run
+    would still remember the weights it started with.
+    """
+
+    @torch.no_grad()
+    def average(averaged: Tensors, current: Tensors, num_averaged: Tensor | int) -> None:
+        n = float(num_averaged)
+        torch._foreach_lerp_(averaged, current, 1.0 - min(decay, (1.0 + n) / (10.0 + n)))
+
+    return average
 
 
 class TrainingState:
@@ -38,7 +54,7 @@ class TrainingState:
         self.averaged: AveragedModel | None = None
         if settings.ema_decay is not None:
             # Parameters are averaged; buffers are copied from the trained module at every update.
-            self.averaged = AveragedModel(self.module, multi_avg_fn=get_ema_multi_avg_fn(settings.ema_decay))
+            self.averaged = AveragedModel(self.module, multi_avg_fn=moving_average(settings.ema_decay))
         self.means = EpochMeans()
         self.step = 0
         self.epoch = 0
