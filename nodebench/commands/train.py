@@ -19,6 +19,12 @@ TABLE_COLUMNS = (
     *("model", "data", "solver", "tol", "gradient", "error_val", "error_test", "num_params"),
     *("nfe_forward", "nfe_backward", "time_step_ms", "status"),
 )
+HPARAMS = (
+    *("model.name", "model.gradient", "solver.method", "solver.tol", "solver.dt", "data.name", "seed"),
+    *("model.stem", "model.num_blocks", "model.width", "model.num_layers", "solver.rtol", "solver.atol"),
+    *("solver.adjoint.norm", "optimizer.name", "optimizer.lr", "training.name", "training.epochs"),
+    *("training.num_steps", "data.batch_size"),
+)
 EXAMPLES = """examples:
   nodebench train experiment=digits
   nodebench train model=rknet solver=rk4 solver.dt=0.25 training.epochs=4
@@ -116,13 +122,9 @@ def _build(config: dict[str, Any], config_dir: str | Path | None) -> tuple[Any, 
 
 
 def _hparams(config: dict[str, Any]) -> dict[str, bool | int | float | str]:
-    """What TensorBoard lists beside the final metrics: settings, without paths and class names."""
-    left_out = ("about", "output_dir", "root", "_target_")
-    return {
-        key: value
-        for key, value in flatten(config)
-        if isinstance(value, bool | int | float | str) and not set(key.split(".")) & set(left_out)
-    }
+    """What TensorBoard lists beside the final metrics: what runs are compared by. The whole config is under TEXT."""
+    values = dict(flatten(config))
+    return {key: values[key] for key in HPARAMS if values.get(key) is not None}
 
 
 def _plan(config: dict[str, Any], data: Any, model: Any, settings: Any) -> Iterator[str]:
