@@ -173,6 +173,7 @@ def _torchvision_explained() -> Iterator[None]:
         if "torchvision" not in str(error):
             raise
         raise ConfigError(
-            f"torchvision does not fit this torch ({str(error).splitlines()[0]}): one is a CPU build, the other is not; "
-            "uninstall both and install them together from one package index (README.md, make setup PIP_ARGS=...)"
+            f"torchvision does not fit this torch ({str(error).splitlines()[0]}): "
+            "one is a CPU build, the other is not; uninstall both and install both from the same package index "
+            "(README.md: make setup PIP_ARGS=...)"
         ) from error
