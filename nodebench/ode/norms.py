@@ -41,6 +41,11 @@ def max_block_norm(sizes: Sequence[int]) -> Norm:
     return norm
 
 
+def leading_norm(norm: Norm, size: int) -> Norm:
+    """`norm` of the first `size` entries of a packed vector."""
+    return lambda x: norm(x[:size])
+
+
 NORMS: dict[str, Norm] = {"rms": rms_norm, "max_sample": max_sample_norm}
 
 

@@ -17,7 +17,7 @@ from nodebench.ode.gradients.checkpointed import solve_checkpointed
 from nodebench.ode.gradients.direct import solve_direct
 from nodebench.ode.gradients.problem import AdjointNorm, AdjointSolve, Outputs, Problem
 from nodebench.ode.methods import SolverOptions, make_solver, nearest
-from nodebench.ode.norms import NORMS, Norm, max_block_norm, rms_norm
+from nodebench.ode.norms import NORMS, Norm, leading_norm, max_block_norm, rms_norm
 from nodebench.ode.packing import Packing, State, check_state
 from nodebench.ode.solution import DenseOutput, Solution
 from nodebench.ode.solvers import Solver
@@ -29,12 +29,14 @@ GRADIENTS: dict[str, Callable[[Problem], Outputs]] = {
     "adjoint": solve_adjoint,
 }
 
-# Norms of the augmented state [y, a, theta-integral], from the sizes of y's blocks and of the parameters.
+# Norms of the augmented state [y, a, theta-integral], from the sizes of y's blocks and of the parameters. A method
+# without a tableau hands over the integrals even to a norm that leaves them out. seminorm: Kidger et al. 2021
+# (arXiv 2009.09457).
 ADJOINT_NORMS: dict[str, AdjointNorm] = {
     "full": lambda y, params: max_block_norm([*y, *y, *params]),  # torchdiffeq's default
     "joint": lambda y, params: rms_norm,  # one RMS over everything: VODE's, the paper's
-    "seminorm": lambda y, params: max_block_norm([*y, *y]),  # Kidger et al. 2021 (arXiv 2009.09457)
-    "state": lambda y, params: rms_norm,  # one RMS over (y, a)
+    "seminorm": lambda y, params: leading_norm(max_block_norm([*y, *y]), 2 * sum(y)),
+    "state": lambda y, params: leading_norm(rms_norm, 2 * sum(y)),  # one RMS over (y, a)
 }
 _NORMS_WITH_PARAMS = ("full", "joint")
 

@@ -68,6 +68,23 @@ def test_values_and_gradients_converge_with_order_four(method: str, gradient: st
     assert orders == pytest.approx([ORDER] * len(orders), abs=0.4)
 
 
+@pytest.mark.parametrize("norm", ["full", "joint", "seminorm", "state"])
+@pytest.mark.parametrize("method", ADAMS)
+def test_the_adjoint_agrees_with_the_direct_gradient_under_every_norm(method: str, norm: str) -> None:
+    field = Driven()
+
+    def gradients(**options: str) -> list[Tensor]:
+        def solve(y0: Tensor, ts: Tensor) -> Tensor:
+            return odeint(field, y0, ts, method=method, dt=0.02, rtol=1e-9, atol=1e-9, **options).ys
+
+        return outputs_and_gradients(field, solve, [0.0, 0.5, 1.0])
+
+    for direct, adjoint in zip(
+        gradients(gradient="direct"), gradients(gradient="adjoint", adjoint_norm=norm), strict=True
+    ):
+        torch.testing.assert_close(adjoint, direct, rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("method", ADAMS)
 def test_direct_gradient_is_that_of_the_discrete_solve(method: str) -> None:
     def end(y0: Tensor, A: Tensor) -> Tensor:

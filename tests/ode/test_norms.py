@@ -58,8 +58,9 @@ def test_the_adjoint_norms_are_what_their_names_say() -> None:
 
     assert size("full", with_params) == pytest.approx(6.0)
     assert size("joint", with_params) == pytest.approx(math.sqrt((4 + 1 + 0.25 + 18 + 16 + 108) / 10))
-    assert size("seminorm", without) == pytest.approx(3.0)
-    assert size("state", without) == pytest.approx(math.sqrt((4 + 1 + 0.25 + 18) / 6))
+    for x in (without, with_params):
+        assert size("seminorm", x) == pytest.approx(3.0)
+        assert size("state", x) == pytest.approx(math.sqrt((4 + 1 + 0.25 + 18) / 6))
 
 
 def hidden_sample(norm: Any, batch: int) -> int:
