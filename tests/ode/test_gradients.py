@@ -286,6 +286,17 @@ def test_changing_the_initial_state_before_backward_is_an_error_not_a_wrong_grad
 
 
 @pytest.mark.parametrize("gradient", GRADIENTS)
+def test_gradients_of_two_losses_over_a_kept_graph_are_kept_apart(gradient: str, time_net: Any) -> None:
+    f, y0, ts = time_net(), leaf(1.0, 0.5, -1.0), leaf(0.0, 0.4, 1.0)
+    inputs = [y0, ts, *f.parameters()]
+    ys = odeint(f, y0, ts, gradient=gradient).ys
+    first = torch.autograd.grad(ys[1].sum(), inputs, retain_graph=True)
+    kept = [grad.clone() for grad in first]
+    torch.autograd.grad(ys[2].sum(), inputs)
+    torch.testing.assert_close(list(first), kept, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
 def test_a_jump_on_an_output_time_gives_the_same_gradient_in_every_mode(gradient: str, growth: Any) -> None:
     f, y0 = growth(0.7), leaf(1.0)
     f.forward = lambda t, y: f.theta * y * torch.where(t < 0.5, -1.0, 3.0)

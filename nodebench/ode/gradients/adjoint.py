@@ -84,7 +84,8 @@ class _Adjoint(torch.autograd.Function):
         args = ctx.watched.rebuild_args(tensors)
         leaves = [tensor for tensor in tensors if tensor.requires_grad]
         backward = _BackwardSolve(ctx.problem, args, ys, leaves)
-        grad_ts = ctx.ts_like
+        # Made anew: over a kept graph, an earlier backward() may have handed its own out.
+        grad_ts = None if ctx.ts_like is None else torch.zeros_like(ctx.ts_like)
         adj_y0 = backward.run(grad_ys, grad_ts)
         grads = iter(backward.parameter_grads())
         tensor_grads = [next(grads) if tensor.requires_grad else None for tensor in tensors]
