@@ -71,6 +71,7 @@ class _Adjoint(torch.autograd.Function):
         )
         box.append(problem.outputs(result))
         ctx.problem, ctx.watched = problem.without_tensors(), watched.without_tensors()
+        ctx.num_reached = len(result.outputs)
         ctx.ts_like = None if ts is None else ts.new_zeros(len(ts))
         ctx.save_for_backward(box[0].ys, *tensors)
         return box[0].ys
@@ -86,7 +87,7 @@ class _Adjoint(torch.autograd.Function):
         backward = _BackwardSolve(ctx.problem, args, ys, leaves)
         # Made anew: over a kept graph, an earlier backward() may have handed its own out.
         grad_ts = None if ctx.ts_like is None else torch.zeros_like(ctx.ts_like)
-        adj_y0 = backward.run(grad_ys, grad_ts)
+        adj_y0 = backward.run(grad_ys, grad_ts, ctx.num_reached)
         grads = iter(backward.parameter_grads())
         tensor_grads = [next(grads) if tensor.requires_grad else None for tensor in tensors]
         return None, None, None, adj_y0, grad_ts, *tensor_grads
@@ -107,11 +108,14 @@ class _BackwardSolve:
         self._observers = adjoint.make_observers(self._field.split)
         self._next_step: float | None = None
 
-    def run(self, grad_ys: Tensor, grad_ts: Tensor | None) -> Tensor:
-        """dL/dy0; dL/dts is written to grad_ts where it is wanted. grad_ys has the shape of ys."""
+    def run(self, grad_ys: Tensor, grad_ts: Tensor | None, num_reached: int) -> Tensor:
+        """dL/dy0; dL/dts is written to grad_ts where it is wanted. grad_ys has the shape of ys.
+
+        Outputs from index `num_reached` on are the constants of a failed solve.
+        """
         ys, ts = self._ys, self._ts
         adj_y = torch.zeros_like(ys[0])
-        for i in range(len(ts) - 1, 0, -1):
+        for i in range(num_reached - 1, 0, -1):
             if grad_ts is not None:
                 grad_ts[i] = _inner(grad_ys[i], self._f(ts[i], ys[i]))
             adj_y = self._solve_interval(i, adj_y + grad_ys[i])
