@@ -105,11 +105,14 @@ def odeint(
     stats = SolveStats()
     if record_steps:
         stats.forward.steps, stats.backward.steps = [], []
-    dense = DenseOutput(solver.tableau) if dense_output and solver.tableau is not None else None
+    clock = Clock(times, ts if isinstance(ts, Tensor) and ts.requires_grad else None)
+    dense = None
+    if dense_output and solver.tableau is not None:
+        dense = DenseOutput(solver.tableau, clock if gradient == "direct" else Clock(times))
     problem = Problem(
         f=packing.wrap(f),
         y0=packed,
-        clock=Clock(times, ts if isinstance(ts, Tensor) and ts.requires_grad else None),
+        clock=clock,
         solver=solver,
         args=tuple(args),
         params=tuple(f.parameters() if params is None and isinstance(f, nn.Module) else params or ()),

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nodebench.ode.clock import StepRecord, neighbour
+from nodebench.ode.clock import Clock, StepRecord, neighbour
 from nodebench.ode.counting import CountedField, SolveStats
 from nodebench.ode.interpolation import cubic_hermite, own_interpolant
 from nodebench.ode.packing import Packing, State
@@ -31,11 +31,12 @@ class _Piece(NamedTuple):
 class DenseOutput:
     """Observer that keeps every accepted step's interpolant, and evaluates them.
 
-    Error control does not see the interpolation error. Gradients flow as in the steps themselves.
+    Error control does not see the interpolation error. Gradients flow as in the steps themselves, to the output times
+    if the clock has them as a tensor.
     """
 
-    def __init__(self, tableau: ButcherTableau) -> None:
-        self._tableau = tableau
+    def __init__(self, tableau: ButcherTableau, clock: Clock) -> None:
+        self._tableau, self._clock = tableau, clock
         self._pieces: list[_Piece] = []
 
     def on_step(self, t: float, dt: float, y0: Tensor) -> None:
@@ -58,8 +59,9 @@ class DenseOutput:
         for i, (record, _, y1, _, f1) in enumerate(self._pieces):
             if f1 is None and (record.jump_end or i == len(self._pieces) - 1):
                 before = math.copysign(1.0, -record.dt)
-                t1 = neighbour(record.t1, y1, before) if record.jump_end else record.t1
-                self._pieces[i] = self._pieces[i]._replace(f1=f(t1, y1))
+                t1 = self._clock.end(record)
+                f1 = f(neighbour(t1, y1, before) if record.jump_end else t1, y1)
+                self._pieces[i] = self._pieces[i]._replace(f1=f1)
 
     def __call__(self, t: float) -> Tensor:
         """y(t), packed; ValueError if t is outside the solved interval, or no step was taken."""
@@ -75,11 +77,12 @@ class DenseOutput:
         ends = [direction * piece.record.t1 for piece in self._pieces]
         i = min(bisect.bisect_left(ends, direction * t), len(ends) - 1)
         piece = self._pieces[i]
-        theta = (t - piece.record.t) / piece.record.dt
+        t0, dt = self._clock.start_and_size(piece.record)
+        theta = (t - t0) / dt
         if self._tableau.interpolant is not None:
-            return own_interpolant(self._tableau, piece.y0, piece.record.dt, piece.stages, theta)
+            return own_interpolant(self._tableau, piece.y0, dt, piece.stages, theta)
         f1 = piece.f1 if piece.f1 is not None else self._pieces[i + 1].stages[0]
-        return cubic_hermite(piece.y0, piece.y1, piece.stages[0], f1, piece.record.dt, theta)
+        return cubic_hermite(piece.y0, piece.y1, piece.stages[0], f1, dt, theta)
 
 
 @dataclass

@@ -114,6 +114,21 @@ def test_gradients_flow_through_dense_output(growth: Any) -> None:
     assert grad.item() == pytest.approx(0.37 * math.exp(0.7 * 0.37), rel=1e-6)
 
 
+@pytest.mark.parametrize("method", ["dopri5", "heun3"])
+def test_dense_output_moves_with_the_initial_time_and_holds_while_the_last_one_moves(method: str) -> None:
+    y0, ts = leaf(1.0), leaf(0.2, 1.0)
+    options = {"rtol": 1e-9, "atol": 1e-9} if method == "dopri5" else {"dt": 0.01}
+    solution = odeint(
+        lambda t, y: t * y, y0, ts, method=method, gradient="direct", dense_output=True, **options
+    )
+    t = 0.777
+    value = solution.evaluate(t)
+    exact = math.exp((t**2 - 0.2**2) / 2)
+    assert value.item() == pytest.approx(exact, rel=1e-6)
+    (grad,) = torch.autograd.grad(value.sum(), ts)
+    assert grad.tolist() == pytest.approx([-0.2 * exact, 0.0], abs=2e-5)
+
+
 def test_a_gradient_penalty_can_be_trained(growth: Any) -> None:
     f, y0 = growth(0.7), leaf(1.0)
     ys = odeint(f, y0, [0.0, 1.0], gradient="direct", rtol=1e-10, atol=1e-10).ys
