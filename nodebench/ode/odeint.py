@@ -105,7 +105,7 @@ def odeint(
     stats = SolveStats()
     if record_steps:
         stats.forward.steps, stats.backward.steps = [], []
-    clock = Clock(times, ts if isinstance(ts, Tensor) and ts.requires_grad else None)
+    clock = Clock(times, travelling_times(ts, packed))
     dense = None
     if dense_output and solver.tableau is not None:
         dense = DenseOutput(solver.tableau, clock if gradient == "direct" else Clock(times))
@@ -152,7 +152,8 @@ def solve(problem: Problem, gradient: str) -> Outputs:
     ts = problem.clock.ts
     if all(t == ts[0] for t in ts):
         return Outputs(torch.stack([problem.y0] * len(ts)), None)
-    return GRADIENTS[gradient](problem)
+    # Where autograd does not record, nothing need be kept for it, nor anything refused that it would miss.
+    return GRADIENTS[gradient if torch.is_grad_enabled() else "direct"](problem)
 
 
 def check_times(ts: Tensor | Sequence[float]) -> tuple[float, ...]:
@@ -167,6 +168,11 @@ def check_times(ts: Tensor | Sequence[float]) -> tuple[float, ...]:
             )
         times = tuple(ts.tolist())
     else:
+        if torch.is_grad_enabled() and any(isinstance(t, Tensor) and t.requires_grad for t in ts):
+            raise ValueError(
+                "`ts` is a sequence with a time that requires grad, which would get none; "
+                "pass one tensor: torch.stack(ts)"
+            )
         times = tuple(float(t) for t in ts)
     if not times:
         raise ValueError("`ts` is empty; it needs at least the initial time")
@@ -182,6 +188,13 @@ def check_times(ts: Tensor | Sequence[float]) -> tuple[float, ...]:
             "sort the times and drop repeated ones"
         )
     return times
+
+
+def travelling_times(ts: Tensor | Sequence[float], y0: Tensor) -> Tensor | None:
+    """ts where gradients are to flow to it: on y0's device and, where there is one, in float64 as all times are."""
+    if not (isinstance(ts, Tensor) and ts.requires_grad and torch.is_grad_enabled()):
+        return None
+    return ts.to(y0.device) if y0.device.type == "mps" else ts.to(y0.device, torch.float64)
 
 
 def _check_names(f: Any, gradient: str, adjoint_norm: str) -> None:

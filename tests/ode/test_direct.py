@@ -89,6 +89,17 @@ def test_shifting_every_time_of_an_autonomous_problem_changes_nothing(time_net: 
     assert ts.grad.sum().item() == pytest.approx(0.0, abs=1e-12)
 
 
+def test_requiring_grad_of_single_precision_times_changes_no_value_in_double(growth: Any) -> None:
+    f, y0 = growth(0.7), leaf(1.0)
+    plain, travelling = (
+        odeint(
+            f, y0, torch.tensor([0.0, 0.3, 1.0], requires_grad=grad), gradient="direct", rtol=1e-9, atol=1e-9
+        )
+        for grad in (False, True)
+    )
+    torch.testing.assert_close(travelling.ys, plain.ys, rtol=1e-14, atol=0)
+
+
 def test_no_gradient_flows_through_the_choice_of_the_step(growth: Any) -> None:
     f = growth()
     solution = odeint(f, leaf(1.0), [0.0, 1.0], gradient="direct", record_steps=True)

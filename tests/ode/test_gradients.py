@@ -157,6 +157,26 @@ def test_a_closure_over_a_tensor_that_requires_grad_is_an_error(gradient: str, w
         odeint(fields[what], torch.ones(1, dtype=DTYPE), [0.0, 1.0], args, gradient=gradient)
 
 
+@pytest.mark.parametrize("no_grad", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_where_autograd_does_not_record_a_closure_is_as_good_as_an_argument(
+    gradient: str, no_grad: Any
+) -> None:
+    w, ts = leaf(0.7), leaf(0.0, 1.0)
+    with no_grad():
+        solution = odeint(lambda t, y: w * y, leaf(1.0), ts, gradient=gradient, dense_output=True)
+    assert not solution.ys.requires_grad
+    assert not solution.evaluate(0.5).requires_grad
+    assert solution.ys[-1].item() == pytest.approx(math.exp(0.7), rel=1e-3)
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_a_sequence_of_times_that_would_lose_a_gradient_is_an_error(gradient: str, growth: Any) -> None:
+    end = torch.tensor(1.0, dtype=DTYPE, requires_grad=True)
+    with pytest.raises(ValueError, match=r"`ts` is a sequence .* pass one tensor: torch\.stack"):
+        odeint(growth(0.7), leaf(1.0), [0.0, end], gradient=gradient)
+
+
 @pytest.mark.parametrize("gradient", WITHOUT_GRAPH)
 def test_second_derivatives_are_refused_by_name(gradient: str, growth: Any) -> None:
     y0 = leaf(1.0)

@@ -21,7 +21,7 @@ from nodebench.ode.compat.options import check_method, check_options
 from nodebench.ode.compat.solvers import make_solver
 from nodebench.ode.gradients.problem import AdjointSolve, Problem, SplitState
 from nodebench.ode.norms import Tolerance, rms_norm
-from nodebench.ode.odeint import check_times, solve
+from nodebench.ode.odeint import check_times, solve, travelling_times
 from nodebench.ode.packing import Packing, State, check_state
 from nodebench.ode.seams import Observer
 
@@ -141,19 +141,12 @@ def _forward_problem(
     problem = Problem(
         f=packing.wrap(func),
         y0=packed,
-        clock=Clock(ts, _travelling(t, packed)),
+        clock=Clock(ts, travelling_times(t, packed)),
         solver=solver,
         block_sizes=packing.sizes or (packed.numel(),),
         observers=find_callbacks(func, method, packing.unpack),
     )
     return problem, packing
-
-
-def _travelling(t: Tensor, y0: Tensor) -> Tensor | None:
-    """t where gradients are to flow to it: on y0's device and, where there is one, in float64 as all times are."""
-    if not t.requires_grad:
-        return None
-    return t.to(y0.device) if y0.device.type == "mps" else t.to(y0.device, torch.float64)
 
 
 def _tolerance(name: str, value: TorchdiffeqTolerance, packing: Packing, y0: Tensor) -> Tolerance:
