@@ -28,6 +28,10 @@ class SolverError(RuntimeError):
         super().__init__(message)
         self.status = status
 
+    def __reduce__(self) -> tuple[type[SolverError], tuple[str, Status]]:
+        """Errors cross processes as pickles, which would call the class with the message alone."""
+        return type(self), (str(self), self.status)
+
 
 class NonFiniteError(SolverError):
     """The vector field or the state became NaN or infinite."""

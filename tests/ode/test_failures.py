@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -147,6 +148,13 @@ def test_the_three_failures_are_told_apart_by_type_and_share_a_base() -> None:
         SolverError
     }
     assert issubclass(SolverError, RuntimeError)
+
+
+def test_a_failure_survives_the_way_to_another_process() -> None:
+    with pytest.raises(BudgetExhaustedError) as caught:
+        odeint(lambda t, y: -y, ONE, [0.0, 3.0], max_nfe=4)
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (type(copy), str(copy), copy.status) == (BudgetExhaustedError, str(caught.value), Status.MAX_NFE)
 
 
 def test_an_error_raised_by_the_field_passes_through_unchanged() -> None:
