@@ -117,7 +117,7 @@ class _AdaptiveLoop:
 
     def _initial_step(self) -> float:
         control = self.control
-        return initial_step(
+        guess = initial_step(
             self.f,
             self.t,
             self.y,
@@ -130,6 +130,8 @@ class _AdaptiveLoop:
             norm=control.norm,
             extension=self.quadrature,
         )
+        # A field at rest is given a tiny step, which late times may not resolve; NaN stays NaN.
+        return max(guess, self.clock.resolution(self.t))
 
     def _cost(self, record: StepRecord) -> int:
         """Evaluations that a step needs if it is accepted, the first of the step behind it included."""

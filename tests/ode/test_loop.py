@@ -238,6 +238,13 @@ def test_max_nfe_is_never_exceeded_and_suffices_when_it_is_what_the_solve_needs(
         assert (solution.status.value == "success") == (max_nfe >= total - slack)
 
 
+@pytest.mark.parametrize("start", [1.7e9, -1.7e9, 1e14])
+def test_a_state_at_rest_is_solved_at_times_far_from_zero(start: float) -> None:
+    y0 = torch.ones(2, dtype=torch.float64)
+    for ts in ([start, start + 8], [start + 8, start]):
+        assert torch.equal(solve(lambda t, y: y - 1, ts, y0).ys[-1], y0)
+
+
 @pytest.mark.parametrize("method", ADAPTIVE)
 def test_fixed_steps_on_the_adaptive_grid_give_the_adaptive_solution(coupled: Any, method: str) -> None:
     adaptive = solve(coupled.f, [0.0, 1.0], coupled.y0, method=method, rtol=1e-5, atol=1e-5)
