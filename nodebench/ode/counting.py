@@ -82,7 +82,8 @@ class CountedField:
     f may offer `f.at_times(ts)`: one callable (y, *args) -> dy for each entry of the 1-D tensor ts. What depends
     on time alone, a hypernetwork for example, is then evaluated once a step instead of once a stage.
 
-    Raises ValueError if f returns anything but a tensor of y's shape and dtype.
+    Raises ValueError if f returns anything but a tensor of y's shape and dtype, or f.at_times anything but one
+    callable for each time.
     """
 
     def __init__(self, f: Callable[..., Any], args: tuple[Any, ...], counts: Counts) -> None:
@@ -122,7 +123,11 @@ class CountedField:
     def at_times(self, ts: Sequence[Time], y: Tensor) -> list[Callable[[Tensor], Tensor]]:
         if self._stage_fields is None or not ts:
             return [partial(self, t) for t in ts]
-        stage_fields = self._stage_fields(torch.stack([time_tensor(t, y) for t in ts]))
+        stage_fields = list(self._stage_fields(torch.stack([time_tensor(t, y) for t in ts])))
+        if len(stage_fields) != len(ts):
+            raise ValueError(
+                f"`at_times` returned {len(stage_fields)} callables for {len(ts)} times; it must return one for each"
+            )
         return [partial(self._call_stage, stage_field) for stage_field in stage_fields]
 
     def _call_stage(self, stage_field: Callable[..., Any], y: Tensor) -> Tensor:

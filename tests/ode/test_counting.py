@@ -199,6 +199,15 @@ def test_a_field_of_stages_is_called_once_a_step_and_each_stage_counts(method: s
     torch.testing.assert_close(solution.ys, plain.ys, rtol=1e-14, atol=0)
 
 
+def test_a_field_of_stages_must_have_one_for_each_time() -> None:
+    class OneStage(SharedField):
+        def at_times(self, ts: Tensor) -> list[Any]:
+            return super().at_times(ts)[:1]
+
+    with pytest.raises(ValueError, match="`at_times` returned 1 callables for 3 times"), torch.no_grad():
+        odeint(OneStage(), torch.ones(2), [0.0, 1.0], method="rk4", dt=0.5)
+
+
 def test_a_field_that_fails_its_check_names_both_shapes_and_dtypes() -> None:
     f = CountedField(lambda t, y: torch.ones(3), (), Counts())
     with pytest.raises(
