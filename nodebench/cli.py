@@ -7,6 +7,7 @@ imported before it is needed, so that help is instant.
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import signal
 import sys
@@ -16,6 +17,7 @@ from types import FrameType
 from typing import NoReturn
 
 from nodebench import __version__
+from nodebench.config.errors import ConfigError, did_you_mean
 
 HELP = f"""nodebench {__version__}: Neural ODE experiments (Chen et al., 2018), measured
 
@@ -40,20 +42,15 @@ COMMANDS = ("train", "evaluate", "table", "list")
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(HELP)
-        return 0
-    if arguments[0] == "--version":
-        print(f"nodebench {__version__}")
-        return 0
-    from nodebench.config.errors import ConfigError, did_you_mean
-
-    command = arguments.pop(0)
-    if command not in COMMANDS:
-        return _complain(f"unknown command `{command}`.{did_you_mean(command, COMMANDS)}", 2)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that knows no `±` shows the rest of the table
     try:
         _end_on_sigterm()
-        return int(importlib.import_module(f"nodebench.commands.{command}").run(arguments))
+        try:
+            return _dispatch(arguments)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here: at the end of Python, a failure could no longer be told
     except ConfigError as error:
         return _complain(str(error), 2)
     except KeyboardInterrupt:
@@ -67,6 +64,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         folders = [text.partition("=")[2] for text in arguments if text.startswith("output_dir=")]
         where = keep_traceback(folders[-1] if folders else "outputs")
         return _complain(f"{type(error).__name__}: {error}{where}", 1)
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(HELP)
+        return 0
+    if arguments[0] == "--version":
+        print(f"nodebench {__version__}")
+        return 0
+    command, *rest = arguments
+    if command not in COMMANDS:
+        raise ConfigError(f"unknown command `{command}`.{did_you_mean(command, COMMANDS)}")
+    return int(importlib.import_module(f"nodebench.commands.{command}").run(rest))
 
 
 def _complain(message: str, code: int) -> int:

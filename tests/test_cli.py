@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -136,14 +137,27 @@ def test_sigterm_has_exit_code_143() -> None:
     assert done.returncode == 143
 
 
-def test_output_that_nobody_reads_is_no_bug(tmp_path: Path) -> None:
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["train", "--help"]])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_nobody_reads_is_no_bug(tmp_path: Path, arguments: list[str], unbuffered: str) -> None:
     child = subprocess.Popen(
-        [sys.executable, "-m", "nodebench", "list"],
+        [sys.executable, "-m", "nodebench", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=tmp_path,
+        env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
     )
     assert child.stdout is not None
     child.stdout.close()
     _, errors = child.communicate()
     assert errors == b""
+
+
+def test_a_character_that_the_terminal_does_not_know_is_replaced() -> None:
+    code = (
+        "import sys\nfrom nodebench import cli\nimport nodebench.commands.list as command\n"
+        "command.run = lambda _: print('1.0 \\xb1 0.2') or 0\nsys.exit(cli.main(['list']))"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=False)
+    assert (done.returncode, done.stdout.split()) == (0, [b"1.0", b"?", b"0.2"])
