@@ -8,15 +8,23 @@ import zipfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import torch
 from torch import nn
 
+from nodebench.training.progress import say
 from nodebench.training.storage import RunFolderError, named_disk_errors, write_atomically
 
 _NUM_KEPT = 2
-_REQUIRED = {"step", "model", "averaged", "num_steps", "metrics_length"}
+_REQUIRED = {
+    "step": int,
+    "model": dict,
+    "averaged": dict | NoneType,
+    "num_steps": int,
+    "metrics_length": int,
+}
 
 
 class DamagedCheckpointError(Exception):
@@ -82,15 +90,19 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise
     except Exception as error:  # a damaged file can fail anywhere in two readers
         raise DamagedCheckpointError(str(error).partition("\n")[0]) from error
-    if not isinstance(content, dict) or not content.keys() >= _REQUIRED:
+    if not isinstance(content, dict) or not content.keys() >= _REQUIRED.keys():
         raise DamagedCheckpointError("it is no checkpoint of a run")
+    for name, kind in _REQUIRED.items():
+        if not isinstance(content[name], kind):
+            raise DamagedCheckpointError(f"its `{name}` is a {type(content[name]).__name__}")
     return content
 
 
 def load_trained_weights(folder: Path, module: nn.Module) -> int:
     """Load the newest checkpoint's weights, the averaged ones where averaging was on; returns its step.
 
-    Raises RunFolderError if the folder has no readable checkpoint or it is of another model.
+    Where the newest is damaged, the one before is taken and stderr says so. Raises RunFolderError if the folder has no
+    readable checkpoint or it is of another model.
     """
     skipped: list[str] = []
     content = load_latest_checkpoint(folder, lambda _: True, skipped.append)
@@ -98,6 +110,8 @@ def load_trained_weights(folder: Path, module: nn.Module) -> int:
         raise RunFolderError(
             f"no readable checkpoint in `{folder}`; train the run first. {'. '.join(skipped)}".strip()
         )
+    for message in skipped:
+        say(message)
     state = content["model"]
     if content["averaged"] is not None:
         prefix = "module."
@@ -118,4 +132,8 @@ def discard_after(folder: Path, step: int) -> None:
 
 
 def _newest_first(folder: Path) -> list[Path]:
-    return sorted(folder.glob("step-*.pt"), reverse=True)
+    """The run's own checkpoints; a copy that somebody put beside them under another name is left alone."""
+    return sorted(
+        (path for path in folder.glob("step-*.pt") if path.stem.removeprefix("step-").isdecimal()),
+        reverse=True,
+    )

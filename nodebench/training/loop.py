@@ -121,6 +121,8 @@ class _Training:
         if checkpoint is not None:
             self._restore(checkpoint)
             self._say(f"continuing from step {self.state.step} of {self.settings.num_steps}")
+        elif any(self.run.checkpoints.glob("step-*.pt")):
+            self._say("no checkpoint can be used; training starts from the beginning")
         self.run.begin(self.environment)
         self.run.truncate_metrics(checkpoint["metrics_length"] if checkpoint else 0)
         discard_after(self.run.checkpoints, self.state.step if checkpoint else -1)
@@ -225,7 +227,8 @@ class _Training:
         received = self.guard.received
         name = received.name if received is not None else "a signal"
         reason = f"{name} at step {self.state.step} of {self.settings.num_steps}"
-        self._say(f"interrupted by {reason}; the same command continues from there")
+        command = "the same command without training.force=true" if self.run.force else "the same command"
+        self._say(f"interrupted by {reason}; {command} continues from there")
         return self._conclude("interrupted", reason, signal=received)
 
     def _stopped(self, error: Exception) -> Outcome:

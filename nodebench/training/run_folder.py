@@ -26,6 +26,8 @@ _RESULTS = (
     *("config.yaml", "environment.json", "log.txt"),
 )
 
+_SUMMARY_KEYS = {"status", "version", "git_commit", "git_dirty"}  # what telling of a finished run needs
+
 
 class RunFolderBusyError(RunFolderError):
     """Another process is training in the folder."""
@@ -58,7 +60,7 @@ class RunFolder:
         self.path = Path(path)
         self.config_text = config_text
         self.hparams = dict(hparams or {})
-        self._force = force
+        self.force = force
         self._lock: int | None = None
 
     @property
@@ -77,7 +79,7 @@ class RunFolder:
         with named_disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = self._take_lock()
-        if self._force:
+        if self.force:
             self._wipe()
         return self
 
@@ -112,11 +114,15 @@ class RunFolder:
                     target.unlink(missing_ok=True)
 
     def read_summary(self) -> dict[str, Any] | None:
-        """summary.json, None if the run has none."""
-        return _read_json(self.path / "summary.json")
+        """summary.json; None if the run has none, or a damaged one: its last checkpoint then gives it anew."""
+        try:
+            summary = _read_json(self.path / "summary.json")
+        except RunFolderError:
+            return None
+        return summary if summary is not None and summary.keys() >= _SUMMARY_KEYS else None
 
     def read_environment(self) -> dict[str, Any] | None:
-        """environment.json, None if the run has none."""
+        """environment.json, None if the run has none. Raises RunFolderError if it is damaged."""
         return _read_json(self.path / "environment.json")
 
     def begin(self, environment: Mapping[str, Any]) -> None:
@@ -145,10 +151,15 @@ class RunFolder:
             os.fsync(file.fileno())
 
     def read_records(self) -> list[dict[str, Any]]:
-        """The records of metrics.jsonl, none if there is no file yet."""
+        """The records of metrics.jsonl, none if there is no file yet. Raises RunFolderError if it is damaged."""
         if not self.metrics.exists():
             return []
-        return [json.loads(line) for line in self.metrics.read_text().splitlines()]
+        try:
+            return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+        except ValueError as error:
+            raise RunFolderError(
+                f"`{self.metrics}` is damaged ({error}); put it back as it was, or train anew with training.force=true"
+            ) from error
 
     def log(self, text: str) -> None:
         """Append to log.txt, with the time of day; a log that cannot be written stops nothing."""
@@ -161,9 +172,18 @@ class RunFolder:
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
-    if not path.exists():
+    """The mapping in a JSON file, None if there is no file. Raises RunFolderError if it is damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise ValueError(f"a {type(content).__name__}, not a mapping")
+    except FileNotFoundError:
         return None
-    content: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise RunFolderError(
+            f"`{path}` is damaged ({error}); remove it and give the same command again: "
+            "the run continues from its last checkpoint"
+        ) from error
     return content
 
 

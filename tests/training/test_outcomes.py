@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import signal
 
 import pytest
 import torch
@@ -48,6 +49,39 @@ def test_finished_run_is_returned_without_training(toy, unbroken, capsys):
         file: time for file, time in before.items() if file.name != "lock"
     }
     assert "already finished, trained with nodebench" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", ["", '{"status": "fini', "[]", "{}", '{"status": "finished"}'])
+def test_damaged_summary_is_made_again_from_the_checkpoint(toy, tmp_path, text):
+    toy.toy_run(tmp_path / "run")
+    whole = read_summary(tmp_path / "run")
+    (tmp_path / "run" / "summary.json").write_text(text)
+    task = toy.ToyTask()
+    assert toy.toy_run(tmp_path / "run", task).status == "finished"
+    assert task.trained_steps == []
+    assert read_summary(tmp_path / "run")["error_test"] == whole["error_test"]
+
+
+@pytest.mark.parametrize("name", ["environment.json", "metrics.jsonl"])
+def test_other_damaged_files_are_named_with_what_to_do(toy, tmp_path, name):
+    path = tmp_path / "run"
+    toy.toy_run(path)
+    (path / "summary.json").unlink()
+    (path / name).write_text("{" * (path / name).stat().st_size)
+    with pytest.raises(RunFolderError, match=f"{name}` is damaged .*; (remove it|put it back)"):
+        toy.toy_run(path)
+
+
+def test_forced_run_that_is_interrupted_says_how_it_continues(toy, tmp_path, capsys):
+    def interrupt(place, number):
+        if (place, number) == ("batch", 5):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    assert toy.toy_run(tmp_path, toy.ToyTask(on=interrupt), force=True).status == "interrupted"
+    assert "the same command without training.force=true continues" in capsys.readouterr().err
+    again = toy.ToyTask()
+    toy.toy_run(tmp_path, again)
+    assert len(again.trained_steps) == toy.NUM_STEPS - 6
 
 
 def test_finished_run_of_another_commit_is_marked(toy, tmp_path, monkeypatch, capsys):

@@ -174,13 +174,14 @@ def test_damaged_last_checkpoint_falls_back_to_the_one_before(
     assert_same_numbers(path, unbroken)
 
 
-def test_damaged_everything_starts_from_the_beginning(toy, tmp_path, unbroken, assert_same_numbers):
+def test_damaged_everything_starts_from_the_beginning(toy, tmp_path, unbroken, assert_same_numbers, capsys):
     path = tmp_path / "run"
     toy.toy_run(path, toy.ToyTask(on=stop_at("batch", 15, interrupt())))
     for checkpoint in (path / "checkpoints").iterdir():
         checkpoint.write_bytes(b"nothing")
     again = toy.ToyTask()
     toy.toy_run(path, again)
+    assert "training starts from the beginning" in capsys.readouterr().err
     assert len(again.trained_steps) == toy.NUM_STEPS
     assert_same_numbers(path, unbroken)
 
@@ -219,6 +220,40 @@ def test_checkpoint_of_another_length_or_model_is_refused_by_name(toy, tmp_path)
         toy.toy_run(path, num_steps=40)
     with pytest.raises(RunFolderError, match="another model or optimizer"):
         toy.toy_run(path, module=torch.nn.Linear(4, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("step", "3"), ("model", []), ("averaged", 1), ("metrics_length", None)]
+)
+def test_checkpoint_of_somebody_elses_making_is_refused(tmp_path, name, value):
+    content = {"step": 1, "model": {}, "averaged": None, "num_steps": 2, "metrics_length": 0, name: value}
+    torch.save(content, tmp_path / "step-000000001.pt")
+    with pytest.raises(checkpoints.DamagedCheckpointError, match=f"its `{name}` is a {type(value).__name__}"):
+        checkpoints.read_checkpoint(tmp_path / "step-000000001.pt")
+
+
+def test_copies_beside_the_checkpoints_are_left_alone(toy, tmp_path, unbroken, assert_same_numbers):
+    path = tmp_path / "run"
+    toy.toy_run(path, toy.ToyTask(on=stop_at("batch", 15, interrupt())))
+    kept = path / "step-best.pt"
+    max((path / "checkpoints").iterdir()).rename(kept)
+    kept.rename(path / "checkpoints" / kept.name)
+    toy.toy_run(path)
+    assert sorted(file.name for file in (path / "checkpoints").iterdir()) == [
+        "step-000000020.pt",
+        "step-000000023.pt",
+        "step-best.pt",
+    ]
+    (path / "checkpoints" / kept.name).unlink()
+    assert_same_numbers(path, unbroken)
+
+
+def test_weights_from_before_a_damaged_checkpoint_are_not_loaded_in_silence(toy, tmp_path, capsys):
+    toy.toy_run(tmp_path)
+    (tmp_path / "checkpoints" / "step-000000023.pt").write_bytes(b"nothing")
+    capsys.readouterr()
+    assert load_trained_weights(tmp_path / "checkpoints", toy.toy_module()) == 20
+    assert "step-000000023.pt is damaged" in capsys.readouterr().err
 
 
 def test_averaged_weights_are_those_that_load_trained_weights_gives(toy, unbroken):
