@@ -82,8 +82,8 @@ class CountedField:
     f may offer `f.at_times(ts)`: one callable (y, *args) -> dy for each entry of the 1-D tensor ts. What depends
     on time alone, a hypernetwork for example, is then evaluated once a step instead of once a stage.
 
-    Raises ValueError if f returns anything but a tensor of y's shape and dtype, or f.at_times anything but one
-    callable for each time.
+    Raises ValueError if f changes y, if it returns anything but a tensor of y's shape and dtype, or if f.at_times
+    returns anything but one callable for each time.
     """
 
     def __init__(self, f: Callable[..., Any], args: tuple[Any, ...], counts: Counts) -> None:
@@ -111,12 +111,12 @@ class CountedField:
         self._inspect = inspect
 
     def __call__(self, t: Time, y: Tensor) -> Tensor:
-        time = time_tensor(t, y)
+        stage_field = partial(self.f, time_tensor(t, y))
         if self._inspect is None:
-            return self._checked(self.f(time, y, *self.args), y)
+            return self._evaluate(stage_field, y)
         inspect, self._inspect = self._inspect, None
         with torch.enable_grad():
-            dy = self._checked(self.f(time, y, *self.args), y)
+            dy = self._evaluate(stage_field, y)
         inspect(dy)
         return dy.detach()
 
@@ -128,13 +128,17 @@ class CountedField:
             raise ValueError(
                 f"`at_times` returned {len(stage_fields)} callables for {len(ts)} times; it must return one for each"
             )
-        return [partial(self._call_stage, stage_field) for stage_field in stage_fields]
+        return [partial(self._evaluate, stage_field) for stage_field in stage_fields]
 
-    def _call_stage(self, stage_field: Callable[..., Any], y: Tensor) -> Tensor:
-        return self._checked(stage_field(y, *self.args), y)
-
-    def _checked(self, dy: Any, y: Tensor) -> Tensor:
+    def _evaluate(self, stage_field: Callable[..., Any], y: Tensor) -> Tensor:
+        version = None if y.is_inference() else y._version  # inference tensors do not tell
+        dy = stage_field(y, *self.args)
         self._counts.nfe += 1
+        if version is not None and y._version != version:
+            raise ValueError(
+                "the vector field changed its state in place, which the solve goes on with; "
+                "compute a new tensor: y * 2 instead of y.mul_(2)"
+            )
         if not isinstance(dy, Tensor) or dy.shape != y.shape or dy.dtype != y.dtype:
             what = f"{tuple(dy.shape)} {dy.dtype}" if isinstance(dy, Tensor) else f"a {type(dy).__name__}"
             raise ValueError(

@@ -119,13 +119,16 @@ def weighted_sum(y: Tensor, terms: Sequence[tuple[float, Tensor]]) -> Tensor:
 
 
 class StageList:
-    """Stages as separate tensors that autograd can follow."""
+    """Stages as separate tensors that autograd can follow; copies of those it does not.
+
+    A field may hand out the same memory at every call, as long as autograd need not remember it.
+    """
 
     def __init__(self, num_stages: int) -> None:
         self._stages: list[Tensor | None] = [None] * num_stages
 
     def __setitem__(self, i: int, k: Tensor) -> None:
-        self._stages[i] = k
+        self._stages[i] = k if k.requires_grad else k.clone()
 
     def __getitem__(self, i: int) -> Tensor:
         stage = self._stages[i]

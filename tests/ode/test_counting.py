@@ -12,6 +12,8 @@ from nodebench.ode import Counts, SolveStats, odeint
 from nodebench.ode.counting import CountedField, time_tensor
 from nodebench.ode.tableaus import load_tableaus
 
+ONE = torch.ones(1, dtype=torch.float64)
+
 # Evaluations a step; a reused first stage (FSAL) is not one.
 COSTS = {
     "euler": 1,
@@ -214,3 +216,34 @@ def test_a_field_that_fails_its_check_names_both_shapes_and_dtypes() -> None:
         ValueError, match=r"returned \(3,\) torch.float32 for a state of \(2,\) torch.float32"
     ):
         f(0.0, torch.ones(2))
+
+
+@pytest.mark.parametrize("gradient", ["direct", "checkpointed", "adjoint"])
+@pytest.mark.parametrize("state", [ONE, (ONE, ONE)])
+def test_a_field_that_changes_its_state_is_an_error(state: Any, gradient: str) -> None:
+    def f(t: Tensor, y: Any) -> Any:
+        (y if isinstance(y, Tensor) else y[1]).mul_(2)
+        return y
+
+    with pytest.raises(ValueError, match="the vector field changed its state in place"):
+        odeint(f, state, [0.0, 1.0], gradient=gradient)
+
+
+METHODS_WITH_STEPS: list[tuple[str, dict[str, float]]] = [
+    ("dopri5", {}), ("fehlberg2", {}), ("rk4", {"dt": 0.1}), ("explicit_adams", {"dt": 0.1}),
+    ("implicit_adams", {"dt": 0.1}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("no_grad", [True, False])
+@pytest.mark.parametrize(("method", "options"), METHODS_WITH_STEPS)
+def test_a_field_may_return_the_same_memory_at_every_call(method: str, options: Any, no_grad: bool) -> None:
+    memory = torch.empty_like(ONE)
+
+    def f(t: Tensor, y: Tensor) -> Tensor:
+        return torch.neg(y, out=memory)
+
+    with torch.set_grad_enabled(not no_grad):
+        ys = odeint(f, ONE, [0.0, 0.4, 1.0], method=method, gradient="direct", **options).ys
+        plain = odeint(lambda t, y: -y, ONE, [0.0, 0.4, 1.0], method=method, gradient="direct", **options).ys
+    torch.testing.assert_close(ys, plain, rtol=1e-14, atol=0)
