@@ -46,7 +46,7 @@ def test_the_solvers_precision_is_in_the_name(overrides: list[str], part: str) -
         (["experiment=table1_rknet"], ["model=rknet", "data.val_size=0"]),
         (
             ["experiment=digits"],
-            ["data=digits", "data.batch_size=32", "training.epochs=15", "training.ema_decay=0.98"],
+            ["data=digits", "data.batch_size=32", "training.epochs=15"],
         ),
         (["solver.tol=1e-4"], ["solver.rtol=1e-4", "solver.atol=1e-4"]),
         (["solver.tol=1"], ["solver.tol=1.0"]),
