@@ -35,6 +35,14 @@ COUNT: Check = ("a whole number, 1 or above", lambda v: _whole(v) and v >= 1)
 COUNT_OR_ZERO: Check = ("a whole number, 0 or above", lambda v: _whole(v) and v >= 0)
 SHARE: Check = ("a number from 0 up to, but not, 1", lambda v: _number(v) and 0 <= v < 1)
 SWITCH: Check = ("true or false", lambda v: isinstance(v, bool))
+BETAS: Check = (
+    "a list of two numbers or more, each from 0 up to, but not, 1",
+    lambda v: isinstance(v, list) and len(v) >= 2 and all(SHARE[1](beta) for beta in v),
+)
+EPOCHS: Check = (
+    "a list of whole numbers, 1 or above",
+    lambda v: isinstance(v, list) and all(COUNT[1](epoch) for epoch in v),
+)
 ADJOINT_NORMS = ("full", "joint", "seminorm", "state")
 
 ALLOWED: dict[str, Check] = {
@@ -43,6 +51,7 @@ ALLOWED: dict[str, Check] = {
     "compile": SWITCH,
     "deterministic": SWITCH,
     "output_dir": ("the name of a folder", lambda v: isinstance(v, str) and v != ""),
+    "data.root": ("the name of a folder", lambda v: isinstance(v, str)),
     "data.val_size": COUNT_OR_ZERO,
     "data.limit_train": COUNT,
     "data.batch_size": COUNT,
@@ -66,10 +75,13 @@ ALLOWED: dict[str, Check] = {
     "optimizer.lr": POSITIVE,
     "optimizer.weight_decay": NOT_NEGATIVE,
     "optimizer.momentum": SHARE,
+    "optimizer.nesterov": SWITCH,
+    "optimizer.betas": BETAS,
     "training.epochs": COUNT,
     "training.num_steps": COUNT,
     "training.schedule": _one_of("one_cycle", "multistep", "constant"),
     "training.warmup_share": SHARE,
+    "training.milestones": EPOCHS,
     "training.gamma": POSITIVE,
     "training.ema_decay": SHARE,
     "training.label_smoothing": SHARE,

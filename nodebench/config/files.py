@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def config_folders(config_dir: str | Path | None = None) -> tuple[Path, ...]:
     """
     if config_dir is None:
         return (shipped_folder(),)
-    own = Path(config_dir).expanduser()
+    own = Path(os.path.expanduser(config_dir))
     if not own.is_dir():
         raise ConfigError(f"--config-dir {config_dir} is not a folder; name one laid out as configs/ is")
     return (shipped_folder(), own.resolve())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -23,7 +24,7 @@ def config_text(config: Mapping[str, Any]) -> str:
     if Path(published["output_dir"]).is_absolute():
         published["output_dir"] = load(shipped_folder() / f"{PRIMARY}.yaml")["output_dir"]
     root = published["data"].get("root")
-    if root is not None and Path(root).expanduser().is_absolute():
+    if root is not None and Path(os.path.expanduser(root)).is_absolute():
         published["data"]["root"] = load(options("data", (shipped_folder(),))["mnist"])["root"]
     return OmegaConf.to_yaml(OmegaConf.create(published))
 

@@ -41,7 +41,12 @@ def load_train_and_test(
     """
     if not os.fspath(root):
         raise DataError("`data.root` is empty; name the folder for the files (or unset NODEBENCH_DATA)")
-    path = Path(root).expanduser().absolute()
+    try:
+        path = Path(root).expanduser().absolute()
+    except RuntimeError as error:
+        raise DataError(
+            f"`data.root` is `{root}`, and there is no such home; write the whole path"
+        ) from error
     if os.path.isfile(path):
         raise DataError(f"`data.root` is a file: `{path}`; name the folder that holds {source.__name__}/raw")
     folder = path / source.__name__ / "raw"

@@ -197,5 +197,6 @@ class TestAFolderOfOnesOwn:
             compose(["solver=empty"], folder)
 
     def test_a_folder_that_does_not_exist_is_an_error(self, folder: Path) -> None:
-        with pytest.raises(ConfigError, match="is not a folder"):
-            compose([], folder / "nowhere")
+        for name in (folder / "nowhere", "~nobody-of-this-name/configs"):
+            with pytest.raises(ConfigError, match="is not a folder"):
+                compose([], name)

@@ -33,7 +33,8 @@ def test_absolute_paths_are_not_written(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_a_relative_path_is_kept(tmp_path: Path) -> None:
-    assert read_config(saved(tmp_path, "data.root=pictures"))["data"]["root"] == "pictures"
+    for root in ("pictures", "~nobody-of-this-name/pictures"):
+        assert read_config(saved(tmp_path, f"data.root='{root}'"))["data"]["root"] == root
 
 
 def test_a_plain_yaml_reader_finds_numbers_as_numbers(tmp_path: Path) -> None:

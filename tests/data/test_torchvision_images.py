@@ -171,3 +171,8 @@ def test_a_root_that_is_a_file_is_an_error(below: str, tiny: None, tmp_path: Pat
 def test_an_empty_root_is_an_error() -> None:
     with pytest.raises(DataError, match=r"`data\.root` is empty"):
         load("MNIST", "")
+
+
+def test_the_home_of_nobody_is_an_error() -> None:
+    with pytest.raises(DataError, match="there is no such home; write the whole path"):
+        load("MNIST", "~nobody-of-this-name/data")
