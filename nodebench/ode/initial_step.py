@@ -41,7 +41,10 @@ def initial_step(
     d0, d1 = norm(state / scale), norm(slope / scale)
     h0 = torch.where(torch.minimum(d0, d1) < 1e-5, torch.full_like(d0, 1e-6), 0.01 * d0 / d1)
     h0 = h0.clamp(max=span * (1 - 1e-6))  # t + span may round to a time beyond the interval
-    (trial,) = f.at_times([t + direction * h0], y0)
+    start, end = sorted((t, t + direction * span))
+    (trial,) = f.at_times(
+        [(t + direction * h0).clamp(start, end)], y0
+    )  # in single precision t itself is rounded
     f1 = trial(y0 + (direction * h0) * f0)
     slope1 = f1 if extension is None else extension.extend_stage(f1, 1)
     steepness = torch.maximum(d1, norm((slope1 - slope) / scale) / h0)
