@@ -58,5 +58,8 @@ def _parser() -> argparse.ArgumentParser:
 def _write(path: Path, text: str) -> None:
     """Writes beside the file and renames, so that a reader never sees half a table."""
     partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -52,3 +52,11 @@ def test_a_file_that_cannot_be_written_is_named(outputs: Path, capsys: pytest.Ca
     missing = outputs / "missing" / "table.md"
     assert main(["table", "--runs", str(outputs), "--out", str(missing)]) == 2
     assert str(missing) in capsys.readouterr().err
+
+
+def test_a_folder_in_the_way_is_named_and_nothing_is_left_beside_it(
+    outputs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["table", "--runs", str(outputs), "--out", str(outputs)]) == 2
+    assert "Is a directory" in capsys.readouterr().err
+    assert list(outputs.parent.iterdir()) == [outputs]
