@@ -38,19 +38,19 @@ class SolveFailure:
         tolerance = (
             "" if self._rtol is None or isinstance(self._rtol, Tensor) else f" with rtol={self._rtol:g}"
         )
+        more_digits = "" if self._dtype in ("float64", "complex128") else "use float64, "
         return self._error(
             Status.DT_UNDERFLOW,
             f"step size underflow at t={t:.6g}: dt={dt:.3g}{tolerance} in {self._dtype}",
-            "loosen the tolerance, use float64, or suspect a singularity or a stiff vector field",
+            f"loosen the tolerance, {more_digits}or suspect a singularity or a stiff vector field",
         )
 
     def budget(self, status: Status, budget: str, t: float) -> SolverError:
         """max_steps or max_nfe is spent."""
-        return self._error(
-            status,
-            f"{budget} reached at t={t:.6g} of {self._clock.ts[-1]:.6g}",
-            "raise the budget or loosen the tolerance; a step count that keeps growing points to stiffness",
-        )
+        remedy = "raise the budget or take longer steps"
+        if self._rtol is not None:
+            remedy = "raise the budget or loosen the tolerance; a step count that keeps growing points to stiffness"
+        return self._error(status, f"{budget} reached at t={t:.6g} of {self._clock.ts[-1]:.6g}", remedy)
 
     def _error(self, status: Status, what: str, remedy: str) -> SolverError:
         counts = self._counts

@@ -90,7 +90,7 @@ def odeint(
     """
     packing = check_state(y0)
     times = check_times(ts)
-    _check_names(f, gradient, adjoint_norm)
+    _check_call(f, args, params, gradient, adjoint_norm)
     solver_options = SolverOptions.from_keywords(options)
     packed = packing.pack(y0)
     solver = make_solver(
@@ -197,9 +197,12 @@ def travelling_times(ts: Tensor | Sequence[float], y0: Tensor) -> Tensor | None:
     return ts.to(y0.device) if y0.device.type == "mps" else ts.to(y0.device, torch.float64)
 
 
-def _check_names(f: Any, gradient: str, adjoint_norm: str) -> None:
+def _check_call(f: Any, args: Any, params: Any, gradient: str, adjoint_norm: str) -> None:
     if not callable(f):
         raise TypeError(f"`f` is a {type(f).__name__}; it must be callable as f(t, y)")
+    for name, tensors in (("args", args), ("params", params)):
+        if isinstance(tensors, Tensor):
+            raise TypeError(f"`{name}` is a Tensor; it must be a tuple, so pass {name}=(tensor,)")
     if gradient not in GRADIENTS:
         raise ValueError(f"unknown gradient `{gradient}`; {nearest(gradient, GRADIENTS)}")
     if adjoint_norm not in ADJOINT_NORMS:

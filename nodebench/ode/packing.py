@@ -80,17 +80,18 @@ class _PackedField:
     def _pack(self, dy: Any) -> Tensor:
         shapes = self._packing.shapes
         assert shapes is not None
-        returned = tuple(e.shape for e in dy) if isinstance(dy, (tuple, list)) else type(dy).__name__
-        if returned != tuple(shapes):
+        expected = [tuple(shape) for shape in shapes]
+        returned = [_describe(e) for e in dy] if isinstance(dy, (tuple, list)) else f"a {type(dy).__name__}"
+        if returned != expected:
             raise ValueError(
-                f"the vector field returned {_describe(returned)} for a state of {_describe(tuple(shapes))}; "
+                f"the vector field returned {returned} for a state of {expected}; "
                 "f(t, y) must return a tuple of tensors with the state's shapes"
             )
         return torch.cat([entry.reshape(-1) for entry in dy])
 
 
-def _describe(shapes: Any) -> str:
-    return f"a {shapes}" if isinstance(shapes, str) else str([tuple(shape) for shape in shapes])
+def _describe(entry: Any) -> tuple[int, ...] | str:
+    return tuple(entry.shape) if isinstance(entry, Tensor) else f"a {type(entry).__name__}"
 
 
 def check_state(y0: Any) -> Packing:

@@ -88,6 +88,9 @@ def test_an_error_that_no_step_can_meet_is_an_underflow_with_its_numbers() -> No
     assert caught.value.status is Status.DT_UNDERFLOW
     for part in ("accepted 0", "rejected ", "nfe ", "last error ratio", "loosen the tolerance"):
         assert part in str(caught.value)
+    assert "use float64" not in str(caught.value)
+    with pytest.raises(StepUnderflowError, match=r"in float32 .*use float64"):
+        odeint(lambda t, y: f(t, y).float(), ONE.float(), [1.0, 2.0], rtol=1e-9, atol=1e-9, gradient="direct")
 
 
 @pytest.mark.parametrize("method", ["dopri5", "bosh3", "adaptive_heun"])
@@ -117,6 +120,7 @@ def test_an_exhausted_budget_says_how_far_it_came(options: Any, gradient: str) -
     ) as caught:
         odeint(lambda t, y: -y, ONE, [0.0, 3.0], max_steps=5, gradient=gradient, **options)
     assert caught.value.status is Status.MAX_STEPS
+    assert ("take longer steps" if "dt" in options else "loosen the tolerance") in str(caught.value)
     with pytest.raises(
         BudgetExhaustedError, match=r"max_nfe=40 reached at t=0\.\d+ of 3 .*nfe \d+"
     ) as caught:

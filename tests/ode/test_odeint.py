@@ -92,6 +92,12 @@ def test_a_tuple_state_is_solved_as_its_entries_are_alone() -> None:
 REFUSED: dict[str, tuple[type[Exception], str, dict[str, Any]]] = {
     "unknown method": (ValueError, "unknown method `doprri5`; did you mean `dopri5`?", {"method": "doprri5"}),
     "far method": (ValueError, "unknown method `xyz`; one of: adaptive_heun, bosh3", {"method": "xyz"}),
+    "a tensor as args": (
+        TypeError,
+        "`args` is a Tensor; it must be a tuple, so pass args=(tensor,)",
+        {"args": ONE},
+    ),
+    "a tensor as params": (TypeError, "`params` is a Tensor; it must be a tuple", {"params": ONE}),
     "unknown gradient": (
         ValueError,
         "unknown gradient `adjont`; did you mean `adjoint`?",
@@ -272,6 +278,7 @@ def test_a_field_that_returns_the_wrong_thing_is_named(returned: Any, what: str,
     [
         ((torch.ones(1, dtype=DTYPE),), "[(1,)]"),
         ((torch.ones(2, dtype=DTYPE), torch.ones(1, dtype=DTYPE)), "[(2,), (1,)]"),
+        ((torch.ones(1, dtype=DTYPE), 0.0), "[(1,), 'a float']"),
         (torch.ones(3, dtype=DTYPE), "a Tensor"),
         (None, "a NoneType"),
     ],
