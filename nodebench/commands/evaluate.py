@@ -78,12 +78,12 @@ def with_changes(
                 f"`{key}` is the run's own and cannot be changed here.{did_you_mean(key, allowed)}"
             )
     fresh = compose(overrides, config_dir).config
-    check_ranges({key: fresh[key] for key in ("device", "solver")})
     changed = {**config, "device": fresh["device"] if "device" in given else config["device"]}
     if "data.root" in given:
         changed["data"] = {**config["data"], "root": fresh["data"]["root"]}
     if solver is not None:
         changed["solver"] = _merge_solver(solver, fresh["solver"], given)
+    check_ranges(changed)
     return changed
 
 

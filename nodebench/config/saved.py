@@ -13,9 +13,13 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from nodebench.config.errors import ConfigError
-from nodebench.config.files import PRIMARY, load, options, shipped_folder
+from nodebench.config.files import PRIMARY, flatten, load, options, shipped_folder
 
 _NODES = ("task", "data", "model", "optimizer", "training")
+_KEYS = (
+    *("seed", "device", "compile", "deterministic", "training.label_smoothing"),
+    *(f"{node}.{key}" for node in _NODES[:-1] for key in ("name", "_target_")),
+)  # what everything that reads a run's config counts on
 
 
 def config_text(config: Mapping[str, Any]) -> str:
@@ -42,4 +46,14 @@ def read_config(run: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     if not isinstance(config, dict) or not all(isinstance(config.get(node), dict) for node in _NODES):
         raise ConfigError(f"{path} is not the config of a run; it needs {', '.join(_NODES)}")
+    shipped = load(shipped_folder() / f"{PRIMARY}.yaml")
+    missing = [key for key in _KEYS if key not in dict(flatten(config))]
+    unknown = [
+        f"solver.{key}" for key in config.get("solver") or {} if key not in ("name", *shipped["solver"])
+    ]
+    if missing or unknown:
+        what = f"{missing[0]} is missing" if missing else f"{unknown[0]} is not known here"
+        raise ConfigError(
+            f"{path} is damaged, or of another version of nodebench: {what}; train the run again"
+        )
     return config

@@ -136,3 +136,9 @@ class TestWhichSolver:
     def test_a_value_out_of_range_is_an_error(self) -> None:
         with pytest.raises(ConfigError, match=r"solver\.tol=0 is not possible"):
             with_changes(compose().config, ["solver.tol=0"])
+
+    def test_a_value_of_the_run_that_cannot_be_is_an_error_too(self) -> None:
+        run = compose(["solver=rk4"]).config
+        run["solver"]["dt"] = "small"
+        with pytest.raises(ConfigError, match=r"solver\.dt=small is not possible"):
+            with_changes(run, [])

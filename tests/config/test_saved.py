@@ -59,3 +59,21 @@ def test_a_damaged_config_is_an_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(ConfigError, match=r"config\.yaml"):
         read_config(tmp_path)
+
+
+@pytest.mark.parametrize("key", ["seed", "device", "model._target_", "data.name"])
+def test_a_key_that_is_missing_is_named(tmp_path: Path, key: str) -> None:
+    config = compose().config
+    node, _, name = key.rpartition(".")
+    del (config[node] if node else config)[name]
+    (tmp_path / "config.yaml").write_text(config_text(config))
+    with pytest.raises(ConfigError, match=f"{key} is missing; train the run again"):
+        read_config(tmp_path)
+
+
+def test_a_solver_setting_of_another_version_is_named(tmp_path: Path) -> None:
+    config = compose().config
+    config["solver"]["order"] = 5
+    (tmp_path / "config.yaml").write_text(config_text(config))
+    with pytest.raises(ConfigError, match=r"solver\.order is not known here"):
+        read_config(tmp_path)
