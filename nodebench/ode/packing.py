@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import torch
@@ -43,21 +44,25 @@ class Packing:
     def tolerance(self, name: str, value: float | Sequence[float], like: Tensor) -> float | Tensor:
         """One tolerance for all, or one an entry of a tuple state, spread over the packed state.
 
-        Raises ValueError unless all are finite and positive and a sequence has one an entry.
+        Raises TypeError if it is neither a number nor a sequence, ValueError unless all are finite and positive and
+        a sequence has one an entry.
         """
-        values = [value] if isinstance(value, (int, float)) else list(value)
+        is_number = isinstance(value, Real) or (isinstance(value, Tensor) and value.dim() == 0)
+        if not is_number and (isinstance(value, str) or not isinstance(value, Iterable)):
+            raise TypeError(f"`{name}` is {value!r}; a tolerance is a positive number, such as 1e-3")
+        values = [float(v) for v in ([value] if is_number else value)]  # type: ignore[arg-type, union-attr]
         for v in values:
-            if not 0 < float(v) < float("inf"):
+            if not 0 < v < float("inf"):
                 raise ValueError(f"`{name}` is {v}; tolerances must be positive and finite, such as 1e-3")
-        if isinstance(value, (int, float)):
-            return float(value)
+        if is_number:
+            return values[0]
         if len(values) != len(self.sizes):
             raise ValueError(
                 f"`{name}` has {len(values)} entries for a state of {len(self.sizes) or 1}; "
                 "give one number, or one an entry of a tuple state"
             )
         real = like.real if like.is_complex() else like
-        return torch.cat([real.new_full((n,), float(v)) for n, v in zip(self.sizes, values, strict=True)])
+        return torch.cat([real.new_full((n,), v) for n, v in zip(self.sizes, values, strict=True)])
 
 
 class _PackedField:

@@ -6,6 +6,7 @@ import math
 import re
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -19,6 +20,25 @@ GRADIENTS = ["direct", "checkpointed", "adjoint"]
 
 def decay(t: Tensor, y: Tensor) -> Tensor:
     return -y
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_equal_times_that_require_grad_have_the_gradient_of_a_solve_between_them(gradient: str) -> None:
+    y0 = torch.tensor([2.0, 3.0], dtype=DTYPE, requires_grad=True)
+    ts = torch.tensor([0.5, 0.5], dtype=DTYPE, requires_grad=True)
+    ys = odeint(lambda t, y: t * y, y0, ts, gradient=gradient).ys
+    assert torch.equal(ys, torch.stack([y0, y0]))
+    (ys[1] * torch.tensor([1.0, 10.0])).sum().backward()
+    assert ts.grad.tolist() == [-16.0, 16.0]  # a.f = 1 * 0.5 * 2 + 10 * 0.5 * 3
+    assert y0.grad.tolist() == [1.0, 10.0]
+
+
+@pytest.mark.parametrize("tolerance", [torch.tensor(1e-6), np.float32(1e-6), 1])
+def test_a_tolerance_may_be_any_number(tolerance: Any) -> None:
+    assert (
+        odeint(decay, ONE, [0.0, 1.0], rtol=tolerance, atol=tolerance, gradient="direct").stats.forward.nfe
+        > 0
+    )
 
 
 @pytest.mark.parametrize("gradient", GRADIENTS)
@@ -143,6 +163,8 @@ REFUSED: dict[str, tuple[type[Exception], str, dict[str, Any]]] = {
     "NaN atol": (ValueError, "`atol` is nan; tolerances must be positive", {"atol": math.nan}),
     "infinite atol": (ValueError, "`atol` is inf; tolerances must be positive", {"atol": math.inf}),
     "tolerances of a tensor": (ValueError, "`rtol` has 2 entries for a state of 1", {"rtol": (1e-3, 1e-3)}),
+    "no rtol": (TypeError, "`rtol` is None; a tolerance is a positive number, such as 1e-3", {"rtol": None}),
+    "rtol in words": (TypeError, "`rtol` is '1e-3'; a tolerance is a positive number", {"rtol": "1e-3"}),
     "zero adjoint rtol": (ValueError, "`adjoint_rtol` is 0.0", {"gradient": "adjoint", "adjoint_rtol": 0.0}),
     "NaN adjoint atol": (
         ValueError,
