@@ -55,12 +55,16 @@ def sweep(overrides: Sequence[str], config_dir: str | Path | None = None) -> int
 
 def run_member(overrides: Sequence[str], config_dir: str | Path | None = None) -> Ending:
     """Train one member; what goes wrong is returned, and kept in its run folder. A signal ends the sweep."""
+    from nodebench.training import RunFolderError
+
     composed = compose(overrides, config_dir)
     print(f"\nmember    {' '.join(overrides)}")
     try:
         outcome = train_run(composed, config_dir)
     except ConfigError as error:
         return _keep_failure(composed.config, str(error))
+    except RunFolderError as error:
+        return Ending("failed", str(error))
     except Exception as error:
         where = keep_traceback(composed.config["output_dir"])
         return _keep_failure(composed.config, f"{type(error).__name__}: {error}{where}")

@@ -53,7 +53,13 @@ def run(argv: Sequence[str]) -> int:
         return sweep(args.overrides, args.config_dir)
     composed = compose(args.overrides, args.config_dir)
     check(composed.config)
-    outcome = train_run(composed, args.config_dir)
+    from nodebench.training import RunFolderError
+
+    try:
+        outcome = train_run(composed, args.config_dir)
+    except RunFolderError as error:  # busy, or not to be written: the run itself is as it was
+        print(f"nodebench: {error}", file=sys.stderr)
+        return 1
     show_results([run_folder(composed.config)], composed.config["output_dir"])
     if outcome.signal is not None:
         return 128 + outcome.signal
@@ -67,7 +73,8 @@ def train_run(composed: Composed, config_dir: str | Path | None = None) -> Any:
     """Train what `composed` says, unless it is finished, and return training's Outcome.
 
     A bug while training becomes an outcome `failed`, its traceback in the run's log.txt. Raises ConfigError if data,
-    net or settings cannot be built; then nothing is written.
+    net or settings cannot be built, and then nothing is written; RunFolderError if the folder is busy or cannot be
+    written.
     """
     from nodebench.training import Outcome, RunFolder, RunFolderError, finished_outcome, train
 
@@ -83,8 +90,8 @@ def train_run(composed: Composed, config_dir: str | Path | None = None) -> Any:
     try:
         with run:
             return train(task, model, make_optimizer, settings, run)
-    except RunFolderError as error:
-        return Outcome("failed", {}, str(error))
+    except RunFolderError:
+        raise
     except Exception as error:
         log = folder / "log.txt"
         return Outcome("failed", {}, f"{type(error).__name__}: {error} (full traceback in {log})")
@@ -114,7 +121,10 @@ def _build(config: dict[str, Any], config_dir: str | Path | None) -> tuple[Any, 
         model = builder.model()
         settings = training_settings(config, task.steps_per_epoch, device)
         make_optimizer = builder.make_optimizer()
-        make_optimizer(model.parameters())  # to hear of a value that it refuses before the run begins
+        try:
+            make_optimizer(model.parameters())  # to hear of a value that it refuses before the run begins
+        except TypeError as error:
+            raise ConfigError(f"the optimizer refuses one of its values: {error}") from error
     except ValueError as error:
         raise ConfigError(str(error)) from error
     plan = "\n".join(_plan(config, data, model, settings))

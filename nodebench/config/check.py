@@ -132,6 +132,10 @@ def check_ranges(config: Mapping[str, Any]) -> None:
 def check_solver(solver: Mapping[str, Any], gradient: str | None) -> None:
     """The method exists and fits its step size, its tolerances and the gradient (None: evaluation only)."""
     _check_method(solver["method"], "solver.method")
+    if solver["min_step"] > solver["max_step"]:
+        raise ConfigError(
+            f"solver.min_step={solver['min_step']:g} is above solver.max_step={solver['max_step']:g}; swap them"
+        )
     _check_steps(solver)
     if gradient is not None:
         _check_gradient(solver, gradient)

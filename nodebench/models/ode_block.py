@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -73,13 +73,19 @@ class ODEBlock(nn.Module):
         """||z - y0|| / ||y0|| over the whole batch, where z is y0 solved from t = 0 to 1 and back to 0.
 
         Small where the solve stands for an ODE, whose flow can be inverted; large where the net has come to depend on
-        the solver's errors (Ott et al. 2021, "ResNet after all?"). Infinite if the solve back fails or overflows.
+        the solver's errors (Ott et al. 2021, "ResNet after all?"). Infinite if the solve back fails or overflows, or
+        takes a thousand times the evaluations of the solve there.
         """
         y1 = self._solve_tensor(y0, 0.0, 1.0)
+        own = self.solver
+        if own.max_nfe is None and self.stats is not None:
+            self.solver = replace(own, max_nfe=1000 * self.stats.forward.nfe)
         try:
             returned = self._solve_tensor(y1, 1.0, 0.0)
         except SolverError:
             return math.inf
+        finally:
+            self.solver = own
         error = float((returned - y0).norm() / y0.norm())
         return error if math.isfinite(error) else math.inf
 

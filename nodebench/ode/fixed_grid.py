@@ -23,13 +23,23 @@ from nodebench.ode.status import SolverError, Status
 from nodebench.ode.step import StageBuffer, StageList
 from nodebench.ode.tableau import ButcherTableau
 
+MAX_GRID_STEPS = 10_000_000  # a grid is a list; more steps than this is a slip of the keyboard
+
 
 def uniform_grid(ts: Sequence[float], dt: float) -> list[float]:
     """Output times with each gap divided into the fewest equal steps of at most dt.
 
     Every output is a grid point, so nothing is interpolated and no step is a leftover sliver; where dt divides the
     gaps, all steps are dt.
+
+    Raises ValueError for more than `MAX_GRID_STEPS` steps.
     """
+    span = abs(ts[-1] - ts[0])
+    if span / dt > MAX_GRID_STEPS:
+        raise ValueError(
+            f"dt={dt:g} divides the {span:g} from ts[0] to ts[-1] into more than {MAX_GRID_STEPS:,} steps; "
+            "take a larger dt"
+        )
     grid = [ts[0]]
     for start, end in pairwise(ts):
         num_steps = max(1, math.ceil(abs(end - start) / dt * (1 - 1e-12)))

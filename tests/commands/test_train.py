@@ -96,7 +96,7 @@ def test_dropping_the_solver_of_a_net_without_an_ode_is_said_in_one_line(
         (["data=digits", "data.val_size=5000"], "`data.val_size` is 5000"),
         (["data.root=a_file"], "`data.root` is a file"),
         (["data=digits", "model.stem=cnv"], "cnv"),
-        (["data=digits", "optimizer.betas=[2,3]"], "Invalid beta"),
+        (["data=digits", "optimizer.eps=-1"], "Invalid epsilon"),
     ],
 )
 def test_what_only_the_data_or_the_net_can_tell_is_a_sentence_too(

@@ -127,7 +127,9 @@ class TestWhatMayBeBuilt:
         self, tmp_path: Path, target: str
     ) -> None:
         (tmp_path / "data").mkdir()
-        (tmp_path / "data" / "mine.yaml").write_text(f"_target_: {target}\ncommand: echo\naugment: none\n")
+        (tmp_path / "data" / "mine.yaml").write_text(
+            f"_target_: {target}\ncommand: echo\naugment: none\nbatch_size: 8\n"
+        )
         allowed = shipped_targets(config_folders(tmp_path))
         config = compose(["data=mine"], tmp_path).config
         with pytest.raises(ConfigError, match="is no function that returns image data"):

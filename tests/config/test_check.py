@@ -37,6 +37,7 @@ SHIPPED = config_folders()
         (["solver=vode_adams", "solver.dt=0.1"], "solver.dt=0.1 has no effect on vode_adams"),
         (["solver=vode_adams", "solver.norm=max_sample"], "solver.norm has no effect on vode_adams"),
         (["solver=implicit_adams", "solver.max_step=0.1"], "solver.max_step has no effect on implicit_adams"),
+        (["solver.min_step=0.5", "solver.max_step=0.1"], "solver.min_step=0.5 is above solver.max_step=0.1"),
         (["solver=lsoda"], "lsoda stores a dense Jacobian"),
         (["solver=vode_adams", "model=rknet"], "model.gradient=direct needs the solver's own steps"),
         (

@@ -82,7 +82,7 @@ def test_what_does_not_change_the_numbers_does_not_change_the_hash(override: str
         "model.gradient=checkpointed",
         "data=kmnist",
         "data.limit_train=1000",
-        "data.batch_size=64",
+        "data.batch_size=32",
         "solver=tsit5",
         "solver.tol=1e-4",
         "solver.atol=1e-4",

@@ -12,7 +12,7 @@ from nodebench.models import ode_block
 from nodebench.models.ode_block import AdjointSettings, ODEBlock, SolverSettings, ode_blocks
 from nodebench.models.residual import ResidualBlock
 from nodebench.models.vector_fields import ConvVectorField
-from nodebench.ode import BudgetExhaustedError, Solution
+from nodebench.ode import BudgetExhaustedError, Solution, odeint
 
 TIGHT = SolverSettings(rtol=1e-10, atol=1e-10)
 
@@ -167,6 +167,20 @@ def test_reconstruction_is_infinite_where_the_way_back_fails() -> None:
     block = ODEBlock(OnlyForwards(), SolverSettings(method="euler", dt=1.0), "direct")
     # Forward: from 2 to 2 - 2 = 0, where f is NaN.
     assert block.reconstruction_error(torch.tensor([2.0])) == math.inf
+
+
+def test_the_way_back_may_cost_a_thousand_times_the_way_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    budgets: list[int | None] = []
+
+    def spy(*args: Any, **settings: Any) -> Solution:
+        budgets.append(settings["max_nfe"])
+        return odeint(*args, **settings)
+
+    monkeypatch.setattr("nodebench.models.ode_block.odeint", spy)
+    block = ODEBlock(Linear(-1.0), SolverSettings(method="euler", dt=0.25), "direct")
+    block.reconstruction_error(state(2, 3))
+    assert budgets == [None, 4000]
+    assert block.solver.max_nfe is None
 
 
 def test_a_failing_forward_solve_raises() -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from nodebench.ode import odeint
+from nodebench.ode.fixed_grid import uniform_grid
 from nodebench.ode.tableaus import load_tableaus
 
 # Steps a unit of time of the coarser of two solves: fine enough for the leading term, coarse enough for float64.
@@ -157,3 +158,8 @@ def test_a_field_of_time_alone_is_integrated_exactly_up_to_the_order(method: str
         gradient="direct",
     ).ys
     assert ys[-1].tolist() == pytest.approx([3.0 ** (degree + 1) - 1] * 2, rel=1e-12)
+
+
+def test_a_step_that_is_a_slip_of_the_keyboard_is_refused_before_a_grid_is_made() -> None:
+    with pytest.raises(ValueError, match=r"dt=1e-12 divides the 1 from .* into more than 10,000,000 steps"):
+        uniform_grid((0.0, 1.0), 1e-12)
