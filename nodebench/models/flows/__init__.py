@@ -1,0 +1,1 @@
+"""Flows: distributions with a density, carried from a Gaussian by an invertible map."""
