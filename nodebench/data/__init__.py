@@ -1,13 +1,17 @@
-"""Image data sets as uint8 tensors in memory, and their augmentation as batched tensor code.
+"""Data sets of three kinds: images in memory, densities known by samples, densities known up to a constant.
 
-One module a data set: a function of the module's name that takes plain keyword arguments and returns
-`ImageData`. `images` holds that type and the train/validation split, `idx_files` and `torchvision_images`
-read and check files, `augmentation` warps a batch. There are no data loaders and no worker processes.
+A data set is a function that takes plain keyword arguments; what its return annotation says is its kind:
+`ImageData`, `DensityData` or `EnergyData`. Images are uint8 tensors (one module a set, files read and checked by
+`idx_files` and `torchvision_images`, warped a batch at a time by `augmentation`); points are drawn fresh from a
+generator (`toy_densities`) or come from a user's file (`points`); `energies` holds the targets of density
+matching. There are no data loaders and no worker processes.
 """
 
 from __future__ import annotations
 
+from nodebench.data.densities import DensityData
+from nodebench.data.energies import EnergyData
 from nodebench.data.errors import DataError
 from nodebench.data.images import ImageData, ImageSet
 
-__all__ = ["DataError", "ImageData", "ImageSet"]
+__all__ = ["DataError", "DensityData", "EnergyData", "ImageData", "ImageSet"]
