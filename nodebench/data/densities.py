@@ -34,6 +34,10 @@ class DensityData:
     def __post_init__(self) -> None:
         check_batch_size(self.batch_size)
 
+    def describe(self) -> str:
+        """What is drawn, in words."""
+        return f"samples in {self.dim} dimensions"
+
 
 def endless(
     name: str, points: Callable[[int, torch.Generator], Tensor], *, batch_size: int, window: float

@@ -41,6 +41,10 @@ class EnergyData:
     def __post_init__(self) -> None:
         check_batch_size(self.batch_size)
 
+    def describe(self) -> str:
+        """What is matched, in words."""
+        return f"an energy in the plane, with a wall around [-{self.window:g}, {self.window:g}]^2"
+
     def potential(self, z: Tensor) -> Tensor:
         """U + wall, with wall = 100 sum_i max(|z_i| - window, 0)^2: (N, 2) to (N,), in the dtype of z."""
         outside = (z.abs() - self.window).relu()
