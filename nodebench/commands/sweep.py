@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,8 +16,10 @@ from nodebench.config.check import check
 from nodebench.config.compose import Composed, compose
 from nodebench.config.errors import ConfigError
 from nodebench.config.identity import run_folder
-from nodebench.config.launch import expand, launch
+from nodebench.config.launch import combinations, expand, launch
 from nodebench.config.saved import config_text
+
+_IN_TABLE = ("solver.tol", "solver.rtol", "solver.atol", "solver.dt", "model.gradient")  # as tol and gradient
 
 
 class Ending(NamedTuple):
@@ -25,6 +29,14 @@ class Ending(NamedTuple):
     reason: str | None = None
 
 
+@dataclass(frozen=True)
+class Member:
+    """One run of a sweep: the `overrides` that ask for it, and what they compose to."""
+
+    overrides: tuple[str, ...]
+    composed: Composed
+
+
 def sweep(overrides: Sequence[str], config_dir: str | Path | None = None) -> int:
     """Run every combination, show the table, and return 0 if all are finished, else 1.
 
@@ -32,33 +44,81 @@ def sweep(overrides: Sequence[str], config_dir: str | Path | None = None) -> int
     members are skipped and unfinished ones continued, so the same command again resumes the sweep.
     """
     expanded, launcher_overrides = expand(overrides)
-    members: dict[Path, Composed] = {}
-    for member in expanded:
-        try:
-            composed = compose(member, config_dir)
-            check(composed.config)
-        except ConfigError as error:
-            raise ConfigError(f"{error} (in the sweep's member {' '.join(member)})") from error
-        members.setdefault(run_folder(composed.config), composed)
-    repeated = len(expanded) - len(members)
+    members, repeated = compose_members(expanded, config_dir)
     note = f"; {repeated} more combinations repeat one of them" if repeated else ""
     print(f"sweep     {len(members)} run{'' if len(members) == 1 else 's'}{note}", flush=True)
     endings = launch(
-        [composed.overrides for composed in members.values()],
+        [member.composed.overrides for member in members.values()],
         partial(run_member, config_dir=config_dir),
         launcher_overrides,
         config_dir,
     )
-    show_results(list(members), next(iter(members.values())).config["output_dir"])
-    return _report(members, endings)
+    output_dir = next(iter(members.values())).composed.config["output_dir"]
+    show_results(list(members), output_dir, varied_keys(members.values()))
+    return report(members, endings)
+
+
+def compose_members(
+    asked: Iterable[Sequence[str]], config_dir: str | Path | None = None
+) -> tuple[dict[Path, Member], int]:
+    """The members that lists of overrides ask for, checked, by run folder; and how many repeat one of them.
+
+    A list whose experiment has a sweep of its own asks for every combination of that. Raises ConfigError, naming the
+    member, for the first that cannot be run.
+    """
+    members: dict[Path, Member] = {}
+    repeated = 0
+    for member in (member for overrides in asked for member in _spelled_out(overrides, config_dir)):
+        with _naming(member.overrides):
+            check(member.composed.config)
+        folder = run_folder(member.composed.config)
+        repeated += folder in members
+        members.setdefault(folder, member)
+    return members, repeated
+
+
+def _spelled_out(overrides: Sequence[str], config_dir: str | Path | None) -> Iterator[Member]:
+    """The one member that `overrides` are, or every member of their experiment's own sweep."""
+    with _naming(overrides):
+        composed = compose(overrides, config_dir)
+    if not composed.sweep:
+        yield Member(tuple(overrides), composed)
+        return
+    for combination in combinations(composed.sweep):
+        member = (*overrides, *combination)
+        with _naming(member):
+            yield Member(member, compose(member, config_dir))
+
+
+@contextmanager
+def _naming(overrides: Sequence[str]) -> Iterator[None]:
+    """Within, a ConfigError also says which member it is about."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{error} (in the sweep's member {' '.join(overrides)})") from error
+
+
+def varied_keys(members: Iterable[Member]) -> list[str]:
+    """The keys of nodes (`model.width`) that the members were given different values of."""
+    given: dict[str, set[str]] = {}
+    for member in members:
+        for override in member.overrides:
+            key, _, value = override.partition("=")
+            given.setdefault(key, set()).add(value)
+    return [key for key, values in given.items() if "." in key and len(values) > 1 and key not in _IN_TABLE]
 
 
 def run_member(overrides: Sequence[str], config_dir: str | Path | None = None) -> Ending:
-    """Train one member; what goes wrong is returned, and kept in its run folder. A signal ends the sweep."""
+    """Compose and train one member, wherever the launcher runs it."""
+    print(f"\nmember    {' '.join(overrides)}")
+    return train_member(compose(overrides, config_dir), config_dir)
+
+
+def train_member(composed: Composed, config_dir: str | Path | None = None) -> Ending:
+    """Train one member; what goes wrong is returned, and kept in its run folder. A signal ends all members."""
     from nodebench.training import RunFolderError
 
-    composed = compose(overrides, config_dir)
-    print(f"\nmember    {' '.join(overrides)}")
     try:
         outcome = train_run(composed, config_dir)
     except ConfigError as error:
@@ -89,10 +149,10 @@ def _keep_failure(config: dict[str, Any], reason: str) -> Ending:
     return Ending("failed", reason)
 
 
-def _report(members: Sequence[Path] | dict[Path, Composed], endings: Sequence[Any]) -> int:
+def report(folders: Iterable[Path], endings: Sequence[Any]) -> int:
     """Name every member that is not finished; the exit code."""
     code = 0
-    for folder, ending in zip(members, endings, strict=True):
+    for folder, ending in zip(folders, endings, strict=True):
         status, reason = (
             ending if isinstance(ending, tuple) else ("failed", f"{type(ending).__name__}: {ending}")
         )

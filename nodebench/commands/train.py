@@ -16,7 +16,8 @@ from nodebench.config.identity import run_folder, tolerances
 from nodebench.config.saved import config_text
 
 TABLE_COLUMNS = (
-    *("model", "data", "solver", "tol", "gradient", "error_val", "error_test", "num_params"),
+    *("model", "data", "units", "solver", "tol", "gradient", "error_val", "error_test"),
+    *("nll", "nll_tight", "kl", "kl_tight", "mass_in_box", "num_params"),
     *("nfe_forward", "nfe_backward", "time_step_ms", "status"),
 )
 HPARAMS = (
@@ -97,13 +98,17 @@ def train_run(composed: Composed, config_dir: str | Path | None = None) -> Any:
         return Outcome("failed", {}, f"{type(error).__name__}: {error} (full traceback in {log})")
 
 
-def show_results(folders: Sequence[Path], output_dir: str) -> None:
-    """Print the result table of these run folders, and the commands that show more."""
+def show_results(folders: Sequence[Path], output_dir: str, settings: Sequence[str] = ()) -> None:
+    """Print the result table of these run folders, and the commands that show more.
+
+    `settings` are keys of config.yaml, such as model.width: further columns, where one of the runs has them.
+    """
     from nodebench.reporting import find_runs, result_table
 
     runs = [run for folder in folders for run in find_runs(folder)]
     if runs:
-        print(f"\n{result_table(runs, TABLE_COLUMNS)}")
+        found = [key for key in settings if any(run.setting(key) is not None for run in runs)]
+        print(f"\n{result_table(runs, (*TABLE_COLUMNS, *found))}")
     print(f"\ncurves    tensorboard --logdir {output_dir}\ntable     nodebench table --runs {output_dir}")
 
 
@@ -115,10 +120,11 @@ def _build(config: dict[str, Any], config_dir: str | Path | None) -> tuple[Any, 
     device = pick_device(config["device"])
     try:
         builder = Builder(config, shipped_targets(config_folders(config_dir)))
+        builder.check_fit()
         data = builder.data()
         task = builder.task(data, device)
         seed_everything(config["seed"], config["deterministic"])  # the initial weights follow from the seed
-        model = builder.model()
+        model = builder.model(data)
         settings = training_settings(config, task.steps_per_epoch, device)
         make_optimizer = builder.make_optimizer()
         try:
@@ -127,7 +133,7 @@ def _build(config: dict[str, Any], config_dir: str | Path | None) -> tuple[Any, 
             raise ConfigError(f"the optimizer refuses one of its values: {error}") from error
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    plan = "\n".join(_plan(config, data, model, settings))
+    plan = "\n".join(_plan(config, data, model, settings, task.sample_unit))
     return task, model, make_optimizer, settings, plan
 
 
@@ -137,19 +143,17 @@ def _hparams(config: dict[str, Any]) -> dict[str, bool | int | float | str]:
     return {key: values[key] for key in HPARAMS if values.get(key) is not None}
 
 
-def _plan(config: dict[str, Any], data: Any, model: Any, settings: Any) -> Iterator[str]:
+def _plan(config: dict[str, Any], data: Any, model: Any, settings: Any, unit: str) -> Iterator[str]:
     num_params = sum(parameter.numel() for parameter in model.parameters())
     gradient = f", gradient {config['model']['gradient']}" if "solver" in config else ""
     yield f"net       {config['model']['name']}, {num_params:,} parameters{gradient}"
     if "solver" in config:
         yield f"solver    {describe_solver(config['solver'])}"
-    sizes = {"training": data.train, "validation": data.val, "test": data.test}
-    counted = ", ".join(f"{len(images):,} {name}" for name, images in sizes.items() if images is not None)
-    yield f"data      {config['data']['name']}: {counted} images; augmentation {data.augment}"
+    yield f"data      {config['data']['name']}: {data.describe()}"
     length = f"{config['training']['epochs']} epochs, " if config["training"]["epochs"] else ""
     optimizer = f"{config['optimizer']['name']} with lr {config['optimizer']['lr']:g}"
     yield (
-        f"training  {config['training']['name']}: {length}{settings.num_steps:,} steps of {data.batch_size} images; "
+        f"training  {config['training']['name']}: {length}{settings.num_steps:,} steps of {data.batch_size} {unit}; "
         f"{optimizer}; on {settings.device}"
     )
 

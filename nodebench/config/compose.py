@@ -7,8 +7,9 @@ checked here first. A group that neither the command line nor an experiment choo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from nodebench.config.errors import ConfigError, did_you_mean
 from nodebench.config.files import GROUPS, PRIMARY, config_folders, flatten, load, options
 
 _NOT_FOR_USERS = ("_target_", "recommended", "name")
+_WITH_OWN_KEYS = ("task", "data", "model", "optimizer")  # groups whose files bring keys of their own
 Choices = dict[str, str | None]  # the file chosen for each group
 
 
@@ -32,12 +34,14 @@ class Composed:
     """One run as asked for.
 
     `config` is plain and resolved, `overrides` make it again with every choice spelled out, and `notes` are a
-    sentence each for what was asked for and has no effect.
+    sentence each for what has no effect here. `sweep` is the experiment's own: lists of values by key, without
+    the keys that the command line gave.
     """
 
     config: dict[str, Any]
     overrides: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    sweep: dict[str, list[Any]] = field(default_factory=dict)
 
 
 def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> Composed:
@@ -66,7 +70,12 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
     _, config = _compose(spelled_out, folders)
     _check_files(config, valid, choices)
     given = {o.key_or_group for o in parsed}
-    return _finish(config, choices, given, spelled_out)
+    plain = _resolve(config)
+    sweep = plain.pop("sweep") or {}
+    _check_sweep(sweep, choices, folders)
+    left = {key: values for key, values in sweep.items() if key not in given}
+    notes = (*_finish(plain, choices, given), *_tell_sweep(left))
+    return Composed(plain, spelled_out, notes, left)
 
 
 def parse(overrides: Sequence[str]) -> list[Override]:
@@ -155,10 +164,23 @@ def _file(group: str, choices: Choices, folders: tuple[Path, ...]) -> dict[str, 
 
 def _valid_keys(choices: Choices, folders: tuple[Path, ...]) -> set[str]:
     """Every dotted key of the primary file and of the chosen files that bring keys of their own."""
-    valid = {key for key, _ in flatten(load(folders[0] / f"{PRIMARY}.yaml"))}
-    for group in ("task", "data", "model", "optimizer"):
-        valid |= {key for key, _ in flatten(_file(group, choices, folders), f"{group}.")}
-    return {key for key in valid if key.split(".")[0] not in ("hydra", "defaults")}
+    chosen = ((group, _file(group, choices, folders)) for group in _WITH_OWN_KEYS)
+    return _primary_keys(folders) | _keys_below(chosen)
+
+
+def _keys_of_every_choice(folders: tuple[Path, ...]) -> set[str]:
+    """The dotted keys that are valid with one choice or another."""
+    files = ((group, load(path)) for group in _WITH_OWN_KEYS for path in options(group, folders).values())
+    return _primary_keys(folders) | _keys_below(files)
+
+
+def _primary_keys(folders: tuple[Path, ...]) -> set[str]:
+    keys = {key for key, _ in flatten(load(folders[0] / f"{PRIMARY}.yaml"))}
+    return {key for key in keys if key.split(".")[0] not in ("hydra", "defaults", "sweep")}
+
+
+def _keys_below(files: Iterable[tuple[str, dict[str, Any]]]) -> set[str]:
+    return {key for group, content in files for key, _ in flatten(content, f"{group}.")}
 
 
 def _for_users(valid: set[str]) -> set[str]:
@@ -167,6 +189,8 @@ def _for_users(valid: set[str]) -> set[str]:
 
 def _check_key(override: Override, valid: set[str], choices: Choices) -> None:
     key, settable = override.key_or_group, _for_users(valid)
+    if key.split(".")[0] == "sweep":
+        raise ConfigError(f"unknown key `{key}`; to sweep, give several values, key=a,b, and -m")
     below = sorted(k for k in settable if k.startswith(f"{key}."))
     if below:
         raise ConfigError(f"`{_text(override)}`: {key} holds several keys; set one of: {', '.join(below)}")
@@ -189,14 +213,46 @@ def _check_files(config: DictConfig, valid: set[str], choices: Choices) -> None:
     """Keys that an experiment or a user's own file brings and that nothing reads."""
     container = OmegaConf.to_container(config, resolve=False)
     assert isinstance(container, dict)
-    for key, _ in flatten({str(k): v for k, v in container.items() if k != "about"}):
+    for key, _ in flatten({str(k): v for k, v in container.items() if k not in ("about", "sweep")}):
         if key not in valid:
-            source = f"experiment `{choices['experiment']}`" if choices["experiment"] else "the chosen files"
-            raise ConfigError(f"unknown key `{key}` in {source}.{did_you_mean(key, _for_users(valid))}")
+            raise ConfigError(
+                f"unknown key `{key}` in {_source(choices)}.{did_you_mean(key, _for_users(valid))}"
+            )
 
 
-def _finish(config: DictConfig, choices: Choices, given: set[str], overrides: tuple[str, ...]) -> Composed:
-    """Resolve; name every node after its file; settle tolerance, length and, without an ODE, the solver."""
+def _source(choices: Choices) -> str:
+    return f"experiment `{choices['experiment']}`" if choices["experiment"] else "the chosen files"
+
+
+def _check_sweep(sweep: Any, choices: Choices, folders: tuple[Path, ...]) -> None:
+    """An experiment's `sweep` maps keys, valid with some choice of files, to lists of plain values."""
+    if not isinstance(sweep, dict):
+        raise ConfigError(f"sweep={sweep} in {_source(choices)}; it must be lists by key: {{seed: [0, 1]}}")
+    if not sweep:
+        return
+    allowed = (_for_users(_keys_of_every_choice(folders)) | set(GROUPS)) - {"experiment"}
+    for key, values in sweep.items():
+        is_list = isinstance(values, list) and values != []
+        if not is_list or any(isinstance(value, list | dict) for value in values):
+            raise ConfigError(
+                f"sweep: {{{key}: {values}}} in {_source(choices)} is no list of values; "
+                "write one list a key, with dots: {model.width: [2, 4]}"
+            )
+        if key not in allowed:
+            raise ConfigError(
+                f"unknown key `{key}` in the sweep of {_source(choices)}.{did_you_mean(str(key), allowed)}"
+            )
+
+
+def _tell_sweep(sweep: dict[str, list[Any]]) -> tuple[str, ...]:
+    if not sweep:
+        return ()
+    num_runs = math.prod(len(values) for values in sweep.values())
+    return (f"this experiment sweeps over {', '.join(sweep)}: add -m to run all {num_runs}",)
+
+
+def _resolve(config: DictConfig) -> dict[str, Any]:
+    """The plain dictionary, every reference replaced by what it refers to."""
     try:
         missing = OmegaConf.missing_keys(config)
         plain: Any = OmegaConf.to_container(config, resolve=True)
@@ -204,19 +260,23 @@ def _finish(config: DictConfig, choices: Choices, given: set[str], overrides: tu
         raise ConfigError(f"the config cannot be resolved: {str(error).splitlines()[0]}") from error
     if missing:
         raise ConfigError(f"{min(missing)} has no value in the chosen files; give it one")
+    return dict(plain)
+
+
+def _finish(plain: dict[str, Any], choices: Choices, given: set[str]) -> tuple[str, ...]:
+    """Name every node after its file; settle tolerance, length and, without an ODE, the solver. Returns notes."""
     for group in GROUPS[:-1]:
         plain[group] = {"name": choices[group], **plain[group]}
     recommended = plain["task"].pop("recommended")
     del plain["training"]["recommended"]
     _settle_length(plain["training"], given)
-    notes: tuple[str, ...] = ()
     if "gradient" in plain["model"]:
         _settle_tolerance(plain["solver"], recommended["solver"]["tol"])
-    else:
-        del plain["solver"]
-        if any(key.split(".")[0] == "solver" for key in given):
-            notes = (f"{choices['model']} has no ODE, so what was said about the solver is dropped",)
-    return Composed(plain, overrides, notes)
+        return ()
+    del plain["solver"]
+    if any(key.split(".")[0] == "solver" for key in given):
+        return (f"{choices['model']} has no ODE, so what was said about the solver is dropped",)
+    return ()
 
 
 def _settle_tolerance(solver: dict[str, Any], recommended: float) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hydra._internal.callbacks import Callbacks
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
@@ -39,6 +41,28 @@ def expand(overrides: Sequence[str]) -> tuple[list[list[str]], list[str]]:
     except HydraException as error:
         raise ConfigError(f"this sweep lists no values: {error}; write key=a,b or key=range(1,4)") from error
     return members, [str(override.input_line) for override in own]
+
+
+def combinations(sweep: Mapping[str, Sequence[Any]]) -> list[list[str]]:
+    """The overrides of every combination of an experiment's `sweep`, the last key varying fastest."""
+    choices = ([override_text(key, value) for value in values] for key, values in sweep.items())
+    return [list(combination) for combination in itertools.product(*choices)]
+
+
+def override_text(key: str, value: Any) -> str:
+    """`key=value` as Hydra reads it back to the same value; a text that would be read otherwise is quoted."""
+    text = "null" if value is None else str(value)
+    if isinstance(value, str) and not _reads_back(key, value):
+        text = QuotedString(value, Quote.single).with_quotes()
+    return f"{key}={text}"
+
+
+def _reads_back(key: str, value: str) -> bool:
+    try:
+        (override,) = parse([f"{key}={value}"])
+    except ConfigError:
+        return False
+    return not override.is_sweep_override() and override.value() == value
 
 
 def launch(
