@@ -83,8 +83,10 @@ def _split(values: Tensor, val_share: float, test_share: float, path: str) -> di
 def _read_npy(file: Path) -> tuple[np.ndarray, Sequence[int]]:
     """The array, and the number of each of its rows, counting from 1."""
     try:
-        array = np.load(file, allow_pickle=False)
-    except (ValueError, OSError, EOFError, MemoryError) as error:
+        with file.open("rb") as stream:
+            array = np.load(stream, allow_pickle=False)
+    except Exception as error:
+        # numpy meets a damaged header with ValueError, SyntaxError, TokenError, BadZipFile and others.
         raise DataError(f"{file} cannot be read as an array of numbers: {error}") from error
     if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu" or array.ndim != 2:
         found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else "an archive of arrays"

@@ -206,6 +206,15 @@ def test_a_npy_file_that_was_cut_short_is_refused(tmp_path: Path, length: int) -
         points(str(path))
 
 
+@pytest.mark.parametrize("damaged", [(b"{", b"("), (b"shape", b"sha'e"), (b"\x93NUMPY", b"PK\x03\x04PY")])
+def test_a_npy_file_with_a_damaged_header_is_refused(tmp_path: Path, damaged: tuple[bytes, bytes]) -> None:
+    path = Path(numbered(tmp_path))
+    assert damaged[0] in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(*damaged))
+    with pytest.raises(DataError, match=r"mine\.npy cannot be read as an array of numbers"):
+        points(str(path))
+
+
 def test_an_archive_under_the_name_of_an_array_is_refused(tmp_path: Path) -> None:
     with (tmp_path / "mine.npy").open("wb") as stream:
         np.savez(stream, a=np.zeros((3, 2)))
