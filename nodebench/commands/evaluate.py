@@ -23,6 +23,17 @@ EPILOG = """example:
 
 Settings are solver, solver.*, data.root and device; all others are the run's own."""
 TOLERANCES = {"tol", "rtol", "atol"}
+SHOWN = (
+    "error_test",
+    "nll",
+    "nll_stderr",
+    "nll_tight",
+    "kl",
+    "kl_stderr",
+    "kl_tight",
+    "mass_in_box",
+    "nfe_eval",
+)
 
 
 def run(argv: Sequence[str]) -> int:
@@ -56,7 +67,7 @@ def run(argv: Sequence[str]) -> int:
     print(f"run         {args.run}, step {record['step']:,}")
     if "solver" in config:
         print(f"solver      {describe_solver(config['solver'])}")
-    print("\n".join(f"{name:<11} {record[name]:g}" for name in ("error_test", "nfe_eval") if name in record))
+    print("\n".join(f"{name:<11} {record[name]:g}" for name in SHOWN if name in record))
     return 0
 
 
@@ -115,9 +126,10 @@ def evaluate(folder: Path, config: dict[str, Any], config_dir: str | None = None
     try:
         builder = Builder(config, shipped_targets(config_folders(config_dir)))
         seed_everything(config["seed"], config["deterministic"])
-        model = builder.model()
+        data = builder.data()
+        model = builder.model(data)
         step = load_trained_weights(folder / "checkpoints", model)
-        task = builder.task(builder.data(), device)
+        task = builder.task(data, device)
     except (ValueError, RunFolderError) as error:
         raise ConfigError(str(error)) from error
     columns = task.evaluate(model.to(device), "test")

@@ -10,7 +10,7 @@ from pathlib import Path
 from nodebench.config.errors import ConfigError
 from nodebench.reporting.columns import DEFAULT_COLUMNS
 from nodebench.reporting.runs import find_runs
-from nodebench.reporting.tables import STYLES, UnknownColumnError, result_table
+from nodebench.reporting.tables import STYLES, UnknownColumnError, result_table, with_values
 
 
 def run(argv: Sequence[str]) -> int:
@@ -22,7 +22,8 @@ def run(argv: Sequence[str]) -> int:
             f"no runs under `{options.runs}`: make one with `nodebench train data=digits`, "
             "or name another folder with --runs"
         )
-    columns = [name.strip() for name in options.columns.split(",") if name.strip()] or DEFAULT_COLUMNS
+    columns = [name.strip() for name in options.columns.split(",") if name.strip()]
+    columns = columns or with_values(runs, DEFAULT_COLUMNS)
     try:
         table = result_table(runs, columns, options.format)
     except UnknownColumnError as error:
@@ -47,7 +48,8 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         default="",
         metavar="COLUMN,COLUMN,...",
-        help=f"columns of the records, or keys of config.yaml (default: {','.join(DEFAULT_COLUMNS)})",
+        help="columns of the records, or keys of config.yaml "
+        f"(default: those with values among {','.join(DEFAULT_COLUMNS)})",
     )
     parser.add_argument("--runs", type=Path, default=Path("outputs"), metavar="DIR", help="default: outputs")
     parser.add_argument("--format", choices=list(STYLES), default="terminal", help="default: terminal")

@@ -103,21 +103,22 @@ def show_results(folders: Sequence[Path], output_dir: str, settings: Sequence[st
 
     `settings` are keys of config.yaml, such as model.width: further columns, where one of the runs has them.
     """
-    from nodebench.reporting import find_runs, result_table
+    from nodebench.reporting import find_runs, result_table, with_values
 
     runs = [run for folder in folders for run in find_runs(folder)]
     if runs:
         found = [key for key in settings if any(run.setting(key) is not None for run in runs)]
-        print(f"\n{result_table(runs, (*TABLE_COLUMNS, *found))}")
+        print(f"\n{result_table(runs, with_values(runs, (*TABLE_COLUMNS, *found)))}")
     print(f"\ncurves    tensorboard --logdir {output_dir}\ntable     nodebench table --runs {output_dir}")
 
 
 def _build(config: dict[str, Any], config_dir: str | Path | None) -> tuple[Any, ...]:
     """Task, model, optimizer factory, settings, and the plan in words. User errors become ConfigError."""
-    from nodebench.config.build import Builder, pick_device, training_settings
+    from nodebench.config.build import Builder, pick_device, training_settings, use_threads
     from nodebench.training import seed_everything
 
     device = pick_device(config["device"])
+    use_threads(config["num_threads"])
     try:
         builder = Builder(config, shipped_targets(config_folders(config_dir)))
         builder.check_fit()

@@ -20,13 +20,21 @@ from torch.optim import Optimizer
 from nodebench.config.errors import ConfigError
 from nodebench.config.files import flatten
 from nodebench.config.identity import tolerances
-from nodebench.data import ImageData
+from nodebench.data import DensityData, EnergyData, ImageData
+from nodebench.models.flows import Flow
 from nodebench.models.ode_block import AdjointSettings, SolverSettings, ode_blocks
 from nodebench.ode import SolverError
 from nodebench.training import Task, TrainingSettings
 
+Data = ImageData | DensityData | EnergyData
+KINDS_OF_DATA: dict[type, str] = {
+    ImageData: "images",
+    DensityData: "samples of a density",
+    EnergyData: "an energy, such as data=u1",
+}
+_TORCHS_CHOICE = torch.get_num_threads()
 _BUILT = ("task", "data", "model", "optimizer")
-_TASK_METHODS = ("batch", "loss", "solve_stats", "evaluate", "final_metrics")
+_TASK_METHODS = ("batch", "loss", "solve_stats", "evaluate", "final_metrics", "pictures")
 
 
 class Builder:
@@ -43,17 +51,45 @@ class Builder:
             if last == "_target_" and (node not in _BUILT or value not in allowed):
                 raise ConfigError(_refusal(key, value))
 
-    def data(self) -> ImageData:
+    def check_fit(self) -> None:
+        """The task takes the kind of data and of model that were chosen, and counts what its length is given in.
+
+        Raises ConfigError that names what would fit; nothing is built.
+        """
+        task = _find(self.config["task"]["_target_"], _is_task, "task")
+        chosen = {node: self.config[node]["name"] for node in ("task", "data", "model")}
+        data_kind = kind_of_data(self.config["data"]["_target_"])
+        if data_kind is not task.data_type:  # type: ignore[attr-defined]
+            raise ConfigError(
+                f"task={chosen['task']} takes {KINDS_OF_DATA[task.data_type]}, and "  # type: ignore[attr-defined]
+                f"data={chosen['data']} is {KINDS_OF_DATA[data_kind]}; `nodebench list data` shows all"
+            )
+        model = _find(self.config["model"]["_target_"], _is_class_of(nn.Module), "Module")
+        wants_flow = issubclass(task.model_type, Flow)  # type: ignore[attr-defined]
+        if wants_flow != issubclass(model, Flow):  # type: ignore[arg-type]
+            raise ConfigError(
+                f"task={chosen['task']} trains {'a flow' if wants_flow else 'a classifier'}, and "
+                f"model={chosen['model']} is {'none' if wants_flow else 'a flow'}; `nodebench list models` shows all"
+            )
+        in_epochs = [key for key in ("epochs", "milestones") if self.config["training"][key]]
+        if wants_flow and in_epochs:
+            raise ConfigError(
+                f"task={chosen['task']} draws fresh samples and has no epochs, so training.{in_epochs[0]} means "
+                "nothing; give training.num_steps, or choose training=flow"
+            )
+
+    def data(self) -> Data:
         """The data set, read and split. Raises DataError for files and settings that cannot be used."""
         with _torchvision_explained():
-            make = _find(
-                self.config["data"]["_target_"], _returns(ImageData), "function that returns image data"
-            )
-            return _call(make, "data", self._keys("data"))
+            make = _find(self.config["data"]["_target_"], _returns_data, "function that returns data")
+            data: Data = _call(make, "data", self._keys("data"))
+            return data
 
-    def model(self) -> nn.Module:
+    def model(self, data: Data) -> nn.Module:
         """The net with the initial weights that torch's current seed gives; compiled if the config says so."""
         keys = self._keys("model")
+        if not isinstance(data, ImageData):
+            keys["dim"] = data.dim
         if "solver" in self.config:
             keys["solver"] = solver_settings(self.config["solver"])
         make = _find(self.config["model"]["_target_"], _is_class_of(nn.Module), "Module")
@@ -63,16 +99,18 @@ class Builder:
                 part.compile()
         return model
 
-    def task(self, data: ImageData, device: torch.device) -> Task:
+    def task(self, data: Data, device: torch.device) -> Task:
         """What is optimised and measured, on `data`."""
         make = _find(self.config["task"]["_target_"], _is_task, "task")
+        keys: dict[str, Any] = {"data": data, "seed": self.config["seed"], "device": device}
         label_smoothing = self.config["training"]["label_smoothing"]
-        keys = {
-            "data": data,
-            "seed": self.config["seed"],
-            "device": device,
-            "label_smoothing": label_smoothing,
-        }
+        if "label_smoothing" in inspect.signature(make).parameters:
+            keys["label_smoothing"] = label_smoothing
+        elif label_smoothing:
+            raise ConfigError(
+                f"training.label_smoothing={label_smoothing} has no effect on "
+                f"task={self.config['task']['name']}; drop it"
+            )
         task: Task = _call(make, "task", {**self._keys("task"), **keys})
         return task
 
@@ -94,6 +132,11 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def use_threads(num_threads: int | None) -> None:
+    """Let torch use so many threads of the CPU, None as many as it began with."""
+    torch.set_num_threads(num_threads or _TORCHS_CHOICE)
+
+
 def solver_settings(solver: Mapping[str, Any]) -> SolverSettings:
     """The solver node as the ODE block takes it, `tol` spread over rtol and atol."""
     settings: dict[str, Any] = {key: solver[key] for key in solver if key not in ("name", "tol", "adjoint")}
@@ -111,6 +154,7 @@ def training_settings(
     taken = ("schedule", "warmup_share", "gamma", "ema_decay", "clip_norm", "checkpoint_every_s")
     return TrainingSettings(
         num_steps=training["num_steps"] or training["epochs"] * steps_per_epoch,
+        counts_epochs=training["epochs"] is not None,
         milestones=tuple(training["milestones"]),
         seed=config["seed"],
         device=device,
@@ -147,9 +191,19 @@ def _is_task(found: Any) -> bool:
     return isinstance(found, type) and all(callable(getattr(found, name, None)) for name in _TASK_METHODS)
 
 
-def _returns(kind: type) -> Callable[[Any], bool]:
-    """Whether something is a Python function whose annotation says that it returns `kind`; nothing is called."""
-    return lambda found: inspect.isfunction(found) and get_type_hints(found).get("return") is kind
+def kind_of_data(target: str) -> type:
+    """What the function `target` returns, by its annotation; nothing is called. ConfigError if that is no data."""
+    with _torchvision_explained():
+        kind: type = _return_type(_find(target, _returns_data, "function that returns data"))
+        return kind
+
+
+def _returns_data(found: Any) -> bool:
+    return inspect.isfunction(found) and _return_type(found) in KINDS_OF_DATA
+
+
+def _return_type(function: Callable[..., Any]) -> Any:
+    return get_type_hints(function).get("return")
 
 
 def _call(make: Callable[..., Any], node: str, keys: Mapping[str, Any]) -> Any:

@@ -48,6 +48,7 @@ ADJOINT_NORMS = ("full", "joint", "seminorm", "state")
 ALLOWED: dict[str, Check] = {
     "seed": ("a whole number from 0 to 2**63 - 1", lambda v: _whole(v) and 0 <= v < 2**63),
     "device": _one_of("auto", "cpu", "cuda", "mps"),
+    "num_threads": COUNT,
     "compile": SWITCH,
     "deterministic": SWITCH,
     "output_dir": ("the name of a folder", lambda v: isinstance(v, str) and v != ""),
@@ -55,9 +56,25 @@ ALLOWED: dict[str, Check] = {
     "data.val_size": COUNT_OR_ZERO,
     "data.limit_train": COUNT,
     "data.batch_size": COUNT,
+    "data.noise": NOT_NEGATIVE,
     "data.augment": _one_of("none", "shift", "affine"),
     "model.gradient": _one_of(*GRADIENTS),
     "model.num_blocks": COUNT_OR_ZERO,
+    "model.num_layers": COUNT,
+    "model.width": COUNT,
+    "model.hidden_dim": COUNT,
+    "model.hidden_dims": (
+        "a list of whole numbers, each 1 or above",
+        lambda v: isinstance(v, list) and v != [] and all(COUNT[1](width) for width in v),
+    ),
+    "model.variant": _one_of("paper", "example"),
+    "model.divergence": _one_of("exact", "hutchinson"),
+    "model.noise": _one_of("rademacher", "gaussian"),
+    "model.t1": POSITIVE,
+    "model.base_std": POSITIVE,
+    "task.steps_per_record": COUNT,
+    "task.num_frames": COUNT,
+    "task.anneal_steps": COUNT_OR_ZERO,
     "solver.tol": POSITIVE,
     "solver.rtol": POSITIVE,
     "solver.atol": POSITIVE,
@@ -91,6 +108,7 @@ ALLOWED: dict[str, Check] = {
 }
 # These may also be null.
 NULLABLE = (
+    "num_threads",
     "data.limit_train",
     *(f"solver.{key}" for key in ("tol", "rtol", "atol", "dt", "max_steps", "max_nfe", "first_step")),
     "solver.adjoint.rtol",

@@ -19,6 +19,7 @@ _WITHOUT_EFFECT = frozenset(
     {
         "seed",
         "device",
+        "num_threads",
         "output_dir",
         "data.root",
         "training.force",

@@ -53,6 +53,12 @@ class ImageData:
     augment: str
     batch_size: int
 
+    def describe(self) -> str:
+        """Sizes and augmentation in words."""
+        sizes = {"training": self.train, "validation": self.val, "test": self.test}
+        counted = ", ".join(f"{len(part):,} {name}" for name, part in sizes.items() if part is not None)
+        return f"{counted} images; augmentation {self.augment}"
+
 
 def hold_out(images: ImageSet, size: int) -> tuple[ImageSet, ImageSet]:
     """All but the last `size` images, and the last `size`, in the order of the fixed permutation."""

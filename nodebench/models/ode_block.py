@@ -1,10 +1,11 @@
-"""The ODE block: a layer whose output is the solution at t = 1 of an ODE that starts in its input at t = 0."""
+"""The ODE block: a layer whose output is the solution at t = t1 of an ODE that starts in its input at t = 0."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -41,47 +42,50 @@ class SolverSettings:
 
 
 class ODEBlock(nn.Module):
-    """y(1) of dy/dt = vector_field(t, y), y(0) = the input; any shape that the vector field takes.
+    """y(t1) of dy/dt = vector_field(t, y), y(0) = the input; any shape that the vector field takes.
 
     `stats` holds the counts of the latest solve, None before the first; its backward counts are filled in while
     backward() runs. `solver` may be replaced at any time.
     """
 
-    def __init__(self, vector_field: nn.Module, solver: SolverSettings, gradient: str) -> None:
+    def __init__(
+        self, vector_field: nn.Module, solver: SolverSettings, gradient: str, t1: float = 1.0
+    ) -> None:
         super().__init__()
         self.vector_field = vector_field
         self.solver = solver
         self.gradient = gradient
+        self.t1 = t1
         self.stats: SolveStats | None = None
 
     def forward(self, y0: Tensor) -> Tensor:
-        return self._solve_tensor(y0, 0.0, 1.0)
+        return self._solve_tensor(y0, 0.0, self.t1)
 
-    def solve(self, y0: Tensor, ts: Sequence[float] | Tensor) -> Solution:
-        """Solve with this block's settings and return y at every entry of ts.
+    def solve(self, y0: Tensor, ts: Sequence[float] | Tensor, args: tuple[Any, ...] = ()) -> Solution:
+        """Solve dy/dt = vector_field(t, y, *args) with this block's settings and return y at every entry of ts.
 
         Raises SolverError if the solve fails.
         """
         settings = asdict(self.solver)
         adjoint = {f"adjoint_{name}": value for name, value in settings.pop("adjoint").items()}
-        solution = odeint(self.vector_field, y0, ts, gradient=self.gradient, **settings, **adjoint)
+        solution = odeint(self.vector_field, y0, ts, args, gradient=self.gradient, **settings, **adjoint)
         self.stats = solution.stats
         return solution
 
     @torch.no_grad()
     def reconstruction_error(self, y0: Tensor) -> float:
-        """||z - y0|| / ||y0|| over the whole batch, where z is y0 solved from t = 0 to 1 and back to 0.
+        """||z - y0|| / ||y0|| over the whole batch, where z is y0 solved from t = 0 to t1 and back to 0.
 
         Small where the solve stands for an ODE, whose flow can be inverted; large where the net has come to depend on
         the solver's errors (Ott et al. 2021, "ResNet after all?"). Infinite if the solve back fails or overflows, or
         takes a thousand times the evaluations of the solve there.
         """
-        y1 = self._solve_tensor(y0, 0.0, 1.0)
+        y1 = self._solve_tensor(y0, 0.0, self.t1)
         own = self.solver
         if own.max_nfe is None and self.stats is not None:
             self.solver = replace(own, max_nfe=1000 * self.stats.forward.nfe)
         try:
-            returned = self._solve_tensor(y1, 1.0, 0.0)
+            returned = self._solve_tensor(y1, self.t1, 0.0)
         except SolverError:
             return math.inf
         finally:

@@ -16,15 +16,24 @@ class Metric:
     has_interval: bool = False
 
 
-IDENTITY = ("model", "data", "solver", "tol", "gradient", "hash")
+IDENTITY = ("model", "data", "units", "solver", "tol", "gradient", "hash")
 BOOKKEEPING = ("seeds", "status")
 METRICS: dict[str, Metric] = {
     "error_train": Metric(".2f", has_interval=True),
     "error_val": Metric(".2f", has_interval=True),
     "error_test": Metric(".2f", has_interval=True),
     "loss_train": Metric(".4f"),
+    "kl": Metric(".4f", has_interval=True),
+    "kl_stderr": Metric(".4f"),
+    "kl_tight": Metric(".4f", has_interval=True),
+    "kl_train": Metric(".4f"),
+    "kl_val": Metric(".4f"),
+    "mass_in_box": Metric(".3f", has_interval=True),
     "nll": Metric(".3f", has_interval=True),
+    "nll_stderr": Metric(".3f"),
     "nll_tight": Metric(".3f", has_interval=True),
+    "nll_train": Metric(".3f"),
+    "nll_val": Metric(".3f"),
     "epoch": Metric(".0f"),
     "step": Metric(".0f"),
     "num_params": Metric(",.0f"),
@@ -50,35 +59,39 @@ METRICS: dict[str, Metric] = {
     "recon_ok": Metric(""),  # a yes or no, not a mean
 }
 DEFAULT_COLUMNS = (
-    "model",
-    "data",
-    "solver",
-    "tol",
-    "gradient",
-    "seeds",
-    "error_test",
-    "num_params",
-    "memory_saved_mib",
-    "memory_peak_mib",
-    "nfe_forward",
-    "nfe_backward",
-    "time_step_ms",
-    "recon_ok",
-    "status",
+    *(
+        "model",
+        "data",
+        "units",
+        "solver",
+        "tol",
+        "gradient",
+        "seeds",
+        "error_test",
+        "nll",
+        "kl",
+        "mass_in_box",
+    ),
+    *("num_params", "memory_saved_mib", "memory_peak_mib", "nfe_forward", "nfe_backward", "time_step_ms"),
+    *("recon_ok", "status"),
 )
 LEGEND = (
-    "Errors in percent, nll in nats, memory in MiB, nfe in evaluations a batch; "
+    "Errors in percent, kl and nll in nats, mass_in_box as a share, memory in MiB, nfe in evaluations a batch; "
     "means over the finished seeds, ± half the 95 % interval (Student's t)."
 )
 
 
 def identity(run: Run) -> dict[str, str]:
-    """What tells one row from another; solver, tol and gradient stay empty for nets without an ODE."""
+    """What tells one row from another; solver, tol and gradient stay empty for nets without an ODE.
+
+    units: the width or number of layers of a model that has one to choose.
+    """
     data, model = run.names
     method = str(run.setting("solver.method") or "")
     return {
         "model": model,
         "data": data,
+        "units": str(run.setting("model.width") or run.setting("model.num_layers") or ""),
         "solver": method,
         "tol": _tolerance(run) if method else "",
         "gradient": str(run.setting("model.gradient") or ""),

@@ -37,6 +37,13 @@ def result_table(
     return STYLES[style](rows, columns)
 
 
+def with_values(runs: Sequence[Run], columns: Sequence[str]) -> list[str]:
+    """Those of `columns` that are not empty in every row, and those that every run has by its nature."""
+    rows = rows_over_seeds(list(runs))
+    always = (*BOOKKEEPING, "model", "data")
+    return [column for column in columns if column in always or any(row.text(column) for row in rows)]
+
+
 def _check_columns(runs: Sequence[Run], columns: Sequence[str]) -> None:
     known = [*IDENTITY, *BOOKKEEPING, *METRICS]
     settings = sorted({key for run in runs for key in _dotted_keys(run.config)})

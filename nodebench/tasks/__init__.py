@@ -1,5 +1,7 @@
 """Tasks: what is optimised and measured. Each follows the protocol in nodebench.training.protocols."""
 
 from nodebench.tasks.classification import Classification
+from nodebench.tasks.density import Density
+from nodebench.tasks.density_matching import DensityMatching
 
-__all__ = ["Classification"]
+__all__ = ["Classification", "Density", "DensityMatching"]

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.flop_counter import FlopCounterMode
 
 from nodebench.data import ImageData
 from nodebench.data.augmentation import augment
 from nodebench.models.ode_block import ODEBlock, ode_blocks
-from nodebench.training.protocols import SolveCounts, StepOutput
+from nodebench.tasks.generators import generator
+from nodebench.tasks.measuring import evaluating, flops_of, recon_columns, solve_counts
+from nodebench.training.protocols import Pictures, SolveCounts, StepOutput
 
 EVAL_BATCH_SIZE = 500
-RECON_LIMIT = 1e-2
 RECON_IMAGES = 2000
 
 
@@ -37,6 +35,9 @@ class Classification:
     """
 
     name = "classification"
+    data_type: ClassVar[type] = ImageData
+    model_type: ClassVar[type] = nn.Module
+    sample_unit = "images"
 
     def __init__(
         self, data: ImageData, seed: int, device: torch.device | str, label_smoothing: float = 0.0
@@ -58,11 +59,11 @@ class Classification:
         """The training batch of a step, counted from 0, augmented."""
         epoch, index = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
-            order = torch.randperm(len(self._train), generator=_generator("order", self.seed, epoch))
+            order = torch.randperm(len(self._train), generator=generator("order", self.seed, epoch))
             self._epoch, self._order = epoch, order.to(self._train.labels.device)
         chosen = self._train[self._order[index * self.batch_size : (index + 1) * self.batch_size]]
-        generator = _generator("augmentation", self.seed, step)
-        return Batch(augment(chosen.images, self.augmentation, generator), chosen.labels)
+        chance = generator("augmentation", self.seed, step)
+        return Batch(augment(chosen.images, self.augmentation, chance), chosen.labels)
 
     def loss(self, module: nn.Module, batch: Batch) -> StepOutput:
         """Mean cross-entropy, with label smoothing, and `error_train` of the batch."""
@@ -73,18 +74,7 @@ class Classification:
 
     def solve_stats(self, module: nn.Module) -> SolveCounts | None:
         """Counts of the latest solve, summed over the net's ODE blocks; None for a net without one."""
-        stats = [block.stats for block in ode_blocks(module) if block.stats is not None]
-        if not stats:
-            return None
-        forward, backward = [s.forward for s in stats], [s.backward for s in stats]
-        return SolveCounts(
-            nfe_forward=sum(counts.nfe for counts in forward),
-            nfe_backward=sum(counts.nfe for counts in backward),
-            num_accepted_forward=_sum(counts.num_accepted for counts in forward),
-            num_rejected_forward=_sum(counts.num_rejected for counts in forward),
-            num_accepted_backward=_sum(counts.num_accepted for counts in backward),
-            num_rejected_backward=_sum(counts.num_rejected for counts in backward),
-        )
+        return solve_counts(module)
 
     def evaluate(self, module: nn.Module, split: str) -> dict[str, float]:
         """`error_<split>` in percent, and for a net with an ODE `nfe_eval`, mean a batch of 500 images.
@@ -93,7 +83,7 @@ class Classification:
         """
         blocks = ode_blocks(module)
         wrong, nfe, num_images, num_batches = 0, 0, 0, 0
-        with _evaluating(module):
+        with evaluating(module):
             for images, labels in self._eval_batches(split):
                 wrong += int((module(images).argmax(1) != labels).sum())
                 nfe += sum(block.stats.forward.nfe for block in blocks if block.stats is not None)
@@ -111,11 +101,10 @@ class Classification:
         """
         errors: list[float] = []
         if ode_blocks(module):
-            with _evaluating(module):
+            with evaluating(module):
                 for images, _ in self._eval_batches(split, max_images):
                     errors += [block.reconstruction_error(y0) for block, y0 in _block_inputs(module, images)]
-        worst = max(errors, default=None)
-        return {"recon_error": worst, "recon_ok": None if worst is None else worst < RECON_LIMIT}
+        return recon_columns(errors)
 
     def final_metrics(self, module: nn.Module) -> dict[str, Any]:
         """num_params; flops_forward, of one image as its share of a training batch's; recon_error and recon_ok.
@@ -129,13 +118,13 @@ class Classification:
             **self.reconstruct(module, "train", max_images=RECON_IMAGES),
         }
 
+    def pictures(self, module: nn.Module, is_final: bool) -> Pictures:
+        """None: a classifier has nothing to see on the plane."""
+        return {}
+
     def _flops_forward(self, module: nn.Module) -> int:
         images = _to_unit(self._train.images[: self.batch_size])
-        # Compiled code would hide its operations from the counter.
-        eager = torch.compiler.set_stance("force_eager")
-        with _evaluating(module), eager, FlopCounterMode(display=False) as counter:
-            module(images)
-        return round(counter.get_total_flops() / len(images))
+        return round(flops_of(module, lambda: module(images)) / len(images))
 
     def _eval_batches(self, split: str, max_images: int | None = None) -> Iterator[Batch]:
         """A split in order, not augmented, the last batch as small as it comes; nothing if it is not held out."""
@@ -148,18 +137,6 @@ class Classification:
         for start in range(0, size, EVAL_BATCH_SIZE):
             chosen = images[start : min(start + EVAL_BATCH_SIZE, size)]
             yield Batch(_to_unit(chosen.images), chosen.labels)
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Evaluation mode without autograd; the mode is put back afterwards."""
-    was_training = module.training
-    module.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        module.train(was_training)
 
 
 def _block_inputs(module: nn.Module, images: Tensor) -> list[tuple[ODEBlock, Tensor]]:
@@ -180,15 +157,3 @@ def _block_inputs(module: nn.Module, images: Tensor) -> list[tuple[ODEBlock, Ten
 def _to_unit(images: Tensor) -> Tensor:
     """uint8 images as float32 in [0, 1]."""
     return images.float() / 255
-
-
-def _generator(purpose: str, seed: int, index: int) -> torch.Generator:
-    """A generator of its own for each purpose, seed and index; hashed, so that neighbours have nothing in common."""
-    digest = hashlib.sha256(f"{purpose} {seed} {index}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big"))
-
-
-def _sum(counts: Iterable[int | None]) -> int | None:
-    """The sum, None if a count is not known."""
-    known = list(counts)
-    return None if None in known else sum(count for count in known if count is not None)

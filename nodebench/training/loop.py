@@ -16,7 +16,7 @@ from nodebench.training.environment import describe_environment, describe_versio
 from nodebench.training.interruption import Interrupted, InterruptGuard
 from nodebench.training.memory import measure_memory
 from nodebench.training.progress import Progress, say
-from nodebench.training.protocols import Task
+from nodebench.training.protocols import Pictures, Task
 from nodebench.training.records import final_record, ordered
 from nodebench.training.run_folder import RunFolder
 from nodebench.training.seeding import preserved_rng, seed_everything
@@ -137,7 +137,11 @@ class _Training:
             self.dashboard.show_config(self.run.config_text)
         settings = self.settings
         self.progress = Progress(
-            settings.num_steps, self.state.step, settings.show_progress, settings.sample_unit
+            settings.num_steps,
+            self.state.step,
+            settings.show_progress,
+            self.task.sample_unit,
+            settings.counts_epochs,
         )
         stack.callback(self.progress.close)
 
@@ -196,6 +200,7 @@ class _Training:
         record = ordered(record)
         self.run.append_record(record)
         self.dashboard.show_record(record)
+        self.dashboard.show_pictures(self._pictures(is_final=False), self.state.step)
         self.progress.epoch(record)
         self.state.end_epoch()
         self._save()
@@ -213,10 +218,15 @@ class _Training:
         with self.guard.interruptible(), preserved_rng():
             return self.task.evaluate(self.state.evaluated_module, split)
 
+    def _pictures(self, is_final: bool) -> Pictures:
+        with self.guard.interruptible(), preserved_rng():
+            return self.task.pictures(self.state.evaluated_module, is_final)
+
     def _finish(self) -> Outcome:
         with self.guard.interruptible(), preserved_rng():
             final_metrics = self.task.final_metrics(self.state.evaluated_module)
         record = final_record(self.run.read_records(), [final_metrics, self._evaluate("test")])
+        self.run.write_pictures(self._pictures(is_final=True))
         self.run.append_record(record)
         self.dashboard.show_final(record, self.run.hparams)
         self.dashboard.flush()

@@ -13,10 +13,15 @@ from tqdm import tqdm
 from nodebench.training.records import StepMeasurement
 
 _STEPS_BEFORE_ESTIMATE = 20
+_SCORES = {  # columns <metric>_train and <metric>_val: label, decimals, unit
+    "error": ("error", 2, " %"),
+    "nll": ("NLL", 3, ""),
+    "kl": ("KL", 4, ""),
+}
 
 
 class Progress:
-    """Steps `first_step` to `num_steps` on stderr: loss, error, NFE forward/backward, rate, time left.
+    """Steps `first_step` to `num_steps` on stderr: loss, score, NFE forward/backward, rate, time left.
 
     `show_bar` None draws the bar only if stderr is a terminal.
     """
@@ -27,11 +32,13 @@ class Progress:
         first_step: int,
         show_bar: bool | None = None,
         sample_unit: str = "images",
+        counts_epochs: bool = True,
     ) -> None:
         self._num_steps = num_steps
         self._first_step = first_step
         self._step = first_step
         self._sample_unit = sample_unit
+        self._counts_epochs = counts_epochs
         self._recent: deque[StepMeasurement] = deque(maxlen=_STEPS_BEFORE_ESTIMATE)
         self._bar = tqdm(
             total=num_steps,
@@ -56,20 +63,22 @@ class Progress:
     def epoch(self, record: Mapping[str, Any]) -> None:
         """Print the line of an epoch."""
         parts = [f"loss {record['loss_train']:.4f}"]
-        errors = [
-            f"{record[column]:.2f} % {split}"
-            for column, split in (("error_train", "train"), ("error_val", "val"))
-            if record.get(column) is not None
-        ]
-        if errors:
-            parts.append(f"error {', '.join(errors)}")
+        for metric, (label, digits, unit) in _SCORES.items():
+            scores = [
+                f"{record[f'{metric}_{split}']:.{digits}f}{unit} {split}"
+                for split in ("train", "val")
+                if record.get(f"{metric}_{split}") is not None
+            ]
+            if scores:
+                parts.append(f"{label} {', '.join(scores)}")
         if record.get("nfe_forward") is not None:
             parts.append(f"NFE {record['nfe_forward']:.1f}/{record['nfe_backward']:.1f}")
         if self._recent:
             parts.append(self._rate())
         if self._recent and self._step < self._num_steps:
             parts.append(f"{_duration(self._seconds_left())} left")
-        say(f"epoch {record['epoch']}, step {record['step']}/{self._num_steps}: {', '.join(parts)}")
+        epoch = f"epoch {record['epoch']}, " if self._counts_epochs else ""
+        say(f"{epoch}step {record['step']}/{self._num_steps}: {', '.join(parts)}")
 
     def close(self) -> None:
         """Take the bar off the screen."""
@@ -77,8 +86,9 @@ class Progress:
 
     def _postfix(self, measured: StepMeasurement) -> str:
         parts = [f"loss {measured.loss:.3f}"]
-        if "error_train" in measured.metrics:
-            parts.append(f"error {measured.metrics['error_train']:.1f} %")
+        for metric, (label, digits, unit) in _SCORES.items():
+            if f"{metric}_train" in measured.metrics:
+                parts.append(f"{label} {measured.metrics[f'{metric}_train']:.{digits}f}{unit}")
         if measured.counts is not None:
             parts.append(f"NFE {measured.counts.nfe_forward}/{measured.counts.nfe_backward}")
         return ", ".join([*parts, self._rate()])

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
+import numpy as np
 from torch import Tensor, nn
+
+Pictures = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,15 @@ class Task(Protocol):
 
     name: str
 
+    data_type: ClassVar[type]
+    """The kind of data it takes."""
+
+    model_type: ClassVar[type]
+    """The kind of module it trains."""
+
+    sample_unit: str
+    """What one sample is called on the screen, in the plural."""
+
     steps_per_epoch: int
     """Steps between two records. A task counted in steps uses its number of steps a record."""
 
@@ -58,3 +70,9 @@ class Task(Protocol):
 
     def final_metrics(self, module: nn.Module) -> dict[str, Any]:
         """Columns known once a run: num_params, flops_forward, recon_error, recon_ok (None without an ODE)."""
+
+    def pictures(self, module: nn.Module, is_final: bool) -> Pictures:
+        """What there is to see, as arrays for pictures.npz: `density` and `samples` (frames, G, G), and so on.
+
+        Of the end of time alone, or with `is_final` of every frame on the way; empty where there is nothing to see.
+        """

@@ -14,7 +14,9 @@ _TIMES = ("time_forward_ms", "time_backward_ms", "time_step_ms")
 _COUNTS = tuple(field.name for field in fields(SolveCounts))
 
 COLUMNS = (
-    *("kind", "epoch", "step", "error_train", "error_val", "error_test", "loss_train", "nll", "nll_tight"),
+    *("kind", "epoch", "step", "error_train", "error_val", "error_test", "loss_train"),
+    *("nll_train", "nll_val", "nll", "nll_stderr", "nll_tight"),
+    *("kl_train", "kl_val", "kl", "kl_stderr", "kl_tight", "mass_in_box"),
     *("num_params", "flops_forward", "nfe_forward", "nfe_backward", "nfe_eval"),
     *("num_accepted_forward", "num_rejected_forward", "num_accepted_backward", "num_rejected_backward"),
     *("memory_saved_mib", "memory_peak_mib"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import math
 import os
@@ -13,6 +14,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from nodebench.training.protocols import Pictures
 from nodebench.training.storage import (
     RunFolderError,
     append_durably,
@@ -23,7 +27,7 @@ from nodebench.training.storage import (
 _RESULTS = (
     # The summary goes first: a wipe cut short then leaves an unfinished run, not a finished one without records.
     *("summary.json", "checkpoints", "metrics.jsonl", "tensorboard", "evaluations.jsonl", "measure.csv"),
-    *("config.yaml", "environment.json", "log.txt"),
+    *("pictures.npz", "config.yaml", "environment.json", "log.txt"),
 )
 
 _SUMMARY_KEYS = {"status", "version", "git_commit", "git_dirty"}  # what telling of a finished run needs
@@ -43,6 +47,7 @@ class RunFolder:
     environment.json   what the run was made with; `resumed_in` lists other environments it was continued in
     metrics.jsonl      one JSON object a record; numbers that are not finite are null
     summary.json       final numbers and status; missing while a run goes on, and after a SIGKILL
+    pictures.npz       what figures are drawn from, where the task has something to see
     checkpoints/ tensorboard/ log.txt
 
     `hparams` are the values that TensorBoard lists beside the final metrics. `force` removes an earlier run's
@@ -139,6 +144,13 @@ class RunFolder:
     def append_record(self, record: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl."""
         append_durably(self.metrics, f"{_to_json(record)}\n".encode())
+
+    def write_pictures(self, pictures: Pictures) -> None:
+        """Write pictures.npz, what figures are drawn from; nothing where there are none."""
+        if pictures:
+            buffer = io.BytesIO()
+            np.savez_compressed(buffer, allow_pickle=False, **pictures)
+            write_atomically(self.path / "pictures.npz", buffer.getvalue())
 
     def metrics_length(self) -> int:
         """Bytes of metrics.jsonl, which a checkpoint stores."""

@@ -21,7 +21,7 @@ class TrainingSettings:
     clip_norm: largest norm of the whole gradient; None leaves it alone.
     show_progress: draw a bar; None draws one on a terminal only.
     failure_types: exceptions of the solver that make a run `failed` instead of ending the program.
-    sample_unit: what one sample is called on the screen.
+    counts_epochs: the length was given in epochs, so the screen counts them.
 
     Raises ValueError if a value is out of range.
     """
@@ -39,7 +39,7 @@ class TrainingSettings:
     checkpoint_every_s: float = 60.0
     show_progress: bool | None = None
     failure_types: tuple[type[Exception], ...] = ()
-    sample_unit: str = "images"
+    counts_epochs: bool = True
 
     def __post_init__(self) -> None:
         _require(

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
+from nodebench.training.protocols import Pictures
 from nodebench.training.records import StepMeasurement
 from nodebench.training.storage import named_disk_errors
 
@@ -21,15 +23,18 @@ _GROUPS = (
         ("loss_", "loss"),
         ("nll_", "nll"),
         ("nll", "nll"),
+        ("kl_", "kl"),
+        ("kl", "kl"),
         ("nfe_", "nfe"),
         ("num_accepted_", "steps/accepted_"),
     ),
-    *(("num_rejected_", "steps/rejected_"), ("memory_", "memory"), ("time_", "time")),
+    *(("num_rejected_", "steps/rejected_"), ("memory_", "memory"), ("time_", "time"), ("mass_", "mass")),
 )
 
 _FINAL_METRICS = (
-    *("error_test", "error_val", "nll", "nll_tight", "nfe_forward", "nfe_backward", "nfe_eval"),
-    *("num_params", "memory_saved_mib", "memory_peak_mib", "time_step_ms", "recon_error"),
+    *("error_test", "error_val", "nll", "nll_tight", "kl", "kl_tight", "mass_in_box"),
+    *("nfe_forward", "nfe_backward", "nfe_eval", "num_params"),
+    *("memory_saved_mib", "memory_peak_mib", "time_step_ms", "recon_error"),
 )
 
 
@@ -65,6 +70,14 @@ class Dashboard:
     def show_record(self, record: Mapping[str, Any]) -> None:
         """The numbers of an epoch."""
         self._add({tag_of(name): value for name, value in _numbers(record).items()}, record["step"])
+
+    def show_pictures(self, pictures: Pictures, step: int) -> None:
+        """The last frame of density and samples, and the target, with z2 growing upwards."""
+        with named_disk_errors(self._folder):
+            for name in ("density", "samples", "target"):
+                if name in pictures:
+                    frame = pictures[name].reshape(-1, *pictures[name].shape[-2:])[-1]
+                    self._writer.add_image(f"flow/{name}", _coloured(frame), step, dataformats="HWC")
 
     def show_final(self, record: Mapping[str, Any], hparams: Mapping[str, Any]) -> None:
         """The final metrics beside the hyperparameters, in this run.
@@ -112,3 +125,13 @@ def _numbers(record: Mapping[str, Any]) -> dict[str, float]:
         for name, value in record.items()
         if isinstance(value, int | float) and name not in ("epoch", "step")
     }
+
+
+def _coloured(frame: np.ndarray) -> np.ndarray:
+    """A picture (G, G), axis 0 growing upwards, in colours (3 G, 3 G, 3), scaled to its largest finite value."""
+    from matplotlib import colormaps
+
+    values = np.nan_to_num(frame.astype(np.float32))
+    values = values[::-1].repeat(3, axis=0).repeat(3, axis=1)
+    coloured: np.ndarray = colormaps["magma"](values / max(float(values.max()), 1e-9), bytes=True)[..., :3]
+    return coloured

@@ -1,1 +1,8 @@
 """Flows: distributions with a density, carried from a Gaussian by an invertible map."""
+
+from nodebench.models.flows.cnf import CNF, PlanarField
+from nodebench.models.flows.continuous import ContinuousFlow
+from nodebench.models.flows.ffjord import FFJORD, ConcatSquashField
+from nodebench.models.flows.flow import Flow
+
+__all__ = ["CNF", "FFJORD", "ConcatSquashField", "ContinuousFlow", "Flow", "PlanarField"]

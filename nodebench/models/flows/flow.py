@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-
-from nodebench.models.ode_block import ODEBlock
 
 
 class Flow(nn.Module, ABC):
@@ -24,8 +23,6 @@ class Flow(nn.Module, ABC):
 
     Raises ValueError for an empty or non-finite input, one that is not (N, dim), and a fraction beyond [0, 1].
     """
-
-    ode_block: ODEBlock | None = None
 
     def __init__(self, dim: int = 2, base_std: float = 1.0) -> None:
         super().__init__()
@@ -61,12 +58,19 @@ class Flow(nn.Module, ABC):
         self, n: int, generator: torch.Generator | None = None, fraction: float = 1.0
     ) -> tuple[Tensor, Tensor]:
         """n samples (n, dim) and their log p (n,), by one push; differentiable in the parameters."""
-        z0 = self.draw_base(n, generator)
+        return self.push_with_log_prob(self.draw_base(n, generator), fraction)
+
+    def push_with_log_prob(self, z0: Tensor, fraction: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Where base points (N, dim) go, and log p there (N,)."""
         x, log_det = self.push(z0, fraction)
         return x, self.base_log_prob(z0) - log_det
 
+    def reference_copy(self, tolerance: float) -> Flow:
+        """This flow in float64, what has a solver solved to `tolerance`: what numbers called tight are made with."""
+        return copy.deepcopy(self).double()
+
     def draw_base(self, n: int, generator: torch.Generator | None = None) -> Tensor:
-        """n points of the base, (n, dim), on the parameters' device; drawn on the CPU, so every device gets the same."""
+        """n points of the base, (n, dim), on the parameters' device; drawn on the CPU: the same on every device."""
         if n < 1:
             raise ValueError(f"`n` is {n}; allowed: 1 or more samples")
         like = next(self.parameters())

@@ -1,0 +1,103 @@
+"""What the two tasks of flows share: counted in steps, measured by solves and pictures."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from nodebench.models.flows import ContinuousFlow, Flow
+from nodebench.models.ode_block import ode_blocks
+from nodebench.tasks.flow_pictures import flow_pictures
+from nodebench.tasks.generators import generator
+from nodebench.tasks.measuring import evaluating, flops_of, recon_columns, solve_counts
+from nodebench.training.protocols import Pictures, SolveCounts, StepOutput
+
+EVAL_BATCH_SIZE = 10_000
+RECON_POINTS = 2000
+TIGHT_TOLERANCE = 1e-7
+
+
+class FlowTask(ABC):
+    """A flow in training. It has no epochs: a record is written every `steps_per_record` steps.
+
+    `num_frames`: how many times on the way, evenly spaced up to the end, the last pictures show.
+    """
+
+    name: str
+    data_type: ClassVar[type]
+    model_type: ClassVar[type] = Flow
+    sample_unit = "samples"
+
+    def __init__(
+        self,
+        *,
+        seed: int,
+        device: torch.device | str,
+        batch_size: int,
+        window: float,
+        steps_per_record: int,
+        num_frames: int,
+    ) -> None:
+        self.seed = seed
+        self.device = torch.device(device)
+        self.batch_size = batch_size
+        self.window = window
+        self.steps_per_epoch = steps_per_record
+        self.num_frames = num_frames
+
+    @abstractmethod
+    def batch(self, step: int) -> Any:
+        """See the protocol."""
+
+    @abstractmethod
+    def loss(self, module: Flow, batch: Any) -> StepOutput:
+        """See the protocol."""
+
+    @abstractmethod
+    def target(self) -> Tensor:
+        """What the flow is to become, on the pictures' grid: a density (G, G)."""
+
+    def solve_stats(self, module: nn.Module) -> SolveCounts | None:
+        """Counts of the latest solve; None for a flow without an ODE."""
+        return solve_counts(module)
+
+    def final_metrics(self, module: Flow) -> dict[str, Any]:
+        """num_params; flops_forward, of one sample as its share of a batch's loss; recon_error and recon_ok.
+
+        The reconstruction is of 2,000 points of the base, through time and back.
+        """
+        batch = self.batch(0)
+        return {
+            "num_params": sum(parameter.numel() for parameter in module.parameters()),
+            "flops_forward": round(flops_of(module, lambda: self.loss(module, batch)) / self.batch_size),
+            **self._reconstruct(module),
+        }
+
+    def pictures(self, module: Flow, is_final: bool) -> Pictures:
+        """See flow_pictures; `target` beside, on the same grid, (G, G) float32."""
+        frames = range(1, self.num_frames + 1) if is_final else (self.num_frames,)
+        with evaluating(module):
+            pictures = flow_pictures(module, self.window, [frame / self.num_frames for frame in frames])
+        return {**pictures, "target": self.target().float().numpy()} if pictures else {}
+
+    def _reconstruct(self, module: Flow) -> dict[str, Any]:
+        if not isinstance(module, ContinuousFlow):
+            return recon_columns([])
+        z0 = module.draw_base(RECON_POINTS, generator("reconstruction", 0, 0))
+        with evaluating(module):
+            return recon_columns([module.reconstruction_error(z0)])
+
+
+def mean_and_stderr(values: Tensor) -> tuple[float, float]:
+    """The mean of independent values (N,) and its standard error, s / sqrt(N), in float64; of one value, 0."""
+    values = values.double()
+    stderr = float(values.std() / len(values) ** 0.5) if len(values) > 1 else 0.0
+    return float(values.mean()), stderr
+
+
+def nfe_columns(module: nn.Module, nfe: list[int]) -> dict[str, float]:
+    """`nfe_eval`, the mean over evaluation batches; nothing for a flow without an ODE."""
+    return {"nfe_eval": sum(nfe) / len(nfe)} if ode_blocks(module) else {}
