@@ -19,7 +19,10 @@ from nodebench.config.identity import run_folder
 from nodebench.config.launch import combinations, expand, launch
 from nodebench.config.saved import config_text
 
-_IN_TABLE = ("solver.tol", "solver.rtol", "solver.atol", "solver.dt", "model.gradient")  # as tol and gradient
+_IN_TABLE = (  # as tol, gradient and units
+    *("solver.tol", "solver.rtol", "solver.atol", "solver.dt"),
+    *("model.gradient", "model.width", "model.num_layers"),
+)
 
 
 class Ending(NamedTuple):

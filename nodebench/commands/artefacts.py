@@ -1,0 +1,48 @@
+"""What `nodebench reproduce` can make: each figure or table is data, the runs it needs and how it is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Artefact:
+    """A figure or table of the paper.
+
+    `recipes`: for each recipe the override lists of its runs, each beginning with an experiment, whose own sweep is
+    spelled out. `drawn_by`: the nodebench command that draws it from the run folders, before its `--runs DIR`.
+    """
+
+    name: str
+    description: str
+    recipes: Mapping[str, tuple[tuple[str, ...], ...]]
+    drawn_by: tuple[str, ...]
+
+
+def _flows(figure: str) -> dict[str, tuple[tuple[str, ...], ...]]:
+    cnf, planar_nf = f"experiment={figure}_cnf", f"experiment={figure}_nf"
+    return {
+        "fast": ((cnf,), (planar_nf,)),
+        "paper": ((cnf, "training=flow_paper"), (planar_nf, "training=nf_paper")),
+    }
+
+
+RECIPES = ("fast", "paper")
+ARTEFACTS = {
+    artefact.name: artefact
+    for artefact in (
+        Artefact(
+            "fig4",
+            "densities matched by planar NF and CNF, and their KL against depth and width",
+            _flows("fig4"),
+            ("plot", "fig4"),
+        ),
+        Artefact(
+            "fig5",
+            "two circles and two moons learned from samples by CNF and planar NF",
+            _flows("fig5"),
+            ("plot", "fig5"),
+        ),
+    )
+}

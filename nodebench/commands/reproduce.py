@@ -1,0 +1,126 @@
+"""`nodebench reproduce`: train what a figure or table of the paper still lacks, then draw it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from nodebench.commands.artefacts import ARTEFACTS, RECIPES, Artefact
+from nodebench.commands.sweep import Ending, Member, compose_members, report, train_member, varied_keys
+from nodebench.commands.train import show_results
+from nodebench.config.errors import ConfigError, did_you_mean
+from nodebench.config.files import GROUPS
+from nodebench.config.launch import override_text
+from nodebench.reporting.runs import find_runs
+
+DEFAULT_RUNS = "outputs"
+DONE, UNFINISHED, MISSING = "done", "unfinished", "missing"
+
+
+def run(argv: Sequence[str]) -> int:
+    """Train the members that are not finished, show the table of all and draw the artefact.
+
+    Returns 0 if all members are finished and the artefact is drawn, else 1; 0 for a dry run. Raises ConfigError
+    before anything runs; KeyboardInterrupt or SystemExit when a signal stops it, and the same command continues.
+    """
+    args = _parser().parse_args(argv)
+    if args.artefact not in ARTEFACTS:
+        raise ConfigError(f"unknown artefact `{args.artefact}`.{did_you_mean(args.artefact, ARTEFACTS)}")
+    artefact = ARTEFACTS[args.artefact]
+    place = [] if args.runs == DEFAULT_RUNS else [override_text("output_dir", args.runs)]
+    members, _ = compose_members([*overrides, *place] for overrides in artefact.recipes[args.recipe])
+    states = {folder: _state(folder) for folder in members}
+    print(f"{artefact.name}, recipe {args.recipe}: {artefact.description}")
+    if args.dry_run:
+        _print_plan(members, states)
+        return 0
+    print(_counts(states), flush=True)
+    endings = _train_missing(members, states)
+    show_results(list(members), args.runs, varied_keys(members.values()))
+    code = report(endings, list(endings.values()))
+    return max(code, _draw(artefact, args.runs))
+
+
+def _parser() -> argparse.ArgumentParser:
+    names = "\n".join(f"  {name:<8} {artefact.description}" for name, artefact in ARTEFACTS.items())
+    parser = argparse.ArgumentParser(
+        prog="nodebench reproduce",
+        description="Train what a figure or table of the paper still lacks, one run after the other, then draw it.\n"
+        "The same command again continues; runs that are finished in DIR are not trained again.",
+        epilog=f"artefacts:\n{names}\n\nexample:\n  nodebench reproduce fig4 --dry-run",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("artefact", metavar="ARTEFACT", help=", ".join(ARTEFACTS))
+    parser.add_argument(
+        "--dry-run", action="store_true", help="show the runs, their state and cost; train nothing"
+    )
+    parser.add_argument("--recipe", choices=RECIPES, default="fast", help="how long to train (default: fast)")
+    parser.add_argument("--runs", default=DEFAULT_RUNS, metavar="DIR", help=f"default: {DEFAULT_RUNS}")
+    return parser
+
+
+def _state(folder: Path) -> str:
+    """What is in a run folder: a finished run counts without its checkpoints, as a committed record does."""
+    found = find_runs(folder)
+    if not found:
+        return MISSING
+    return DONE if found[0].is_finished else UNFINISHED
+
+
+def _counts(states: Mapping[Path, str]) -> str:
+    counted = Counter(states.values())
+    return f"{len(states)} runs: " + ", ".join(
+        f"{counted[state]} {state}" for state in (DONE, UNFINISHED, MISSING)
+    )
+
+
+def _print_plan(members: Mapping[Path, Member], states: Mapping[Path, str]) -> None:
+    """A line a member, the counts, and what the experiments say that they cost."""
+    costs: dict[str, str] = {}
+    for folder, member in members.items():
+        print(f"{states[folder]:<10}  {shlex.join(['nodebench', 'train', *member.overrides])}")
+        about = member.composed.config["about"] or {}
+        costs[member.overrides[0]] = about.get("cost", "not stated")
+    print(_counts(states))
+    print("\n".join(f"cost        {experiment}: {cost}" for experiment, cost in costs.items()))
+
+
+def _train_missing(members: Mapping[Path, Member], states: Mapping[Path, str]) -> dict[Path, Ending]:
+    """How every member ended that was not done; one that fails does not stop the others."""
+    endings = {}
+    for number, (folder, member) in enumerate(members.items(), start=1):
+        if states[folder] != DONE:
+            print(f"\n[{number}/{len(members)}] {_label(member)}", flush=True)
+            endings[folder] = train_member(member.composed)
+    return endings
+
+
+def _label(member: Member) -> str:
+    """`cnf on u1, width 8`: model, data and the settings that ask for the member."""
+    config = member.composed.config
+    settings = (override.partition("=") for override in member.overrides)
+    return ", ".join(
+        [
+            f"{config['model']['name']} on {config['data']['name']}",
+            *(
+                f"{key.rpartition('.')[2]} {value}"
+                for key, _, value in settings
+                if key not in (*GROUPS, "output_dir")
+            ),
+        ]
+    )
+
+
+def _draw(artefact: Artefact, runs: str) -> int:
+    """Draw from the run folders that are there; the exit code."""
+    command, *arguments = artefact.drawn_by
+    print()
+    try:
+        return int(importlib.import_module(f"nodebench.commands.{command}").run([*arguments, "--runs", runs]))
+    except ConfigError as error:  # as where no member is finished
+        print(f"not drawn: {error}")
+        return 1

@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# docs/results/fig5: the runs of Figure 5 (planar NF and CNF on two circles and two moons), their table and the figure.
+# Runs that are finished are skipped, so after an interruption the same command goes on.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export PATH="$PWD/.venv/bin:$PATH"
+
+nodebench reproduce fig5 --recipe fast --runs outputs/fig5

@@ -1,0 +1,218 @@
+"""`nodebench reproduce`: what is finished is skipped, what lacks is trained, and the artefact is drawn at the end.
+
+The artefact here is small: two experiments on the embedded digits, which `nodebench table` draws.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nodebench import cli
+from nodebench.commands import reproduce, sweep
+from nodebench.commands.artefacts import ARTEFACTS, RECIPES, Artefact
+from nodebench.config import files
+from nodebench.config.compose import Composed
+from nodebench.training import Outcome
+
+EXPERIMENT = """# @package _global_
+# A small experiment
+defaults:
+  - override /data: digits
+  - override /model: {model}
+  - override /training: smoke
+about: {{cost: "{cost}"}}
+data: {{batch_size: 8, limit_train: 64}}
+sweep: {sweep}
+"""
+NETS = "{model.num_blocks: [0, 1], seed: [3]}"
+MLPS = "{optimizer.lr: [0.1, 0.01]}"
+
+
+@pytest.fixture(autouse=True)
+def artefact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`small`, from experiments that lie beside the shipped ones."""
+    configs = tmp_path / "configs"
+    shutil.copytree(files.shipped_folder(), configs)
+    for name, model, cost, own_sweep in (
+        ("nets", "resnet", "2 runs of a second", NETS),
+        ("mlps", "mlp", "nothing", MLPS),
+    ):
+        (configs / "experiment" / f"{name}.yaml").write_text(
+            EXPERIMENT.format(model=model, cost=cost, sweep=own_sweep)
+        )
+    monkeypatch.setattr(files, "shipped_folder", lambda: configs)
+    recipes = {
+        "fast": (("experiment=nets",), ("experiment=mlps",)),
+        "paper": (("experiment=mlps", "training.num_steps=3"),),
+    }
+    small = Artefact("small", "four nets", recipes, ("table", "model,error_test"))
+    monkeypatch.setitem(ARTEFACTS, "small", small)
+
+
+def statuses(folder: str = "outputs") -> list[str]:
+    return sorted(json.loads(path.read_text())["status"] for path in Path(folder).rglob("summary.json"))
+
+
+def test_what_lacks_is_trained_then_table_and_artefact_are_printed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["reproduce", "small"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("small, recipe fast: four nets\n4 runs: 0 done, 0 unfinished, 4 missing\n")
+    assert "[1/4] resnet on digits, num_blocks 0, seed 3\n" in printed
+    assert "[2/4] resnet on digits, num_blocks 1, seed 3\n" in printed
+    assert "[4/4] mlp on digits, lr 0.01\n" in printed
+    assert statuses() == ["finished"] * 4
+    table, drawn = printed.split("table     nodebench table --runs outputs\n")
+    assert {"model.num_blocks", "optimizer.lr", "0.01"} <= set(table.split())
+    assert "optimizer.lr" not in drawn
+    assert {"model", "error_test", "resnet", "mlp"} <= set(drawn.split())
+
+
+def test_finished_runs_are_skipped_and_only_the_members_are_in_the_table(
+    smoke: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["train", *smoke, "model=noblock"]) == 0
+    assert cli.main(["train", "experiment=mlps", "optimizer.lr=0.1"]) == 0
+    (done,) = Path("outputs").glob("*/digits-mlp-*/seed0")
+    shutil.rmtree(done / "checkpoints")  # as in a committed record
+    before = (done / "metrics.jsonl").stat().st_mtime_ns
+    capsys.readouterr()
+
+    assert cli.main(["reproduce", "small"]) == 0
+    printed = capsys.readouterr()
+    assert "4 runs: 1 done, 0 unfinished, 3 missing\n" in printed.out
+    assert "[3/4]" not in printed.out
+    assert "already finished" not in printed.err
+    assert (done / "metrics.jsonl").stat().st_mtime_ns == before
+    table, drawn = printed.out.split("table     nodebench table")
+    assert "noblock" not in table
+    assert "noblock" in drawn
+
+    assert cli.main(["reproduce", "small"]) == 0
+    printed = capsys.readouterr()
+    assert "4 runs: 4 done, 0 unfinished, 0 missing\n" in printed.out
+    assert "[1/4]" not in printed.out
+
+
+def test_a_dry_run_prints_state_command_counts_and_cost_and_trains_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    overrides = ["experiment=nets", "model.num_blocks=1", "seed=3", "output_dir=some runs"]
+    assert cli.main(["train", *overrides[:-1], "output_dir='some runs'"]) == 0
+    (folder,) = Path("some runs").glob("*/*/seed3")
+    (folder / "summary.json").unlink()
+    capsys.readouterr()
+
+    assert cli.main(["reproduce", "small", "--dry-run", "--runs", "some runs"]) == 0
+    assert capsys.readouterr().out == (
+        "small, recipe fast: four nets\n"
+        "missing     nodebench train experiment=nets 'output_dir=some runs' model.num_blocks=0 seed=3\n"
+        "unfinished  nodebench train experiment=nets 'output_dir=some runs' model.num_blocks=1 seed=3\n"
+        "missing     nodebench train experiment=mlps 'output_dir=some runs' optimizer.lr=0.1\n"
+        "missing     nodebench train experiment=mlps 'output_dir=some runs' optimizer.lr=0.01\n"
+        "4 runs: 0 done, 1 unfinished, 3 missing\n"
+        "cost        experiment=nets: 2 runs of a second\n"
+        "cost        experiment=mlps: nothing\n"
+    )
+    assert statuses("some runs") == []
+    assert not Path("outputs").exists()
+
+
+def test_another_recipe_has_runs_of_its_own_in_the_folder_that_is_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert cli.main(["reproduce", "small", "--recipe", "paper", "--runs", "there"]) == 0
+    printed = capsys.readouterr().out
+    assert "[2/2] mlp on digits, num_steps 3, lr 0.01\n" in printed
+    assert "\ntable     nodebench table --runs there\n" in printed
+    assert statuses("there") == ["finished"] * 2
+    assert not Path("outputs").exists()
+
+
+def test_a_member_that_fails_is_a_row_and_the_others_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_run = sweep.train_run
+
+    def break_the_first(composed: Composed, config_dir: str | None = None) -> Any:
+        if composed.config["model"].get("num_blocks") == 0:
+            raise ZeroDivisionError("division by zero")
+        return train_run(composed, config_dir)
+
+    monkeypatch.setattr(sweep, "train_run", break_the_first)
+    assert cli.main(["reproduce", "small"]) == 1
+    printed = capsys.readouterr().out
+    assert statuses() == ["failed", "finished", "finished", "finished"]
+    assert "failed    outputs/classification/digits-resnet-" in printed
+    assert "ZeroDivisionError: division by zero" in printed
+    assert printed.rstrip().splitlines()[-1].startswith("[")  # the artefact is drawn from the others
+
+    monkeypatch.setattr(sweep, "train_run", train_run)
+    assert cli.main(["reproduce", "small"]) == 0
+    assert "4 runs: 3 done, 1 unfinished, 0 missing\n" in capsys.readouterr().out
+
+
+def test_an_artefact_that_cannot_be_drawn_is_said_and_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ARTEFACTS["small"]
+    drawn_by = ("table", "no_such_column")
+    monkeypatch.setitem(ARTEFACTS, "small", Artefact("small", "", small.recipes, drawn_by))
+    assert cli.main(["reproduce", "small", "--recipe", "paper"]) == 1
+    assert "not drawn: no column is called `no_such_column`" in capsys.readouterr().out
+    assert statuses() == ["finished"] * 2
+
+
+@pytest.mark.parametrize(("number", "code"), [(2, 130), (15, 143)])
+def test_a_signal_stops_all_members(monkeypatch: pytest.MonkeyPatch, number: int, code: int) -> None:
+    ran = []
+
+    def interrupted(composed: Composed, config_dir: str | None = None) -> Outcome:
+        ran.append(composed.config["model"]["name"])
+        return Outcome("interrupted", {}, "stopped", number)
+
+    monkeypatch.setattr(sweep, "train_run", interrupted)
+    if number == 2:
+        assert cli.main(["reproduce", "small"]) == code
+    else:
+        with pytest.raises(SystemExit) as ended:
+            cli.main(["reproduce", "small"])
+        assert ended.value.code == code
+    assert ran == ["resnet"]
+
+
+def test_every_member_is_checked_before_the_first_one_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "configs" / "experiment" / "mlps.yaml"
+    path.write_text(path.read_text().replace("[0.1, 0.01]", "[0.1, -1]"))
+    assert cli.main(["reproduce", "small"]) == 2
+    errors = capsys.readouterr().err
+    assert "optimizer.lr=-1 is not possible" in errors
+    assert "in the sweep's member experiment=mlps optimizer.lr=-1" in errors
+    assert not Path("outputs").exists()
+
+
+def test_a_misspelled_artefact_is_named_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["reproduce", "smal"]) == 2
+    assert "unknown artefact `smal`. Did you mean `small`?" in capsys.readouterr().err
+
+
+def test_help_names_every_artefact(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        reproduce.run(["--help"])
+    printed = capsys.readouterr().out
+    assert all(artefact.description in printed for artefact in ARTEFACTS.values())
+
+
+def test_every_artefact_has_every_recipe_and_names_its_experiments_first() -> None:
+    for artefact in ARTEFACTS.values():
+        assert set(artefact.recipes) == set(RECIPES)
+        firsts = [overrides[0] for recipe in artefact.recipes.values() for overrides in recipe]
+        assert all(first.startswith("experiment=") for first in firsts)
