@@ -1,0 +1,71 @@
+"""Square panels placed in inches from a figure's top left corner: densities, and words where there is none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nodebench.reporting.figures.drawing.style import COLORMAP, GREY, PALE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of `width` x `height` inches; it needs no display."""
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), facecolor="white")
+
+
+def place(figure: Figure, left: float, top: float, width: float, height: float | None = None) -> Axes:
+    """Axes `left` and `top` inches from the figure's top left corner; square unless `height` is given."""
+    page_width, page_height = figure.get_size_inches()
+    height = width if height is None else height
+    bottom = page_height - top - height
+    return figure.add_axes(
+        (left / page_width, bottom / page_height, width / page_width, height / page_height)
+    )
+
+
+def write(figure: Figure, left: float, top: float, words: str, **style: Any) -> None:
+    """Words whose centre is `left` and `top` inches from the figure's top left corner."""
+    page_width, page_height = figure.get_size_inches()
+    placed: dict[str, Any] = {"ha": "center", "va": "center", **style}
+    figure.text(left / page_width, 1 - top / page_height, words, **placed)
+
+
+def show_density(axes: Axes, image: np.ndarray, *, y_down: bool = False) -> AxesImage:
+    """A density or histogram (z2, z1), brightest at its own maximum; `y_down`: z2 grows downwards."""
+    _strip(axes)
+    return axes.imshow(
+        to_unit(image),
+        cmap=COLORMAP,
+        vmin=0.0,
+        vmax=1.0,
+        origin="upper" if y_down else "lower",
+        aspect="auto",
+    )
+
+
+def show_words(axes: Axes, words: str) -> None:
+    """An empty panel that says why."""
+    _strip(axes)
+    axes.set_facecolor(PALE)
+    axes.text(0.5, 0.5, words, ha="center", va="center", color=GREY, fontsize=8, transform=axes.transAxes)
+
+
+def to_unit(image: np.ndarray) -> np.ndarray:
+    """The image over its own largest finite value; what is not finite is dark."""
+    finite = np.where(np.isfinite(image), image, 0.0)
+    peak = finite.max()
+    return finite / peak if peak > 0 else finite
+
+
+def _strip(axes: Axes) -> None:
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set_visible(False)

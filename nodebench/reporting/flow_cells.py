@@ -1,0 +1,94 @@
+"""Which runs fill one cell of a figure of flows: a data set, a model, and its number of units."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from nodebench.reporting.pictures import DamagedPicturesError, Pictures, read_pictures
+from nodebench.reporting.rows import Row, interval95, rows_over_seeds
+from nodebench.reporting.runs import Run
+
+UNITS = {"planar_nf": "model.num_layers", "cnf": "model.width"}  # the paper's K and M
+NO_RUN = "no run"
+
+
+@dataclass(frozen=True)
+class FlowCell:
+    """One experiment that a figure asks for, over its seeds. `row` is None where it has no run.
+
+    `status` is `finished` as soon as one seed is; else what its first run says of itself, or `no run`.
+    `pictures` are those of the lowest finished seed, `notes` the sentences that a reader of the figure needs.
+    """
+
+    data: str
+    model: str
+    units: int
+    row: Row | None
+    status: str
+    pictures: Pictures | None
+    notes: tuple[str, ...]
+
+    @property
+    def without_picture(self) -> str:
+        """The words in place of a picture."""
+        return "no picture" if self.status == "finished" else self.status
+
+    def mean(self, column: str) -> float | None:
+        """The mean of a summary's column over the finished seeds; None where there is none."""
+        return None if self.row is None else self.row.number(column)
+
+    def error(self, column: str) -> float | None:
+        """Half the 95 % interval of `column` over the seeds; for one seed, its own standard error."""
+        if self.row is None:
+            return None
+        half_width = interval95(self.row.values(column))
+        return self.row.number(f"{column}_stderr") if half_width is None else half_width
+
+
+def find_flow_cell(runs: Sequence[Run], experiment: str, data: str, model: str, units: int) -> FlowCell:
+    """The cell's runs among `runs`; what is missing is a note with the command that makes it.
+
+    Of several recipes, the finished one with the most training steps is taken, and a note says so.
+    """
+    key = UNITS[model]
+    name = f"{model} on {data} with {key.partition('.')[2]} {units}"
+    command = f"nodebench train experiment={experiment} data={data} {key}={units}"
+    matching = [run for run in runs if run.names == (data, model) and run.setting(key) == units]
+    if not matching:
+        return FlowCell(data, model, units, None, NO_RUN, None, (f"missing: {name}: {command}",))
+    row, *others = sorted(rows_over_seeds(matching), key=_precedence)
+    notes = []
+    if others:
+        left_out = ", ".join(_recipe(other) for other in others)
+        notes.append(f"several recipes: {name}: drawn is {_recipe(row)}, left out: {left_out}")
+    if not row.counted:
+        first = row.runs[0]
+        reason = f": {first.problem}" if first.problem else ""
+        notes.append(f"{first.status}: {name}{reason}; again: {command}")
+        return FlowCell(data, model, units, row, first.status, None, tuple(notes))
+    notes += [f"{note} ({name})" for note in row.notes if note.startswith(("not counted", "seed "))]
+    pictures = None
+    try:
+        pictures = read_pictures(min(row.counted, key=_seed).folder)
+    except DamagedPicturesError as error:
+        notes.append(f"no picture: {name}: {error}")
+    return FlowCell(data, model, units, row, "finished", pictures, tuple(notes))
+
+
+def num_steps(row: Row) -> int:
+    """The training steps that the row's recipe asks for, 0 where the config does not tell."""
+    asked = row.runs[0].setting("training.num_steps")
+    return asked if isinstance(asked, int) else 0
+
+
+def _precedence(row: Row) -> tuple[bool, int, str]:
+    return (not row.counted, -num_steps(row), row.identity["hash"])
+
+
+def _recipe(row: Row) -> str:
+    return f"{row.identity['hash'] or row.runs[0].folder} ({num_steps(row):,} steps)"
+
+
+def _seed(run: Run) -> tuple[int, str]:
+    return (int(run.seed) if run.seed.isdecimal() else 0, run.seed)

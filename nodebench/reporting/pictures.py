@@ -1,0 +1,72 @@
+"""Reads pictures.npz: what a flow's run left to be drawn."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+FILE = "pictures.npz"
+
+
+class DamagedPicturesError(ValueError):
+    """A pictures.npz that is missing, cut off, or not what a run writes."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A flow on the square (-window, window)^2: F shares of its time, on G x G cells.
+
+    fractions (F,) increases to 1; density (F, G, G) is q at the cells' centres and samples (F, G, G) counts
+    samples in the cells; target (G, G) is the target density. The last two axes are (z2, z1).
+    """
+
+    window: float
+    fractions: np.ndarray
+    density: np.ndarray
+    samples: np.ndarray
+    target: np.ndarray
+
+    def at(self, fraction: float) -> int:
+        """The index of the share of time nearest to `fraction`."""
+        return int(np.abs(self.fractions - fraction).argmin())
+
+
+def read_pictures(run: Path) -> Pictures:
+    """The pictures in a run folder. Raises DamagedPicturesError, which names the file."""
+    path = run / FILE
+    try:
+        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+            pictures = Pictures(
+                window=float(file["window"]),
+                **{name: file[name].astype(float) for name in ("fractions", "density", "samples", "target")},
+            )
+    except FileNotFoundError:
+        raise DamagedPicturesError(f"{path} is missing") from None
+    except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise DamagedPicturesError(
+            f"{path} is cut off or holds other things than a run writes; "
+            "train the run again with training.force=true"
+        ) from error
+    _check(pictures, path)
+    return pictures
+
+
+def _check(pictures: Pictures, path: Path) -> None:
+    fractions, grid = pictures.fractions, pictures.target.shape
+    shape = (*fractions.shape, *grid)
+    if (
+        fractions.ndim != 1
+        or len(grid) != 2
+        or 0 in shape
+        or not pictures.density.shape == pictures.samples.shape == shape
+        or not pictures.window > 0
+    ):
+        raise DamagedPicturesError(
+            f"{path} holds density {pictures.density.shape}, samples {pictures.samples.shape}, target {grid}, "
+            f"fractions {fractions.shape}, window {pictures.window}; a run writes (F, G, G), (F, G, G), (G, G), "
+            "(F,) and a half-width > 0"
+        )
