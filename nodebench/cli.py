@@ -26,6 +26,7 @@ usage: nodebench COMMAND [KEY=VALUE ...]
   train      train a net and leave a run folder; the same command again continues or skips it
   evaluate   measure a trained net once more, with another solver or tolerance
   table      make the result table from run folders
+  plot       draw a figure of the paper from run folders
   list       show models, solvers, data sets and experiments
 
 examples:
@@ -33,10 +34,11 @@ examples:
   nodebench train model=odenet solver=dopri5           MNIST, the adjoint, dopri5
   nodebench train -m model=odenet,rknet solver.tol=1e-1,1e-2,1e-3 seed=0,1,2
   nodebench evaluate outputs/classification/RUN/seed0 solver=rk4 solver.dt=0.25
+  nodebench plot fig5 --animate
   nodebench list experiments
 
 `nodebench COMMAND --help` says more."""
-COMMANDS = ("train", "evaluate", "table", "list")
+COMMANDS = ("train", "evaluate", "table", "plot", "list")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

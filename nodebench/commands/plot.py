@@ -1,0 +1,53 @@
+"""`nodebench plot`: the paper's figures, drawn from run folders."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from nodebench.config.errors import ConfigError, did_you_mean
+from nodebench.reporting.figures import NothingToDrawError, draw, figure_names
+from nodebench.reporting.runs import find_runs
+
+
+def run(argv: Sequence[str]) -> int:
+    """Draw and write the figure; returns 0. Raises ConfigError: unknown figure, no runs, no way to write."""
+    options = _parser().parse_args(argv)
+    if options.figure not in figure_names():
+        raise ConfigError(f"unknown figure `{options.figure}`.{did_you_mean(options.figure, figure_names())}")
+    runs = find_runs(options.runs)
+    if not runs:
+        raise ConfigError(
+            f"no runs under `{options.runs}`: make one with `nodebench train experiment={options.figure}_cnf`, "
+            "or name another folder with --runs"
+        )
+    try:
+        drawing = draw(options.figure, runs)
+    except NothingToDrawError as error:
+        raise ConfigError(f"no runs of {options.figure} under `{options.runs}`: {error}") from error
+    if options.animate and drawing.frames is None:
+        raise ConfigError(f"{options.figure} does not move, only fig5 has frames; leave out --animate")
+    from nodebench.reporting.figures.drawing.saving import save
+
+    folder = options.runs / "figures" if options.out is None else options.out
+    try:
+        written = save(drawing, folder, options.figure, animate=options.animate)
+    except OSError as error:
+        raise ConfigError(f"cannot write into `{folder}`: {error.strerror}") from error
+    print("\n".join([*drawing.notes, *(f"wrote {path}" for path in written)]))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nodebench plot",
+        description="Draw a figure of the paper from finished runs: PNG, PDF, and its data as CSV.",
+    )
+    parser.add_argument("figure", metavar="FIGURE", help=", ".join(figure_names()))
+    parser.add_argument("--runs", type=Path, default=Path("outputs"), metavar="DIR", help="default: outputs")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="where to write (default: `figures` inside --runs)"
+    )
+    parser.add_argument("--animate", action="store_true", help="fig5: write the flow as a GIF too")
+    return parser

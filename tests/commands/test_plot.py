@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nodebench.cli import main
+
+
+def write_run(root: Path, data: str, units: int) -> None:
+    folder = root / "density" / f"{data}-cnf-0a1b2c3d" / "seed0"
+    folder.mkdir(parents=True)
+    config = f"{{data: {{name: {data}}}, model: {{name: cnf, width: {units}}}, seed: 0}}"
+    (folder / "config.yaml").write_text(config)
+    summary = {"status": "finished", "kl": 0.25, "kl_stderr": 0.01, "nll": 1.5}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    square = np.ones((2, 4, 4))
+    np.savez_compressed(
+        folder / "pictures.npz",
+        **{"window": 4.0, "fractions": [0.5, 1.0], "target": square[0]},
+        **{"density": square, "samples": square},
+    )
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    """A folder with one run of each figure."""
+    write_run(tmp_path / "runs", "u3", 8)
+    write_run(tmp_path / "runs", "two_moons", 64)
+    return tmp_path / "runs"
+
+
+def test_png_pdf_and_csv_are_written_beside_the_runs_and_printed(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plot", "fig4", "--runs", str(runs)]) == 0
+    *missing, png, pdf, table = capsys.readouterr().out.splitlines()
+    assert len(missing) == 29
+    assert all(line.startswith("missing: ") for line in missing)
+    written = [runs / "figures" / f"fig4.{ending}" for ending in ("png", "pdf", "csv")]
+    assert [png, pdf, table] == [f"wrote {path}" for path in written]
+    assert written[0].read_bytes().startswith(b"\x89PNG")
+    assert written[1].read_bytes().startswith(b"%PDF")
+    lines = list(csv.DictReader(written[2].read_text().splitlines()))
+    (line,) = (line for line in lines if line["kl"])
+    assert (line["data"], line["model"], line["units"], line["kl"]) == ("u3", "cnf", "8", "0.25")
+    assert sorted((runs / "figures").iterdir()) == sorted(written)
+
+
+def test_fig5_is_animated_into_the_folder_asked_for(runs: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new" / "place"
+    assert main(["plot", "fig5", "--runs", str(runs), "--out", str(out), "--animate"]) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["fig5.csv", "fig5.gif", "fig5.pdf", "fig5.png"]
+    assert (out / "fig5.gif").read_bytes().startswith(b"GIF89a")
+    assert not (runs / "figures").exists()
+
+
+def test_a_figure_that_does_not_move_is_not_animated_and_nothing_is_written(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plot", "fig4", "--runs", str(runs), "--animate"]) == 2
+    assert "only fig5 has frames" in capsys.readouterr().err
+    assert not (runs / "figures").exists()
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("fig55", "`fig5`"), ("figure4", "`fig4`")])
+def test_an_unknown_figure_exits_2_with_the_nearest_name(
+    typed: str, meant: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plot", typed]) == 2
+    message = capsys.readouterr().err
+    assert f"unknown figure `{typed}`" in message
+    assert meant in message
+
+
+def test_without_runs_the_folder_and_the_command_that_makes_one_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plot", "fig5", "--runs", str(tmp_path / "none")]) == 2
+    message = capsys.readouterr().err
+    assert str(tmp_path / "none") in message
+    assert "nodebench train experiment=fig5_cnf" in message
+
+
+def test_runs_of_other_figures_only_are_no_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path, "u3", 8)
+    assert main(["plot", "fig5", "--runs", str(tmp_path)]) == 2
+    assert f"no runs of fig5 under `{tmp_path}`" in capsys.readouterr().err
+    assert not (tmp_path / "figures").exists()
+
+
+def test_a_file_in_the_way_is_named(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (runs / "figures").write_text("in the way")
+    assert main(["plot", "fig4", "--runs", str(runs)]) == 2
+    assert str(runs / "figures") in capsys.readouterr().err
+
+
+def test_drawing_imports_neither_torch_nor_hydra_nor_pyplot(runs: Path) -> None:
+    code = (
+        f"import sys; from nodebench.cli import main; main(['plot', 'fig4', '--runs', {str(runs)!r}]); "
+        "print(sorted({'torch', 'hydra', 'matplotlib.pyplot'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
