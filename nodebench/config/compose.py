@@ -20,6 +20,7 @@ from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from nodebench.config.errors import ConfigError, did_you_mean
 from nodebench.config.files import GROUPS, PRIMARY, config_folders, flatten, load, options
@@ -139,7 +140,7 @@ def _compose(overrides: Sequence[str], folders: tuple[Path, ...]) -> tuple[Choic
         choices = {group: config.hydra.runtime.choices.get(group) for group in GROUPS}
         with open_dict(config):
             del config["hydra"]
-    except (HydraException, OmegaConfBaseException) as error:
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
         cause = error.__cause__ or error
         raise ConfigError(f"the config cannot be composed: {' '.join(str(cause).split())}") from error
     return choices, config

@@ -118,3 +118,74 @@ def test_a_run_that_could_not_be_built_does_not_overwrite_an_earlier_runs_config
     path.write_text("seed: 0\n")
     assert sweep.run_member(overrides).status == "failed"
     assert path.read_text() == "seed: 0\n"
+
+
+class TestAnExperimentsOwnSweep:
+    @pytest.fixture(autouse=True)
+    def experiment(self, tmp_path: Path) -> None:
+        """`mine`, which sweeps over seeds and learning rates."""
+        (tmp_path / "own" / "experiment").mkdir(parents=True)
+        self.write(tmp_path, "{seed: [0, 1], optimizer.lr: [0.1, 0.01]}")
+
+    def write(self, folder: Path, own_sweep: str) -> None:
+        (folder / "own" / "experiment" / "mine.yaml").write_text(
+            "# @package _global_\n"
+            "defaults: [override /data: digits, override /model: mlp, override /training: smoke]\n"
+            "data: {batch_size: 8, limit_train: 64}\n"
+            f"sweep: {own_sweep}\n"
+        )
+
+    def asked(self, *overrides: str) -> list[str]:
+        members, _ = sweep.compose_members([list(overrides)], "own")
+        return [" ".join(member.overrides) for member in members.values()]
+
+    def test_m_runs_the_product_and_shows_what_varies(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert multirun("experiment=mine", "--config-dir", "own") == 0
+        printed = capsys.readouterr().out
+        assert "sweep     4 runs\n" in printed
+        assert "note" not in printed
+        assert statuses() == ["finished"] * 4
+        assert {"optimizer.lr", "0.1", "0.01"} <= set(printed.split("member")[-1].split())
+        assert not any("sweep" in path.read_text() for path in Path("outputs").rglob("config.yaml"))
+
+    def test_without_m_its_single_values_are_run_and_a_note_says_what_m_would_do(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert cli.main(["train", "experiment=mine", "--config-dir", "own"]) == 0
+        note = "note      this experiment sweeps over seed, optimizer.lr: add -m to run all 4\n"
+        assert note in capsys.readouterr().out
+        assert statuses() == ["finished"]
+
+    def test_a_key_on_the_command_line_replaces_its_list(self) -> None:
+        assert self.asked("experiment=mine", "seed=5") == [
+            "experiment=mine seed=5 optimizer.lr=0.1",
+            "experiment=mine seed=5 optimizer.lr=0.01",
+        ]
+        assert self.asked("experiment=mine", "seed=5", "optimizer.lr=1") == [
+            "experiment=mine seed=5 optimizer.lr=1"
+        ]
+
+    def test_it_joins_a_sweep_on_the_command_line(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert multirun("experiment=mine", "optimizer.lr=1", "seed=3,4", "--config-dir", "own") == 0
+        assert "sweep     2 runs\n" in capsys.readouterr().out
+
+    def test_members_that_repeat_one_another_count_once(self, tmp_path: Path) -> None:
+        self.write(tmp_path, "{optimizer.lr: [0.1, 1.0e-1], seed: [0, 1]}")
+        members, repeated = sweep.compose_members([["experiment=mine"]], "own")
+        assert (len(members), repeated) == (2, 2)
+
+    def test_a_value_that_cannot_be_is_named_before_anything_runs(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self.write(tmp_path, "{data: [digits, no_such_data]}")
+        assert multirun("experiment=mine", "--config-dir", "own") == 2
+        errors = capsys.readouterr().err
+        assert "unknown data `no_such_data`" in errors
+        assert "(in the sweep's member experiment=mine data=no_such_data)" in errors
+        assert not Path("outputs").exists()
+
+
+def test_only_settings_that_differ_and_have_no_column_yet_become_columns() -> None:
+    asked = [f"training=smoke data.val_size={size} solver.tol={size} seed={size}".split() for size in (1, 2)]
+    members, _ = sweep.compose_members([[*overrides, "solver.max_steps=9"] for overrides in asked])
+    assert sweep.varied_keys(members.values()) == ["data.val_size"]

@@ -10,17 +10,31 @@ from nodebench.config.check import check
 from nodebench.config.compose import compose
 from nodebench.config.errors import ConfigError
 from nodebench.config.files import GROUPS, config_folders, load, options
+from nodebench.config.identity import run_folder
 
 SHIPPED = config_folders()
 EVERY_OPTION = [f"{group}={name}" for group in GROUPS for name in options(group, SHIPPED)]
 
 
+COMPANIONS: tuple[dict[str, str], ...] = (  # an option may need a task, data and a net of its kind beside it
+    {},
+    {"task": "density_matching", "data": "u1", "model": "cnf"},
+    {"task": "density", "data": "two_circles", "model": "cnf"},
+)
+SETTINGS = {"points": ["data.path=points.csv"], "lsoda": ["model.gradient=adjoint"]}  # or a setting
+
+
 @pytest.mark.parametrize("choice", EVERY_OPTION)
-def test_every_option_of_every_group_composes_and_is_possible(choice: str) -> None:
-    config = compose([choice]).config
-    if choice == "solver=lsoda":
-        config["task"]["name"] = "a task with small states"
-    check(config)
+def test_every_option_of_every_group_composes_and_is_possible_with_its_companions(choice: str) -> None:
+    group, name = choice.split("=")
+    errors = []
+    for companions in COMPANIONS:
+        overrides = [f"{key}={value}" for key, value in {**companions, group: name}.items()]
+        try:
+            check(compose([*overrides, *SETTINGS.get(name, [])]).config)
+        except ConfigError as error:
+            errors.append(str(error))
+    assert len(errors) < len(COMPANIONS), "\n".join(errors)
 
 
 def test_the_default_is_the_odenet_on_mnist_with_dopri5_at_the_papers_tolerance() -> None:
@@ -123,6 +137,8 @@ def test_epochs_on_the_command_line_win_over_a_presets_steps() -> None:
         (["+tolerance=1"], "unknown key `tolerance`. Did you mean `solver.tol`?"),
         (["lr=0.1"], "Did you mean `optimizer.lr`?"),
         (["epochs=3"], "Did you mean `training.epochs`?"),
+        (["sweep=null"], "unknown key `sweep`; to sweep, give several values, key=a,b, and -m"),
+        (["+sweep.seed=[0,1]"], "unknown key `sweep.seed`; to sweep"),
         (["+zzz=3"], "unknown key `zzz`. The keys are in configs/train.yaml"),
         (["+solver.tol=1e-3"], "set it without `+`"),
         (["+model=odenet"], "without `+`"),
@@ -200,3 +216,68 @@ class TestAFolderOfOnesOwn:
         for name in (folder / "nowhere", "~nobody-of-this-name/configs"):
             with pytest.raises(ConfigError, match="is not a folder"):
                 compose([], name)
+
+    def test_its_own_sweep_leaves_the_config_and_its_hash_as_they_are(self, folder: Path) -> None:
+        text = "model: {gradient: direct}\n"
+        self.write(folder, text)
+        without = compose(["experiment=mine"], folder)
+        self.write(
+            folder, f"{text}sweep: {{data: [mnist, digits], model.gradient: [direct, adjoint], seed: [0]}}"
+        )
+        composed = compose(["experiment=mine"], folder)
+        assert composed.config == without.config
+        assert run_folder(composed.config) == run_folder(without.config)
+        assert composed.sweep == {
+            "data": ["mnist", "digits"],
+            "model.gradient": ["direct", "adjoint"],
+            "seed": [0],
+        }
+        note = "this experiment sweeps over data, model.gradient, seed: add -m to run all 4"
+        assert (without.notes, composed.notes) == ((), (note,))
+
+    def test_a_key_on_the_command_line_replaces_its_list(self, folder: Path) -> None:
+        self.write(folder, "sweep: {data: [mnist, digits], seed: [0, 1, 2]}")
+        composed = compose(["experiment=mine", "data=digits"], folder)
+        assert composed.sweep == {"seed": [0, 1, 2]}
+        assert composed.notes == ("this experiment sweeps over seed: add -m to run all 3",)
+        assert compose(["experiment=mine", "data=digits", "seed=1"], folder).notes == ()
+
+    def test_a_sweep_may_refer_to_other_keys_and_be_referred_to(self, folder: Path) -> None:
+        self.write(folder, "seed: ${sweep.seed.1}\nsweep: {seed: [1, 2], training.epochs: ['${seed}', 3]}")
+        composed = compose(["experiment=mine"], folder)
+        assert composed.config["seed"] == 2
+        assert composed.sweep == {"seed": [1, 2], "training.epochs": [2, 3]}
+
+    def test_a_sweep_may_take_keys_that_only_another_choice_has(self, folder: Path) -> None:
+        self.write(
+            folder, "defaults: [override /model: mlp]\nsweep: {model: [odenet], model.stem: [conv, res]}"
+        )
+        assert set(compose(["experiment=mine"], folder).sweep) == {"model", "model.stem"}
+
+    @pytest.mark.parametrize(
+        ("sweep", "message"),
+        [
+            ("{sead: [0, 1]}", "unknown key `sead` in the sweep of experiment `mine`. Did you mean `seed`?"),
+            ("{model.wdith: [2]}", "Did you mean `model.width`?"),
+            ("{experiment: [digits]}", "unknown key `experiment`"),
+            ("{data._target_: [x]}", "unknown key `data._target_`"),
+            ("{sweep: [1]}", "unknown key `sweep`"),
+            ("{1: [1]}", "unknown key `1`"),
+            ("{seed: 3}", "sweep: {seed: 3} in experiment `mine` is no list of values"),
+            ("{seed: []}", "sweep: {seed: []} in experiment `mine` is no list of values"),
+            ("{seed: '0,1'}", "is no list of values"),
+            ("{model: {width: [2, 4]}}", "write one list a key, with dots: {model.width: [2, 4]}"),
+            ("{seed: [{a: 1}]}", "is no list of values"),
+            ("{seed: '???'}", "sweep.seed has no value"),
+            ("[seed]", "sweep=['seed'] in experiment `mine`; it must be lists by key"),
+            ("3", "sweep=3 in experiment `mine`"),
+            ("{seed: ['${nowhere}']}", "the config cannot be resolved"),
+            ("{seed: [0, 1}", "the config cannot be composed: while parsing a flow sequence"),
+        ],
+    )
+    def test_a_sweep_that_cannot_be_is_named(self, folder: Path, sweep: str, message: str) -> None:
+        self.write(folder, f"sweep: {sweep}\n")
+        with pytest.raises(ConfigError) as caught:
+            compose(["experiment=mine"], folder)
+        assert message in str(caught.value)
+        assert "\n" not in str(caught.value)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from nodebench.config.compose import parse
 from nodebench.config.errors import ConfigError
-from nodebench.config.launch import expand, launch
+from nodebench.config.launch import combinations, expand, launch, override_text
 
 
 def test_a_sweep_is_every_combination_with_the_last_key_fastest() -> None:
@@ -38,6 +41,36 @@ def test_other_settings_of_hydra_are_refused(override: str) -> None:
 def test_an_interval_is_no_list_of_values() -> None:
     with pytest.raises(ConfigError, match=r"write key=a,b"):
         expand(["optimizer.lr=interval(0,1)"])
+
+
+def test_an_experiments_sweep_is_every_combination_with_the_last_key_fastest() -> None:
+    assert combinations({"data": ["u1", "u3"], "model.width": [2, 4], "seed": [0]}) == [
+        ["data=u1", "model.width=2", "seed=0"],
+        ["data=u1", "model.width=4", "seed=0"],
+        ["data=u3", "model.width=2", "seed=0"],
+        ["data=u3", "model.width=4", "seed=0"],
+    ]
+    assert combinations({}) == [[]]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(None, True, False, 3, -1, 0.5, 1e-5, float("inf")),
+        *("u1", "docs/results/fig4/runs", "/tmp/x-1.y", "~/runs", "some runs", "a,b", "it's", "a=b", "[1]"),
+        *("3", "1e-3", "true", "null", "inf", "", " x", "x(y", "range(1,3)", '"quoted"', "back\\slash\\"),
+    ],
+)
+def test_a_value_is_spelled_as_hydra_reads_it_back(value: Any) -> None:
+    (override,) = parse([override_text("data.root", value)])
+    assert not override.is_sweep_override()
+    assert (type(override.value()), override.value()) == (type(value), value)
+
+
+def test_only_what_must_be_quoted_is_quoted() -> None:
+    assert override_text("data", "u1") == "data=u1"
+    assert override_text("output_dir", "docs/results") == "output_dir=docs/results"
+    assert override_text("output_dir", "it's") == r"output_dir='it\'s'"
 
 
 @pytest.mark.parametrize("settings", [[], ["hydra/launcher=basic"]])
