@@ -27,6 +27,7 @@ usage: nodebench COMMAND [KEY=VALUE ...]
   evaluate   measure a trained net once more, with another solver or tolerance
   table      make the result table from run folders
   plot       draw a figure of the paper from run folders
+  reproduce  train what a figure of the paper still lacks, then draw it
   list       show models, solvers, data sets and experiments
 
 examples:
@@ -35,10 +36,11 @@ examples:
   nodebench train -m model=odenet,rknet solver.tol=1e-1,1e-2,1e-3 seed=0,1,2
   nodebench evaluate outputs/classification/RUN/seed0 solver=rk4 solver.dt=0.25
   nodebench plot fig5 --animate
+  nodebench reproduce fig4 --dry-run
   nodebench list experiments
 
 `nodebench COMMAND --help` says more."""
-COMMANDS = ("train", "evaluate", "table", "plot", "list")
+COMMANDS = ("train", "evaluate", "table", "plot", "reproduce", "list")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
