@@ -127,7 +127,7 @@ def evaluate(folder: Path, config: dict[str, Any], config_dir: str | None = None
         builder = Builder(config, shipped_targets(config_folders(config_dir)))
         seed_everything(config["seed"], config["deterministic"])
         data = builder.data()
-        model = builder.model(data)
+        model = builder.model(data.dim)
         step = load_trained_weights(folder / "checkpoints", model)
         task = builder.task(data, device)
     except (ValueError, RunFolderError) as error:

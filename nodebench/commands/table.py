@@ -10,7 +10,7 @@ from pathlib import Path
 from nodebench.config.errors import ConfigError
 from nodebench.reporting.columns import DEFAULT_COLUMNS
 from nodebench.reporting.runs import find_runs
-from nodebench.reporting.tables import STYLES, UnknownColumnError, result_table, with_values
+from nodebench.reporting.tables import STYLES, UnknownColumnError, result_table
 
 
 def run(argv: Sequence[str]) -> int:
@@ -23,9 +23,8 @@ def run(argv: Sequence[str]) -> int:
             "or name another folder with --runs"
         )
     columns = [name.strip() for name in options.columns.split(",") if name.strip()]
-    columns = columns or with_values(runs, DEFAULT_COLUMNS)
     try:
-        table = result_table(runs, columns, options.format)
+        table = result_table(runs, columns or None, options.format)
     except UnknownColumnError as error:
         raise ConfigError(str(error)) from error
     if options.out is None:

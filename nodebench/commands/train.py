@@ -125,7 +125,7 @@ def _build(config: dict[str, Any], config_dir: str | Path | None) -> tuple[Any, 
         data = builder.data()
         task = builder.task(data, device)
         seed_everything(config["seed"], config["deterministic"])  # the initial weights follow from the seed
-        model = builder.model(data)
+        model = builder.model(data.dim)
         settings = training_settings(config, task.steps_per_epoch, device)
         make_optimizer = builder.make_optimizer()
         try:

@@ -56,20 +56,20 @@ class Builder:
 
         Raises ConfigError that names what would fit; nothing is built.
         """
-        task = _find(self.config["task"]["_target_"], _is_task, "task")
+        task: Any = _find(self.config["task"]["_target_"], _is_task, "task")
         chosen = {node: self.config[node]["name"] for node in ("task", "data", "model")}
         data_kind = kind_of_data(self.config["data"]["_target_"])
-        if data_kind is not task.data_type:  # type: ignore[attr-defined]
+        if data_kind is not task.data_type:
             raise ConfigError(
-                f"task={chosen['task']} takes {KINDS_OF_DATA[task.data_type]}, and "  # type: ignore[attr-defined]
+                f"task={chosen['task']} takes {KINDS_OF_DATA[task.data_type]}, and "
                 f"data={chosen['data']} is {KINDS_OF_DATA[data_kind]}; `nodebench list data` shows all"
             )
-        model = _find(self.config["model"]["_target_"], _is_class_of(nn.Module), "Module")
-        wants_flow = issubclass(task.model_type, Flow)  # type: ignore[attr-defined]
-        if wants_flow != issubclass(model, Flow):  # type: ignore[arg-type]
+        model: Any = _find(self.config["model"]["_target_"], _is_class_of(nn.Module), "Module")
+        wants_flow = issubclass(task.model_type, Flow)
+        if wants_flow != issubclass(model, Flow):
             raise ConfigError(
                 f"task={chosen['task']} trains {'a flow' if wants_flow else 'a classifier'}, and "
-                f"model={chosen['model']} is {'none' if wants_flow else 'a flow'}; `nodebench list models` shows all"
+                f"model={chosen['model']} is {'no flow' if wants_flow else 'a flow'}; `nodebench list models` shows all"
             )
         in_epochs = [key for key in ("epochs", "milestones") if self.config["training"][key]]
         if wants_flow and in_epochs:
@@ -85,11 +85,14 @@ class Builder:
             data: Data = _call(make, "data", self._keys("data"))
             return data
 
-    def model(self, data: Data) -> nn.Module:
-        """The net with the initial weights that torch's current seed gives; compiled if the config says so."""
+    def model(self, dim: int | None = None) -> nn.Module:
+        """The net with the initial weights that torch's current seed gives; compiled if the config says so.
+
+        dim: of the data's points, which a flow takes and a classifier does not.
+        """
         keys = self._keys("model")
-        if not isinstance(data, ImageData):
-            keys["dim"] = data.dim
+        if dim is not None:
+            keys["dim"] = dim
         if "solver" in self.config:
             keys["solver"] = solver_settings(self.config["solver"])
         make = _find(self.config["model"]["_target_"], _is_class_of(nn.Module), "Module")

@@ -6,6 +6,7 @@ A split follows one fixed permutation (seed 0), whatever the run's seed: every r
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -52,6 +53,7 @@ class ImageData:
     num_classes: int
     augment: str
     batch_size: int
+    dim: ClassVar[int | None] = None  # that of points, which images are not
 
     def describe(self) -> str:
         """Sizes and augmentation in words."""

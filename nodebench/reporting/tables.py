@@ -17,17 +17,18 @@ class UnknownColumnError(ValueError):
     """A column that no table has."""
 
 
-def result_table(
-    runs: Sequence[Run], columns: Sequence[str] = DEFAULT_COLUMNS, style: str = "terminal"
-) -> str:
+def result_table(runs: Sequence[Run], columns: Sequence[str] | None = None, style: str = "terminal") -> str:
     """The table of `runs`, one row for all seeds of an experiment, and the notes below it.
 
-    `columns` are names from columns.py or dotted keys of config.yaml (`training.epochs`). Where two rows
+    `columns` are names from columns.py or dotted keys of config.yaml (`training.epochs`); None: those of
+    DEFAULT_COLUMNS that are not empty in every row. Where two rows
     would look alike, a column with the runs' hash tells them apart. `style` is a key of STYLES. In CSV,
     numbers are unrounded, intervals have a column of their own and notes are the last column.
 
     Raises UnknownColumnError for a column that is neither, with the nearest name.
     """
+    if columns is None:
+        columns = with_values(runs, DEFAULT_COLUMNS)
     _check_columns(runs, columns)
     rows = rows_over_seeds(list(runs))
     shown = [column for column in columns if column in IDENTITY]

@@ -8,13 +8,21 @@ from typing import Any
 import pytest
 import torch
 
-from nodebench.config.build import Builder, pick_device, solver_settings, training_settings
+from nodebench.config.build import (
+    KINDS_OF_DATA,
+    Builder,
+    kind_of_data,
+    pick_device,
+    solver_settings,
+    training_settings,
+)
 from nodebench.config.compose import compose
 from nodebench.config.errors import ConfigError
-from nodebench.config.files import config_folders, options, shipped_targets
+from nodebench.config.files import config_folders, load, options, shipped_targets
 
 SHIPPED = config_folders()
 ALLOWED = shipped_targets(SHIPPED)
+FLOWS = ["cnf", "ffjord", "planar_nf"]
 TARGETS_THAT_DO_HARM = [
     "torch.utils.collect_env.run",
     "torch.hub.load",
@@ -36,13 +44,19 @@ def tampered(node: str, key: str, value: object) -> Builder:
     return Builder(config, ALLOWED)
 
 
-@pytest.mark.parametrize("name", options("model", SHIPPED))
+@pytest.mark.parametrize("name", sorted(options("model", SHIPPED).keys() - set(FLOWS)))
 @pytest.mark.parametrize("stem", ["conv", "res"])
-def test_every_model_is_built_from_its_file(name: str, stem: str) -> None:
+def test_every_classifier_is_built_from_its_file(name: str, stem: str) -> None:
     overrides = [f"model={name}"] if name == "mlp" else [f"model={name}", f"model.stem={stem}"]
     model = builder(*overrides).model()
     with torch.no_grad():
         assert model(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("name", FLOWS)
+def test_every_flow_is_built_from_its_file_for_points_of_any_dimension(name: str) -> None:
+    flow: Any = builder("task=density", "data=two_circles", f"model={name}").model(dim=3)
+    assert flow.log_prob(torch.zeros(2, 3)).shape == (2,)
 
 
 @pytest.mark.parametrize("name", options("optimizer", SHIPPED))
@@ -59,9 +73,11 @@ def test_every_optimizer_is_built_with_the_values_of_its_file(name: str) -> None
 @pytest.mark.parametrize("name", options("experiment", SHIPPED))
 def test_every_experiment_builds_model_optimizer_and_settings(name: str) -> None:
     built = builder(f"experiment={name}")
-    built.make_optimizer()(built.model().parameters())
+    built.check_fit()
+    built.make_optimizer()(built.model(dim=2 if name.startswith(("fig4", "fig5")) else None).parameters())
     settings = training_settings(built.config, 10, torch.device("cpu"))
-    assert settings.num_steps == 10 * built.config["training"]["epochs"]
+    training = built.config["training"]
+    assert settings.num_steps == (training["num_steps"] or 10 * training["epochs"])
 
 
 @pytest.mark.parametrize("name", sorted(options("solver", SHIPPED).keys() - {"lsoda"}))
@@ -132,7 +148,7 @@ class TestWhatMayBeBuilt:
         )
         allowed = shipped_targets(config_folders(tmp_path))
         config = compose(["data=mine"], tmp_path).config
-        with pytest.raises(ConfigError, match="is no function that returns image data"):
+        with pytest.raises(ConfigError, match="is no function that returns data"):
             Builder(config, allowed).data()
 
     def test_a_module_of_ones_own_is_built_when_the_folder_is_named(
@@ -173,3 +189,41 @@ def test_a_torchvision_that_does_not_fit_torch_is_explained(monkeypatch: pytest.
     monkeypatch.setattr("importlib.import_module", fail)
     with pytest.raises(ConfigError, match="install both from the same package index"):
         built.data()
+
+
+class TestWhatFits:
+    @pytest.mark.parametrize(
+        ("overrides", "message"),
+        [
+            (
+                ["task=density", "data=u1", "model=cnf"],
+                "task=density takes samples of a density, and data=u1 is an",
+            ),
+            (
+                ["task=density_matching", "data=two_moons", "model=cnf"],
+                "data=two_moons is samples of a density",
+            ),
+            (
+                ["task=density", "data=two_moons", "model=resnet"],
+                "trains a flow, and model=resnet is no flow",
+            ),
+            (["model=cnf"], "task=classification trains a classifier, and model=cnf is a flow"),
+            (
+                ["task=density", "data=two_moons", "model=cnf", "training.epochs=3"],
+                "training.epochs means nothing",
+            ),
+        ],
+    )
+    def test_what_does_not_go_together_is_named(self, overrides: list[str], message: str) -> None:
+        with pytest.raises(ConfigError, match=message):
+            builder(*overrides).check_fit()
+
+    def test_label_smoothing_of_a_flow_is_refused(self) -> None:
+        built = builder("task=density", "data=two_moons", "model=cnf", "training.label_smoothing=0.1")
+        with pytest.raises(ConfigError, match=r"label_smoothing=0\.1 has no effect on task=density"):
+            built.task(built.data(), torch.device("cpu"))
+
+    @pytest.mark.parametrize("name", options("data", SHIPPED))
+    def test_every_data_file_is_of_one_kind(self, name: str) -> None:
+        kinds = [kind_of_data(load(options("data", SHIPPED)[name])["_target_"])]
+        assert set(kinds) <= set(KINDS_OF_DATA)

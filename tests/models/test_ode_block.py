@@ -115,7 +115,7 @@ def test_stats_are_of_the_latest_solve_and_stay_out_of_the_state_dict() -> None:
 def test_every_setting_reaches_the_solver(monkeypatch: pytest.MonkeyPatch) -> None:
     received: dict[str, Any] = {}
 
-    def odeint(f: nn.Module, y0: Tensor, ts: Any, **keywords: Any) -> Solution:
+    def odeint(f: nn.Module, y0: Tensor, ts: Any, args: Any, **keywords: Any) -> Solution:
         received.update(keywords)
         return Solution(torch.tensor([0.0, 1.0]), torch.stack([y0, y0]))
 

@@ -127,4 +127,4 @@ def test_bar_shows_loss_error_nfe_and_rate(capsys):
     progress._bar.refresh()
     progress.close()
     assert "41/100" in (shown := capsys.readouterr().err)
-    assert "loss 0.500, error 4.0 %, NFE 20/14, 320 points/s" in shown
+    assert "loss 0.500, error 4.00 %, NFE 20/14, 320 points/s" in shown

@@ -11,12 +11,16 @@ from nodebench.training.protocols import SolveCounts
 from nodebench.training.records import COLUMNS, EpochMeans, StepMeasurement, median_and_iqr, ordered
 
 COLUMNS_OF_DESIGN = [
-    *("kind", "epoch", "step", "error_train", "error_val", "error_test", "loss_train", "nll", "nll_tight"),
-    *("num_params", "flops_forward", "nfe_forward", "nfe_backward", "nfe_eval"),
+    *("kind", "epoch", "step", "error_train", "error_val", "error_test", "loss_train", "num_params"),
+    *("flops_forward", "nfe_forward", "nfe_backward", "nfe_eval"),
     *("num_accepted_forward", "num_rejected_forward", "num_accepted_backward", "num_rejected_backward"),
     *("memory_saved_mib", "memory_peak_mib", "time_forward_ms", "time_forward_ms_iqr"),
     *("time_backward_ms", "time_backward_ms_iqr", "time_step_ms", "time_step_ms_iqr"),
     *("time_epoch_s", "time_epoch_s_iqr", "recon_error", "recon_ok"),
+]
+COLUMNS_OF_FLOWS = [
+    *("nll_train", "nll_val", "nll", "nll_stderr", "nll_tight"),
+    *("kl_train", "kl_val", "kl", "kl_stderr", "kl_tight", "mass_in_box"),
 ]
 
 
@@ -24,23 +28,23 @@ def step(loss=1.0, num_samples=2, counts=None, time_ms=5.0, **metrics):
     return StepMeasurement(num_samples, loss, metrics, counts, time_ms, 2 * time_ms, 4 * time_ms)
 
 
-def test_columns_are_those_of_the_design():
-    assert list(COLUMNS) == COLUMNS_OF_DESIGN
+def test_columns_are_those_of_the_design_and_the_scores_of_flows():
+    assert [name for name in COLUMNS if name not in COLUMNS_OF_FLOWS] == COLUMNS_OF_DESIGN
+    assert [name for name in COLUMNS if name in COLUMNS_OF_FLOWS] == COLUMNS_OF_FLOWS
 
 
 def test_records_of_a_run_hold_these_columns_in_this_order(unbroken):
     *epochs, final = [json.loads(line) for line in (unbroken / "metrics.jsonl").read_text().splitlines()]
     at_the_end = {"error_test", "num_params", "flops_forward", "recon_error", "recon_ok", "time_epoch_s_iqr"}
-    of_flows = {"nll", "nll_tight"}
     assert [(epoch["kind"], epoch["epoch"], epoch["step"]) for epoch in epochs] == [
         ("epoch", 1, 10),
         ("epoch", 2, 20),
         ("epoch", 3, 23),
     ]
     for epoch in epochs:
-        assert list(epoch) == [name for name in COLUMNS_OF_DESIGN if name not in at_the_end | of_flows]
+        assert list(epoch) == [name for name in COLUMNS_OF_DESIGN if name not in at_the_end]
     assert final["kind"] == "final"
-    assert list(final) == [name for name in COLUMNS_OF_DESIGN if name not in of_flows]
+    assert list(final) == COLUMNS_OF_DESIGN
 
 
 def test_summary_repeats_the_final_record_beside_status_seed_and_versions(unbroken):

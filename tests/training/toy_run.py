@@ -15,16 +15,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from nodebench.training import Outcome, RunFolder, SolveCounts, StepOutput, TrainingSettings, train
+from nodebench.training.protocols import Pictures
 
 NUM_STEPS = 23  # three epochs of ten steps, the last one cut short
 
 
 class ToyTask:
     name = "toy"
+    data_type = object
+    model_type = nn.Module
+    sample_unit = "points"
     steps_per_epoch = 10
 
     def __init__(self, on: Callable[[str, int], None] = lambda place, number: None) -> None:
@@ -61,6 +66,13 @@ class ToyTask:
     def final_metrics(self, module: nn.Module) -> dict[str, Any]:
         num_params = sum(parameter.numel() for parameter in module.parameters())
         return {"num_params": num_params, "flops_forward": 100, "recon_error": 1e-4, "recon_ok": True}
+
+    def pictures(self, module: nn.Module, is_final: bool) -> Pictures:
+        torch.rand(())  # as evaluation may
+        frames = 3 if is_final else 1
+        with torch.no_grad():
+            density = float(next(module.parameters()).abs().sum()) * np.ones((frames, 4, 4))
+        return {"density": density, "target": np.eye(4)}
 
 
 def toy_module() -> nn.Module:
