@@ -12,8 +12,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from nodebench.data import ImageData, ImageSet
+from nodebench.data.energies import u3
+from nodebench.data.toy_densities import eight_gaussians
 from nodebench.models import ODENet, SolverSettings
+from nodebench.models.flows import CNF, FFJORD, ContinuousFlow
 from nodebench.tasks.classification import Classification
+from nodebench.tasks.density import Density
+from nodebench.tasks.density_matching import DensityMatching
 
 
 class _Float64Watch(TorchDispatchMode):
@@ -65,6 +70,24 @@ def test_a_training_step_and_an_evaluation_make_no_float64_tensor(
         optimizer.step()
         task.evaluate(net, "test")
     assert watch.found == []
+
+
+@pytest.mark.parametrize("gradient", ["adjoint", "direct"])
+@pytest.mark.parametrize("flow_type", [CNF, FFJORD])
+def test_a_training_step_of_a_flow_makes_no_float64_tensor(
+    flow_type: type[CNF] | type[FFJORD], gradient: str
+) -> None:
+    torch.manual_seed(0)
+    matching = DensityMatching(u3(batch_size=4), seed=0, device="cpu")
+    assert matching.data.log_normaliser > 0  # computed once, on the CPU, in float64
+    flow: ContinuousFlow = flow_type(gradient=gradient, solver=SolverSettings(rtol=1e-2, atol=1e-2))
+    optimizer = torch.optim.Adam(flow.parameters())
+    tasks: list[Any] = [matching, Density(eight_gaussians(batch_size=4), seed=0, device="cpu")]
+    for task in tasks:
+        with _Float64Watch() as watch:
+            task.loss(flow, task.batch(0)).loss.backward()
+            optimizer.step()
+        assert watch.found == []
 
 
 def test_the_watch_sees_a_float64_tensor() -> None:
