@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from nodebench.models.flows.flow import Flow, check_fraction
 from nodebench.models.ode_block import ODEBlock
 
-MAX_NEWTON_STEPS = 100  # a trained flow takes 2 or 3; 100 do up to c = 1e80
+MAX_NEWTON_STEPS = 100  # 2 or 3 do in a trained flow, some tens with c near -1 or huge
 
 
 class PlanarNF(Flow):
