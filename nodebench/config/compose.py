@@ -69,7 +69,7 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
 
     spelled_out = (*filled, *(_text(o) for o in parsed))
     _, config = _compose(spelled_out, folders)
-    _check_files(config, valid, choices)
+    _check_files(config, valid, choices, folders)
     given = {o.key_or_group for o in parsed}
     plain = _resolve(config)
     sweep = plain.pop("sweep") or {}
@@ -210,15 +210,26 @@ def _check_key(override: Override, valid: set[str], choices: Choices) -> None:
         raise ConfigError(f"`{_text(override)}`: {key} exists; set it without `+`")
 
 
-def _check_files(config: DictConfig, valid: set[str], choices: Choices) -> None:
+def _check_files(config: DictConfig, valid: set[str], choices: Choices, folders: tuple[Path, ...]) -> None:
     """Keys that an experiment or a user's own file brings and that nothing reads."""
     container = OmegaConf.to_container(config, resolve=False)
     assert isinstance(container, dict)
     for key, _ in flatten({str(k): v for k, v in container.items() if k not in ("about", "sweep")}):
-        if key not in valid:
+        if key in valid:
+            continue
+        if key.startswith("data.") and choices["experiment"] is None:
             raise ConfigError(
-                f"unknown key `{key}` in {_source(choices)}.{did_you_mean(key, _for_users(valid))}"
+                f"training={choices['training']} sets {key}, which data={choices['data']} does not have, so it is not "
+                f"for that data; choose a task that is, such as task={_tasks_of_other_presets(choices, folders)}"
             )
+        raise ConfigError(f"unknown key `{key}` in {_source(choices)}.{did_you_mean(key, _for_users(valid))}")
+
+
+def _tasks_of_other_presets(choices: Choices, folders: tuple[Path, ...]) -> str:
+    """Tasks that recommend another training preset than the one chosen."""
+    tasks = options("task", folders)
+    others = [name for name in tasks if load(tasks[name])["recommended"]["training"] != choices["training"]]
+    return " or ".join(sorted(others))
 
 
 def _source(choices: Choices) -> str:

@@ -49,7 +49,7 @@ def test_every_style_shows_every_experiment_and_every_note(
 
 def test_latex_escapes_what_latex_would_read(tmp_path: Path, write_run: WriteRun) -> None:
     write_run(status="failed", reason="50% of a_b & c")
-    table = result_table(find_runs(tmp_path), style="latex")
+    table = result_table(find_runs(tmp_path), ["model", "error_test"], style="latex")
     assert r"error\_test" in table
     assert r"50\% of a\_b \& c" in table
 
