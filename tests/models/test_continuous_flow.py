@@ -147,12 +147,6 @@ def test_a_trajectory_is_one_solve() -> None:
     assert flow.ode_block.stats.forward.nfe == 7 * 4
 
 
-@pytest.mark.parametrize("fractions", [[], [0.5, 0.5], [1.0, 0.5]])
-def test_fractions_that_do_not_increase_are_refused(fractions: list[float]) -> None:
-    with pytest.raises(ValueError, match=r"`fractions` is \[.*\]; allowed: increasing numbers, at least one"):
-        linear_flow().trajectory(some_points(), fractions)
-
-
 @pytest.mark.parametrize("t1", [0.0, -1.0, math.inf, math.nan])
 def test_a_time_that_does_not_run_forwards_is_refused(t1: float) -> None:
     with pytest.raises(ValueError, match=f"`model.t1` is {t1}; allowed: a finite time above 0"):

@@ -219,6 +219,13 @@ def test_a_fraction_beyond_the_flow_is_refused(name: str, fraction: float) -> No
 
 
 @EVERY_FLOW
+@pytest.mark.parametrize("fractions", [[], [0.5, 0.5], [1.0, 0.5]])
+def test_fractions_that_do_not_increase_are_refused(name: str, fractions: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"`fractions` is \[.*\]; allowed: increasing numbers, at least one"):
+        make_flow(name).trajectory(some_points(), fractions)
+
+
+@EVERY_FLOW
 def test_fewer_than_one_sample_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="`n` is 0; allowed: 1 or more samples"):
         make_flow(name).sample(0)

@@ -96,6 +96,17 @@ def test_the_divergence_between_gaussians_is_the_closed_form() -> None:
     assert float(losses.mean()) == pytest.approx(expected, abs=5 * stderr * math.sqrt(4000 / (20 * 64)))
 
 
+def test_the_divergence_counts_what_lies_beyond_the_wall() -> None:
+    # On the box's edge, with no energy inside: E[wall] = 100 STD^2 / 2, and Z = (8 + sqrt(pi / 100))^2.
+    flat = EnergyData("flat", lambda z: torch.zeros_like(z[:, 0]), batch_size=4)
+    metrics = make_task(flat).evaluate(gaussian_flow(offset=torch.tensor([4.0, 0.0])), "test")
+    entropy = 1 + math.log(2 * math.pi * STD**2)
+    expected = -entropy + 50 * STD**2 + 2 * math.log(8 + math.sqrt(math.pi / 100))
+    assert metrics["kl_stderr"] < 1
+    assert metrics["kl"] == pytest.approx(expected, abs=5 * metrics["kl_stderr"])
+    assert metrics["kl_tight"] == pytest.approx(expected, abs=10 * metrics["kl_stderr"])
+
+
 def test_the_tight_divergence_tells_a_bad_solve_from_a_good_one(monkeypatch: pytest.MonkeyPatch) -> None:
     task = make_task(u3(batch_size=16))
     torch.manual_seed(0)
