@@ -77,11 +77,14 @@ class ODEBlock(nn.Module):
         """||z - y0|| / ||y0|| over the whole batch, where z is y0 solved from t = 0 to t1 and back to 0.
 
         Small where the solve stands for an ODE, whose flow can be inverted; large where the net has come to depend on
-        the solver's errors (Ott et al. 2021, "ResNet after all?"). Infinite if the solve back fails or overflows, or
-        takes a thousand times the evaluations of the solve there.
+        the solver's errors (Ott et al. 2021, "ResNet after all?"). Infinite if a solve fails or overflows, or if the
+        one back takes a thousand times the evaluations of the one there.
         """
-        y1 = self._solve_tensor(y0, 0.0, self.t1)
         own = self.solver
+        try:
+            y1 = self._solve_tensor(y0, 0.0, self.t1)
+        except SolverError:
+            return math.inf
         if own.max_nfe is None and self.stats is not None:
             self.solver = replace(own, max_nfe=1000 * self.stats.forward.nfe)
         try:

@@ -20,19 +20,17 @@ NUM_SAMPLES = 30_000
 def flow_pictures(flow: Flow, window: float, fractions: Sequence[float]) -> Pictures:
     """`density` (float16) and `samples` (uint16 counts), both (len(fractions), G, G), `fractions` and `window`.
 
-    Axis 1 is z2 from -window to window, axis 2 is z1. Empty for a flow that is not on the plane. Where the solve back
-    from the grid's corners fails, the density of that time is NaN: a picture must not end a run.
+    Axis 1 is z2 from -window to window, axis 2 is z1. Empty for a flow that is not on the plane. Where a solve fails,
+    the density of that time is NaN, or no sample is shown: a picture must not end a run.
     """
     if flow.dim != 2:
         return {}
-    z0 = flow.draw_base(NUM_SAMPLES, generator("pictures", 0, 0))
-    samples = [histogram(points, window) for points in flow.trajectory(z0, fractions)]
     density = [_density(flow, window, fraction) for fraction in fractions]
     return {
         "window": np.asarray(window, dtype=np.float32),
         "fractions": np.asarray(fractions, dtype=np.float32),
         "density": np.stack(density),
-        "samples": np.stack(samples),
+        "samples": np.stack(_samples(flow, window, fractions)),
     }
 
 
@@ -50,6 +48,14 @@ def histogram(points: Tensor, window: float) -> np.ndarray:
     flat = cells[inside, 1] * GRID_SIZE + cells[inside, 0]
     counts = torch.bincount(flat, minlength=GRID_SIZE**2).clamp(max=np.iinfo(np.uint16).max)
     return counts.view(GRID_SIZE, GRID_SIZE).numpy().astype(np.uint16)
+
+
+def _samples(flow: Flow, window: float, fractions: Sequence[float]) -> list[np.ndarray]:
+    z0 = flow.draw_base(NUM_SAMPLES, generator("pictures", 0, 0))
+    try:
+        return [histogram(points, window) for points in flow.trajectory(z0, fractions)]
+    except SolverError:
+        return [np.zeros((GRID_SIZE, GRID_SIZE), dtype=np.uint16)] * len(fractions)
 
 
 def _density(flow: Flow, window: float, fraction: float) -> np.ndarray:

@@ -93,7 +93,7 @@ class FlowTask(ABC):
 
 def mean_and_stderr(values: Tensor) -> tuple[float, float]:
     """The mean of independent values (N,) and its standard error, s / sqrt(N), in float64; of one value, 0."""
-    values = values.double()
+    values = values.cpu().double()
     stderr = float(values.std() / len(values) ** 0.5) if len(values) > 1 else 0.0
     return float(values.mean()), stderr
 

@@ -188,3 +188,23 @@ def test_tasks_add_their_target_on_the_same_grid(task: Density | DensityMatching
     fractions = np.arange(1, num_frames + 1) / num_frames
     np.testing.assert_allclose(pictures["fractions"], fractions, rtol=1e-6)
     assert pictures["density"].shape == (num_frames, 100, 100)
+
+
+@pytest.fixture
+def out_of_budget() -> CNF:
+    """A flow that solves backwards and runs out of evaluations forwards."""
+    torch.manual_seed(0)
+    flow = CNF(width=4, solver=SolverSettings(rtol=1e-5, atol=1e-5, max_nfe=30))
+    with torch.no_grad():
+        flow.ode_block.vector_field.hypernetwork[-1].weight.mul_(10)  # type: ignore[union-attr, index, operator]
+    return flow
+
+
+def test_a_solve_forwards_that_fails_shows_no_samples_and_ends_no_run(out_of_budget: CNF) -> None:
+    pictures = Density(two_circles(), 0, "cpu", num_frames=2).pictures(out_of_budget, is_final=True)
+    assert pictures["samples"].shape == (2, 100, 100)
+    assert not pictures["samples"].any()
+
+
+def test_a_solve_forwards_that_fails_is_no_reconstruction(out_of_budget: CNF) -> None:
+    assert out_of_budget.reconstruction_error(torch.randn(50, 2)) == math.inf
