@@ -26,7 +26,7 @@ def _flows(figure: str, *planar_nf_paper: str) -> dict[str, tuple[tuple[str, ...
         "fast": ((cnf,), (planar_nf,)),
         # The paper gives steps and optimizers and no learning rates.
         "paper": (
-            (cnf, "training=flow_paper", "optimizer.lr=1e-3"),
+            (cnf, "training=flow_paper", "training.num_steps=10000", "optimizer.lr=1e-3"),
             (planar_nf, "training=nf_paper", "optimizer.lr=1e-4", *planar_nf_paper),
         ),
     }

@@ -63,7 +63,6 @@ def make_task(data: EnergyData | None = None, seed: int = 0, **settings: int) ->
 def small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(density_matching, "EVAL_BATCH_SIZE", 1000)
     monkeypatch.setattr(density_matching, "NUM_SAMPLES", {"val": 1000, "test": 4000})
-    monkeypatch.setattr(density_matching, "NUM_TIGHT_SAMPLES", 1000)
 
 
 def test_a_flow_that_is_the_target_has_a_divergence_of_0_without_error() -> None:
