@@ -10,7 +10,8 @@ from pathlib import Path
 from nodebench.config.errors import ConfigError
 from nodebench.reporting.columns import DEFAULT_COLUMNS
 from nodebench.reporting.runs import find_runs
-from nodebench.reporting.tables import STYLES, UnknownColumnError, result_table
+from nodebench.reporting.rendering import STYLES
+from nodebench.reporting.tables import UnknownColumnError, result_table
 
 
 def run(argv: Sequence[str]) -> int:

@@ -1,14 +1,14 @@
-"""Result tables from runs, as terminal text, Markdown, LaTeX or CSV."""
+"""Result tables from runs: one row an experiment, and the columns that are asked for."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import pandas as pd
-from tabulate import tabulate
 
 from nodebench.reporting.columns import BOOKKEEPING, DEFAULT_COLUMNS, IDENTITY, LEGEND, METRICS
+from nodebench.reporting.rendering import Column, Line, Table, render
 from nodebench.reporting.rows import Row, interval95, rows_over_seeds
 from nodebench.reporting.runs import Run
 
@@ -22,7 +22,7 @@ def result_table(runs: Sequence[Run], columns: Sequence[str] | None = None, styl
 
     `columns` are names from columns.py or dotted keys of config.yaml (`training.epochs`); None: those of
     DEFAULT_COLUMNS that are not empty in every row. Where two rows
-    would look alike, a column with the runs' hash tells them apart. `style` is a key of STYLES. In CSV,
+    would look alike, a column with the runs' hash tells them apart. `style` is a key of rendering.STYLES. In CSV,
     numbers are unrounded, intervals have a column of their own and notes are the last column.
 
     Raises UnknownColumnError for a column that is neither, with the nearest name.
@@ -35,7 +35,7 @@ def result_table(runs: Sequence[Run], columns: Sequence[str] | None = None, styl
     alike = len({tuple(row.identity[column] for column in shown) for row in rows}) < len(rows)
     if alike and "hash" not in columns:
         columns = [*shown, "hash", *(column for column in columns if column not in shown)]
-    return STYLES[style](rows, columns)
+    return render(_table(rows, columns), style)
 
 
 def with_values(runs: Sequence[Run], columns: Sequence[str]) -> list[str]:
@@ -65,49 +65,16 @@ def _dotted_keys(config: dict) -> Iterator[str]:
             yield str(name)
 
 
-def _numbered_notes(rows: Sequence[Row]) -> dict[str, int]:
-    notes = dict.fromkeys(note for row in rows for note in row.notes)
-    return {note: number for number, note in enumerate(notes, start=1)}
-
-
-def _grid(rows: Sequence[Row], columns: Sequence[str], table_format: str) -> str:
-    notes = _numbered_notes(rows)
-    cells = [[row.text(column) for column in columns] for row in rows]
-    for row, line in zip(rows, cells, strict=True):
-        if row.notes:
-            line[0] += f" [{','.join(str(notes[note]) for note in row.notes)}]"
-    is_number = [column in METRICS or column == "seeds" for column in columns]
-    return tabulate(
-        cells,
-        headers=list(columns),
-        tablefmt=table_format,
-        disable_numparse=True,
-        colalign=["right" if right else "left" for right in is_number],
+def _table(rows: Sequence[Row], columns: Sequence[str]) -> Table:
+    return Table(
+        [Column(column, is_number=column in METRICS or column == "seeds") for column in columns],
+        [Line([row.text(column) for column in columns], row.notes) for row in rows],
+        _numbers(rows, columns),
+        [LEGEND],
     )
 
 
-def _note_lines(rows: Sequence[Row]) -> list[str]:
-    return [LEGEND, *(f"[{number}] {note}" for note, number in _numbered_notes(rows).items())]
-
-
-def _terminal(rows: Sequence[Row], columns: Sequence[str]) -> str:
-    return "\n".join([_grid(rows, columns, "simple"), "", *_note_lines(rows)])
-
-
-def _markdown(rows: Sequence[Row], columns: Sequence[str]) -> str:
-    return "\n".join([_grid(rows, columns, "pipe"), "", "\\\n".join(_note_lines(rows))])
-
-
-def _latex(rows: Sequence[Row], columns: Sequence[str]) -> str:
-    """A booktabs tabular, the notes in small print below; needs `\\usepackage{booktabs}`."""
-    escaped = str.maketrans({character: f"\\{character}" for character in "_%&#${}"})
-    notes = [note.translate(escaped) for note in _note_lines(rows)]
-    return "\n".join(
-        [_grid(rows, columns, "latex_booktabs"), "", *(rf"{{\footnotesize {note}\par}}" for note in notes)]
-    )
-
-
-def _csv(rows: Sequence[Row], columns: Sequence[str]) -> str:
+def _numbers(rows: Sequence[Row], columns: Sequence[str]) -> pd.DataFrame:
     table: dict[str, list] = {}
     for column in columns:
         if column in METRICS and column != "recon_ok":
@@ -116,13 +83,4 @@ def _csv(rows: Sequence[Row], columns: Sequence[str]) -> str:
                 table[f"{column}_interval"] = [interval95(row.values(column)) for row in rows]
         else:
             table[column] = [row.text(column) for row in rows]
-    table["notes"] = ["; ".join(row.notes) for row in rows]
-    return pd.DataFrame(table).to_csv(index=False).rstrip("\n")
-
-
-STYLES: dict[str, Callable[[Sequence[Row], Sequence[str]], str]] = {
-    "terminal": _terminal,
-    "markdown": _markdown,
-    "latex": _latex,
-    "csv": _csv,
-}
+    return pd.DataFrame(table)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from nodebench.reporting import UnknownColumnError, find_runs, result_table
+from nodebench.reporting.rendering import STYLES
 from nodebench.reporting.rows import interval95, rows_over_seeds
-from nodebench.reporting.tables import STYLES
 
 WriteRun = Callable[..., Path]
 
