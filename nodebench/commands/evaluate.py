@@ -79,8 +79,10 @@ def with_changes(
     Raises ConfigError for every other key, and for a solver where the net has no ODE.
     """
     solver = config.get("solver")
-    allowed = {"solver", "device", *(("data.root",) if "root" in config["data"] else ())}
-    given = {override.key_or_group for override in parse(overrides)}
+    places = {f"data.{key}": key for key in ("root", "path") if key in config["data"]}
+    allowed = {"solver", "device", *places}
+    parsed = parse(overrides)
+    given = {override.key_or_group for override in parsed}
     for key in sorted(given):
         if key.split(".")[0] == "solver" and solver is None:
             raise ConfigError(f"`{key}`: {config['model'].get('name')} has no ODE to solve; drop it")
@@ -88,10 +90,11 @@ def with_changes(
             raise ConfigError(
                 f"`{key}` is the run's own and cannot be changed here.{did_you_mean(key, allowed)}"
             )
-    fresh = compose(overrides, config_dir).config
+    elsewhere = {places[o.key_or_group]: o.value() for o in parsed if o.key_or_group in places}
+    others = [o.input_line for o in parsed if o.key_or_group not in places and o.input_line is not None]
+    fresh = compose(others, config_dir).config
     changed = {**config, "device": fresh["device"] if "device" in given else config["device"]}
-    if "data.root" in given:
-        changed["data"] = {**config["data"], "root": fresh["data"]["root"]}
+    changed["data"] = {**config["data"], **elsewhere}
     if solver is not None:
         changed["solver"] = _merge_solver(solver, fresh["solver"], given)
     check_ranges(changed)

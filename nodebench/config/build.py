@@ -18,7 +18,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from nodebench.config.errors import ConfigError
-from nodebench.config.files import flatten
+from nodebench.config.files import content_of, flatten
 from nodebench.config.identity import tolerances
 from nodebench.data import DensityData, EnergyData, ImageData
 from nodebench.models.flows import Flow
@@ -82,7 +82,13 @@ class Builder:
         """The data set, read and split. Raises DataError for files and settings that cannot be used."""
         with _torchvision_explained():
             make = _find(self.config["data"]["_target_"], _returns_data, "function that returns data")
-            data: Data = _call(make, "data", self._keys("data"))
+            keys = self._keys("data")
+            content = keys.pop("content", None)
+            if content is not None and content != content_of(keys["path"]):
+                raise ConfigError(
+                    f"{keys['path']} is not there or not the file that the run was made with; give it as data.path=..."
+                )
+            data: Data = _call(make, "data", keys)
             return data
 
     def model(self, dim: int | None = None) -> nn.Module:

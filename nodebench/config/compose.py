@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from nodebench.config.errors import ConfigError, did_you_mean
-from nodebench.config.files import GROUPS, PRIMARY, config_folders, flatten, load, options
+from nodebench.config.files import GROUPS, PRIMARY, config_folders, content_of, flatten, load, options
 
 _NOT_FOR_USERS = ("_target_", "recommended", "name")
 _WITH_OWN_KEYS = ("task", "data", "model", "optimizer")  # groups whose files bring keys of their own
@@ -276,12 +276,17 @@ def _resolve(config: DictConfig) -> dict[str, Any]:
 
 
 def _finish(plain: dict[str, Any], choices: Choices, given: set[str]) -> tuple[str, ...]:
-    """Name every node after its file; settle tolerance, length and, without an ODE, the solver. Returns notes."""
+    """Name every node after its file; settle length, tolerance and, without an ODE, the solver; hash a user's file.
+
+    Returns notes.
+    """
     for group in GROUPS[:-1]:
         plain[group] = {"name": choices[group], **plain[group]}
     recommended = plain["task"].pop("recommended")
     del plain["training"]["recommended"]
     _settle_length(plain["training"], given)
+    if "content" in plain["data"]:
+        plain["data"]["content"] = content_of(plain["data"]["path"])
     if "gradient" in plain["model"]:
         _settle_tolerance(plain["solver"], recommended["solver"]["tol"])
         return ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -83,3 +84,9 @@ def shipped_targets(folders: tuple[Path, ...]) -> frozenset[str]:
     return frozenset(
         str(value) for path in paths for key, value in flatten(load(path)) if key.split(".")[-1] == "_target_"
     )
+
+
+def content_of(path: object) -> str | None:
+    """A hash of a file's content, 16 hexadecimal digits; None if there is no such file."""
+    file = Path(str(path)).expanduser()
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file.is_file() else None

@@ -22,6 +22,7 @@ _WITHOUT_EFFECT = frozenset(
         "num_threads",
         "output_dir",
         "data.root",
+        "data.path",  # data.content counts
         "training.force",
         "training.checkpoint_every_s",
         "solver.tol",

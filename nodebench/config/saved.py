@@ -30,6 +30,8 @@ def config_text(config: Mapping[str, Any]) -> str:
     root = published["data"].get("root")
     if root is not None and Path(os.path.expanduser(root)).is_absolute():
         published["data"]["root"] = load(options("data", (shipped_folder(),))["mnist"])["root"]
+    if "path" in published["data"]:
+        published["data"]["path"] = Path(published["data"]["path"]).name
     return OmegaConf.to_yaml(OmegaConf.create(published))
 
 

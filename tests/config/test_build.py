@@ -227,3 +227,13 @@ class TestWhatFits:
     def test_every_data_file_is_of_one_kind(self, name: str) -> None:
         kinds = [kind_of_data(load(options("data", SHIPPED)[name])["_target_"])]
         assert set(kinds) <= set(KINDS_OF_DATA)
+
+
+def test_points_that_changed_since_the_run_began_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "mine.csv"
+    file.write_text("1,2\n3,4\n5,6\n7,8\n")
+    built = builder("task=density", "data=points", "model=cnf", f"data.path={file}")
+    assert built.data().dim == 2
+    file.write_text("1,2\n3,4\n5,6\n7,9\n")
+    with pytest.raises(ConfigError, match="not the file that the run was made with"):
+        built.data()
