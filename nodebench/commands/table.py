@@ -9,9 +9,15 @@ from pathlib import Path
 
 from nodebench.config.errors import ConfigError
 from nodebench.reporting.columns import DEFAULT_COLUMNS
+from nodebench.reporting.measures import NotMeasuredError
+from nodebench.reporting.named_tables import NothingToTabulateError, named_table, table_names
+from nodebench.reporting.rendering import STYLES, render
 from nodebench.reporting.runs import find_runs
-from nodebench.reporting.rendering import STYLES
 from nodebench.reporting.tables import UnknownColumnError, result_table
+
+EXAMPLES = """examples:
+  nodebench table model,solver,tol,error_test
+  nodebench table table1 --runs outputs/table1 --format markdown --out table1.md"""
 
 
 def run(argv: Sequence[str]) -> int:
@@ -25,9 +31,14 @@ def run(argv: Sequence[str]) -> int:
         )
     columns = [name.strip() for name in options.columns.split(",") if name.strip()]
     try:
-        table = result_table(runs, columns or None, options.format)
+        if len(columns) == 1 and columns[0] in table_names():
+            table = render(named_table(columns[0], runs, options.runs), options.format)
+        else:
+            table = result_table(runs, columns or None, options.format)
     except UnknownColumnError as error:
-        raise ConfigError(str(error)) from error
+        raise ConfigError(f"{error}. Tables with a name: {', '.join(table_names())}") from error
+    except (NothingToTabulateError, NotMeasuredError) as error:
+        raise ConfigError(f"nothing for {columns[0]} under `{options.runs}`: {error}") from error
     if options.out is None:
         print(table)
         return 0
@@ -41,14 +52,17 @@ def run(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nodebench table",
-        description="One row for all seeds of an experiment: mean, interval, number of seeds, status.",
+        description="One row for all seeds of an experiment: mean, interval, number of seeds, status. "
+        f"Or a table with a name: {', '.join(table_names())}.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "columns",
         nargs="?",
         default="",
-        metavar="COLUMN,COLUMN,...",
-        help="columns of the records, or keys of config.yaml "
+        metavar="NAME|COLUMN,COLUMN,...",
+        help="a table with a name; or columns of the records, or keys of config.yaml "
         f"(default: those with values among {','.join(DEFAULT_COLUMNS)})",
     )
     parser.add_argument("--runs", type=Path, default=Path("outputs"), metavar="DIR", help="default: outputs")

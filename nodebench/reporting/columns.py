@@ -100,17 +100,20 @@ def identity(run: Run) -> dict[str, str]:
 
 
 def _tolerance(run: Run) -> str:
-    """`1e-3`; `1e-3/1e-6` where rtol and atol differ; `dt=0.1` for fixed steps."""
-    step = run.setting("solver.dt")
-    if step is not None:
-        return f"dt={step}"
     tol = run.setting("solver.tol")
-    values = [run.setting("solver.rtol") or tol, run.setting("solver.atol") or tol]
-    texts = [_power_of_ten(value) for value in values if value is not None]
-    return "/".join(dict.fromkeys(texts))
+    rtol, atol = (run.setting(f"solver.{key}") or tol for key in ("rtol", "atol"))
+    return precision(rtol, atol, run.setting("solver.dt"))
 
 
-def _power_of_ten(value: Any) -> str:
+def precision(rtol: Any, atol: Any, dt: Any) -> str:
+    """`1e-3`; `1e-3/1e-6` where rtol and atol differ; `dt=0.1` for fixed steps."""
+    if dt is not None:
+        return f"dt={dt}"
+    return "/".join(dict.fromkeys(power_of_ten(value) for value in (rtol, atol) if value is not None))
+
+
+def power_of_ten(value: Any) -> str:
+    """`1e-3` for 0.001; what is no number stays as it is."""
     try:
         mantissa, exponent = f"{float(value):.3e}".split("e")
     except (TypeError, ValueError):  # an edited config; the table shows what it says

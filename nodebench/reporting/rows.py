@@ -30,6 +30,11 @@ class Row:
     notes: list[str] = field(default_factory=list)
 
     @property
+    def first(self) -> Run:
+        """The run that tells what the row is: a run whose config cannot be read tells least."""
+        return next((run for run in self.runs if run.config), self.runs[0])
+
+    @property
     def versions(self) -> list[str]:
         return sorted({run.version for run in self.counted if run.version})
 
@@ -103,9 +108,8 @@ def _row(runs: list[Run]) -> Row:
         first = counted.setdefault(run.seed, run)
         if first is not run:
             notes.append(f"seed {run.seed} is counted once: {run.folder} repeats {first.folder}")
-    # A run whose config cannot be read tells least about the row.
-    readable = next((run for run in runs if run.config), runs[0])
-    row = Row(runs, list(counted.values()), identity(readable), notes)
+    row = Row(runs, list(counted.values()), {}, notes)
+    row.identity = identity(row.first)
     if len(row.counted) < MIN_SEEDS:
         notes.insert(0, FEW_SEEDS)
     if row.text("recon_ok") == "no":

@@ -1,0 +1,192 @@
+"""Reads measure.csv: what `nodebench measure` found about a trained run, batch by batch."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from nodebench.reporting.runs import Run
+
+FILE = "measure.csv"
+KEY = ("solver", "tol", "gradient", "batch")
+NUMBERS = (
+    *("nfe_forward", "nfe_backward"),
+    *("num_accepted_forward", "num_rejected_forward", "num_accepted_backward", "num_rejected_backward"),
+    *("error_endpoint", "error_reference", "recon_error", "time_forward_ms", "time_backward_ms"),
+    *("error_gradient", "memory_saved_mib", "tol_adjoint"),
+)
+WORDS = ("norm_adjoint",)
+TOLERANCES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+GRADIENTS = ("direct", "checkpointed", "adjoint")
+NUM_BATCHES = 100  # MNIST's test set in batches of 100
+NUM_TIMED = 5
+
+
+class NotMeasuredError(ValueError):
+    """No run has the measurements that are asked for; the message says how to make them."""
+
+
+class DamagedMeasuresError(ValueError):
+    """A measure.csv that is not what a run writes; single damaged lines are notes, not errors."""
+
+
+@dataclass(frozen=True)
+class Measures:
+    """A run's measurements: KEY, NUMBERS (NaN where there is none) and WORDS, in the order of the file.
+
+    `notes` are sentences on lines that could not be used.
+    """
+
+    run: Run
+    table: pd.DataFrame
+    notes: tuple[str, ...]
+
+    @property
+    def method(self) -> str:
+        """The solver that the run was trained with."""
+        return str(self.run.setting("solver.method") or "")
+
+    @property
+    def own(self) -> pd.DataFrame:
+        """The lines of the run's own solver."""
+        return self.table[self.table["solver"] == self.method]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the run's own solver has all that Figure 3 and the figures of the gradients need."""
+        counts = self.own.groupby(["gradient", "tol"]).size()
+        wanted = {"adjoint": NUM_BATCHES, "direct": NUM_TIMED, "checkpointed": NUM_TIMED}
+        return all(
+            counts.get((gradient, tol), 0) >= number
+            for gradient, number in wanted.items()
+            for tol in TOLERANCES
+        )
+
+
+def read_measures(run: Run) -> Measures | None:
+    """The run's measurements, None where it was not measured. Raises DamagedMeasuresError, which names the file."""
+    path = run.folder / FILE
+    again = f"delete it and measure again: `nodebench measure {run.folder}`"
+    try:
+        text = path.read_bytes().decode("utf-8", errors="replace")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise DamagedMeasuresError(f"{path} cannot be read: {error.strerror}") from error
+    *lines, rest = text.split("\n")
+    header = lines[0].strip().split(",") if lines else []
+    missing = [name for name in (*KEY, *NUMBERS, *WORDS) if name not in header]
+    if missing:
+        raise DamagedMeasuresError(f"{path} has no column `{missing[0]}`; {again}")
+    notes = []
+    if rest.strip():
+        notes.append(
+            f"{path}: the last line is cut off and is left out; `nodebench measure {run.folder}` goes on"
+        )
+    found: dict[tuple, dict[str, object]] = {}
+    for number, line in enumerate(csv.reader(lines[1:]), start=2):
+        if not line:
+            continue
+        values = _values(header, line)
+        if values is None:
+            notes.append(f"{path}: line {number} is damaged and is left out")
+        elif (key := tuple(values[name] for name in KEY)) in found:
+            notes.append(f"{path}: line {number} repeats {', '.join(map(str, key))} and is left out")
+        else:
+            found[key] = values
+    table = pd.DataFrame(list(found.values()), columns=[*KEY, *NUMBERS, *WORDS])
+    return Measures(run, table.astype(dict.fromkeys(NUMBERS, float)), tuple(notes))
+
+
+def _values(header: Sequence[str], line: Sequence[str]) -> dict[str, object] | None:
+    """The line's values by column, None where it is not what a run writes."""
+    texts = dict(zip(header, line, strict=False))
+    try:
+        values: dict[str, object] = {name: _number(texts[name]) for name in NUMBERS}
+        tol, batch = float(texts["tol"]), int(texts["batch"])
+    except (ValueError, KeyError):
+        return None
+    if len(line) != len(header) or not tol > 0 or batch < 0 or texts["gradient"] not in GRADIENTS:
+        return None
+    return {
+        "solver": texts["solver"],
+        "tol": tol,
+        "gradient": texts["gradient"],
+        "batch": batch,
+        **values,
+    } | {name: texts[name] for name in WORDS}
+
+
+def _number(text: str) -> float:
+    number = float(text or "nan")
+    return number if math.isfinite(number) else math.nan
+
+
+def measured_runs(runs: Sequence[Run]) -> tuple[list[Measures], list[str]]:
+    """The runs that have measurements, and a sentence for every measure.csv that cannot be used."""
+    measured, problems = [], []
+    for run in runs:
+        try:
+            measures = read_measures(run)
+        except DamagedMeasuresError as error:
+            problems.append(str(error))
+            continue
+        if measures is not None:
+            measured.append(measures)
+    return measured, problems
+
+
+def pick_measured(
+    runs: Sequence[Run], wanted: Callable[[Measures], pd.DataFrame]
+) -> tuple[Measures, pd.DataFrame, list[str]]:
+    """The run with the most lines that are `wanted`, those lines, and the notes that a reader needs.
+
+    Finished runs come before others, MNIST before other data, the order of `runs` decides the rest. Raises
+    NotMeasuredError, which says what to do, where no run has such a line.
+    """
+    measured, problems = measured_runs(runs)
+    found = [(measures, lines) for measures in measured if len(lines := wanted(measures))]
+    if not found:
+        raise NotMeasuredError("; ".join([*problems, _what_to_measure(runs)]))
+    found.sort(key=lambda pair: (not pair[0].run.is_finished, pair[0].run.names[0] != "mnist", -len(pair[1])))
+    (measures, lines), *others = found
+    notes = [*problems, *measures.notes]
+    if others:
+        left_out = ", ".join(str(other.run.folder) for other, _ in others)
+        notes.insert(0, f"several runs are measured: shown is {measures.run.folder}, left out: {left_out}")
+    return measures, lines, notes
+
+
+def _what_to_measure(runs: Sequence[Run]) -> str:
+    solvable = [run for run in runs if run.setting("solver.method") and run.is_finished]
+    with_weights = [run for run in solvable if has_checkpoint(run.folder)]
+    if with_weights:
+        return f"not measured yet: `nodebench measure {with_weights[0].folder}`"
+    train = "`nodebench train experiment=table1_odenet output_dir=DIR`, then `nodebench measure RUN`"
+    if solvable:
+        return (
+            f"not measured, and {solvable[0].folder} has no checkpoint to measure (a committed record has none): "
+            f"train it again elsewhere: {train}"
+        )
+    return f"no trained ODE net is here: {train}"
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether the trained weights are there; a committed record comes without."""
+    return any((folder / "checkpoints").glob("*.pt"))
+
+
+def medians(lines: pd.DataFrame, by: Sequence[str], columns: Sequence[str]) -> pd.DataFrame:
+    """The median of `columns` over the batches, one row a combination of `by`, sorted by it."""
+    return lines.groupby(list(by), sort=True)[list(columns)].median().reset_index()
+
+
+def loosest_first(lines: pd.DataFrame) -> Iterator[tuple[float, pd.DataFrame]]:
+    """The lines of every tolerance, from the loosest to the tightest."""
+    for tol in sorted(lines["tol"].unique(), reverse=True):
+        yield float(tol), lines[lines["tol"] == tol]

@@ -1,0 +1,86 @@
+"""The gradient modes of a trained net against each other: evaluations, time, memory, and error of the gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from nodebench.reporting.columns import power_of_ten
+from nodebench.reporting.measures import GRADIENTS, Measures, pick_measured
+from nodebench.reporting.rendering import Column, Line, Table
+from nodebench.reporting.runs import Run
+
+COLUMNS = (
+    *(Column("gradient", is_number=False), Column("solver", is_number=False), Column("tol")),
+    *(Column("NFE\nf / b"), Column("forward\n(ms)"), Column("backward\n(ms)"), Column("saved\n(MiB)")),
+    *(Column("gradient\nerror"), Column("endpoint\nerror")),
+    *(Column("adjoint\ntol"), Column("adjoint\nnorm", is_number=False)),
+)
+MEDIANS = (
+    "nfe_forward",
+    "nfe_backward",
+    "time_forward_ms",
+    "time_backward_ms",
+    "error_gradient",
+    "error_endpoint",
+)
+LEGEND = (
+    "Medians over the batches whose gradient was measured. Gradient error: relative L2 error of dL/d(y0, theta) "
+    "against a float64 gradient at a tight tolerance; the direct one is exact for its own steps, so its error is that of the "
+    "steps. NFE: backward evaluations are the adjoint's augmented ones or the recomputations of "
+    "checkpointed; direct has none. Saved: what one forward pass keeps for backward."
+)
+
+
+def gradients(runs: Sequence[Run], root: Path) -> Table:
+    """A row for every solver, gradient mode and tolerance of the run with the most measured gradients.
+
+    Raises NotMeasuredError if no run has one.
+    """
+    measures, lines, notes = pick_measured(runs, _with_gradient)
+    rows, numbers = [], []
+    for (method, gradient, tol), group in sorted(
+        lines.groupby(["solver", "gradient", "tol"]), key=lambda item: _order(measures.method, *item[0])
+    ):
+        values = {name: group[name].median() for name in MEDIANS}
+        values["memory_saved_mib"] = group["memory_saved_mib"].max()
+        values["tol_adjoint"] = group["tol_adjoint"].max()
+        norm = group["norm_adjoint"].iloc[0]
+        rows.append(Line(_cells(gradient, method, tol, values, norm)))
+        numbers.append(
+            {
+                "gradient": gradient,
+                "solver": method,
+                "tol": tol,
+                "batches": len(group),
+                **values,
+                "norm_adjoint": norm,
+            }
+        )
+    folder = measures.run.folder
+    about = f"Run: {folder.parent.name}/{folder.name}."
+    return Table(COLUMNS, rows, pd.DataFrame(numbers), [LEGEND, about, *notes])
+
+
+def _with_gradient(measures: Measures) -> pd.DataFrame:
+    return measures.table[measures.table["error_gradient"].notna()]
+
+
+def _order(own: str, method: str, gradient: str, tol: float) -> tuple[bool, str, int, float]:
+    return (method != own, method, GRADIENTS.index(gradient), -tol)
+
+
+def _cells(gradient: str, method: str, tol: float, values: dict[str, float], norm: str) -> list[str]:
+    def text(name: str, style: str) -> str:
+        return "" if pd.isna(values[name]) else f"{values[name]:{style}}"
+
+    return [
+        *(gradient, method, power_of_ten(tol)),
+        " / ".join(filter(None, (text("nfe_forward", ".0f"), text("nfe_backward", ".0f")))),
+        *(text("time_forward_ms", ".1f"), text("time_backward_ms", ".1f"), text("memory_saved_mib", ".1f")),
+        *(text("error_gradient", ".1e"), text("error_endpoint", ".1e")),
+        "" if pd.isna(values["tol_adjoint"]) else power_of_ten(values["tol_adjoint"]),
+        norm,
+    ]

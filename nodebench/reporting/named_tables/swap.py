@@ -1,0 +1,180 @@
+"""The solver-swap table: trained nets evaluated with other solvers than they were trained with.
+
+Question and reading after Ott et al., "ResNet after all? Neural ODEs and their numerical solution" (ICLR 2021).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from nodebench.reporting.columns import identity, precision
+from nodebench.reporting.named_tables import NothingToTabulateError
+from nodebench.reporting.records import is_number, read_records
+from nodebench.reporting.rendering import Column, Line, Table
+from nodebench.reporting.rows import interval95
+from nodebench.reporting.runs import Run
+
+FILE = "evaluations.jsonl"
+COLUMNS = (
+    Column("trained net", is_number=False),
+    Column("evaluated with", is_number=False),
+    Column("precision", is_number=False),
+    *(Column("seeds"), Column("test error\n(%)"), Column("change\n(points)"), Column("NFE")),
+)
+LEGEND = (
+    "Test error of the same weights under another solver, mean over seeds ± half the 95 % interval (Student's t); "
+    "change: against the error with the solver of training; NFE: evaluations a test batch.",
+    "A net that is a flow keeps its error under every solve at least as exact as training's; one whose error rises "
+    "there has learned its discretisation (Ott et al. 2021).",
+)
+
+
+@dataclass
+class _Swap:
+    """One solver on one recipe: the latest record of every seed."""
+
+    runs: list[Run]
+    records: list[dict[str, Any]]
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is the solver of training."""
+        own = identity(self.runs[0])
+        return (self.records[0]["solver"]["method"], self.precision) == (own["solver"], own["tol"])
+
+    @property
+    def precision(self) -> str:
+        return precision(*(self.records[0]["solver"].get(key) for key in ("rtol", "atol", "dt")))
+
+    def values(self, column: str) -> list[float]:
+        return [float(record[column]) for record in self.records if is_number(record.get(column))]
+
+    def mean(self, column: str) -> float | None:
+        values = self.values(column)
+        return float(np.mean(values)) if values else None
+
+    @property
+    def changes(self) -> list[float]:
+        """Test error minus that of training's solver, in points, seed by seed."""
+        return [
+            record["error_test"] - run.summary["error_test"]
+            for run, record in zip(self.runs, self.records, strict=True)
+            if is_number(record.get("error_test")) and is_number(run.summary.get("error_test"))
+        ]
+
+    @property
+    def change(self) -> float | None:
+        return float(np.mean(self.changes)) if self.changes else None
+
+
+def swap(runs: Sequence[Run], root: Path) -> Table:
+    """A row for every solver that a trained net was evaluated with, its own first, then by method and precision.
+
+    The latest record of a solver counts. Raises NothingToTabulateError if no run was evaluated.
+    """
+    found: dict[str, dict[str, _Swap]] = {}
+    problems: list[str] = []
+    for run in runs:
+        records, damaged = read_records(run.folder / FILE)
+        problems += damaged
+        latest = {
+            json.dumps(record["solver"], sort_keys=True): record for record in records if _counts(record)
+        }
+        for solver, record in latest.items():
+            entry = found.setdefault(run.group, {}).setdefault(solver, _Swap([], []))
+            if run.seed not in [other.seed for other in entry.runs]:
+                entry.runs.append(run)
+                entry.records.append(record)
+    if not found:
+        raise NothingToTabulateError(
+            "; ".join(
+                [*problems, "no trained ODE net was evaluated: `nodebench evaluate RUN --swap` does it"]
+            )
+        )
+    lines, numbers = [], []
+    for swaps in found.values():
+        ordered = sorted(swaps.values(), key=_order)
+        for number, entry in enumerate(ordered):
+            lines.append(Line(_cells(entry), [*_notes(entry), *(_verdict(ordered) if number == 0 else ())]))
+            numbers.append(_numbers(entry))
+    return Table(COLUMNS, lines, pd.DataFrame(numbers), [*LEGEND, *problems])
+
+
+def _counts(record: dict[str, Any]) -> bool:
+    return isinstance(record.get("solver"), dict) and "method" in record["solver"]
+
+
+def _order(entry: _Swap) -> tuple[bool, str, float]:
+    solver = entry.records[0]["solver"]
+    size = solver.get("dt") if solver.get("dt") is not None else solver.get("rtol")
+    return (not entry.is_own, str(solver["method"]), -float(size) if is_number(size) else 0.0)
+
+
+def _notes(entry: _Swap) -> Iterator[str]:
+    for run, record in zip(entry.runs, entry.records, strict=True):
+        if not is_number(record.get("error_test")):
+            why = record.get("reason") or record.get("status") or "no error was recorded"
+            yield f"{run.folder.parent.name}/{run.folder.name} has no test error here: {why}"
+        if not run.is_finished:
+            yield f"{run.folder.parent.name}/{run.folder.name} is {run.status}"
+
+
+def _verdict(entries: Sequence[_Swap]) -> Iterator[str]:
+    """How far the error moves under the solves that spend at least what training's spends."""
+    own_nfe = next((entry.mean("nfe_eval") for entry in entries if entry.is_own), None)
+    if own_nfe is None:
+        return
+    others = [entry for entry in entries if not entry.is_own and (entry.mean("nfe_eval") or 0.0) >= own_nfe]
+    changes = [entry.change for entry in others if entry.change is not None]
+    if changes:
+        yield (
+            f"with at least training's {own_nfe:.0f} evaluations, the error changes by {_signed(min(changes))} to "
+            f"{_signed(max(changes))} points over {len(changes)} other solves"
+        )
+
+
+def _cells(entry: _Swap) -> list[str]:
+    error, change, nfe = entry.mean("error_test"), entry.change, entry.mean("nfe_eval")
+    half_width = interval95(entry.values("error_test"))
+    interval = "" if half_width is None else f" ± {half_width:.2f}"
+    return [
+        _net(entry.runs[0]),
+        f"{entry.records[0]['solver']['method']}{' (training)' * entry.is_own}",
+        entry.precision,
+        str(len(entry.values("error_test"))),
+        "" if error is None else f"{error:.2f}{interval}",
+        "" if change is None else _signed(change),
+        "" if nfe is None else f"{nfe:.1f}",
+    ]
+
+
+def _signed(points: float) -> str:
+    return f"{round(points, 2) + 0.0:+.2f}"  # never -0.00
+
+
+def _net(run: Run) -> str:
+    data, model = run.names
+    return " ".join(part for part in (model, "on", data, run.hash) if part)
+
+
+def _numbers(entry: _Swap) -> dict[str, object]:
+    """The row's line of the CSV."""
+    run, solver = entry.runs[0], entry.records[0]["solver"]
+    return {
+        **dict(zip(("data", "model"), run.names, strict=True)),
+        "hash": run.hash,
+        **{key: solver.get(key) for key in ("method", "rtol", "atol", "dt")},
+        "is_training_solver": entry.is_own,
+        "seeds": len(entry.values("error_test")),
+        "error_test": entry.mean("error_test"),
+        "error_test_interval": interval95(entry.values("error_test")),
+        "error_test_change": entry.change,
+        "nfe_eval": entry.mean("nfe_eval"),
+    }
