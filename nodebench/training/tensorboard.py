@@ -85,7 +85,7 @@ class Dashboard:
         SummaryWriter.add_hparams would open a second run for them (pytorch issue 32651).
         """
         numbers = _numbers(record)
-        metrics = {f"final/{name}": numbers[name] for name in _FINAL_METRICS if name in numbers}
+        metrics = {f"result/{name}": numbers[name] for name in _FINAL_METRICS if name in numbers}
         summaries = hparams_summaries(dict(hparams), metrics)
         with named_disk_errors(self._folder):
             for summary in summaries:

@@ -34,7 +34,7 @@ def without_times(scalars):
 def test_scalars_are_grouped(unbroken):
     scalars = read_scalars(unbroken)
     groups = {tag.partition("/")[0] for tag in scalars}
-    assert groups == {"error", "loss", "nfe", "steps", "time", "memory", "lr", "final"}
+    assert groups == {"error", "loss", "nfe", "steps", "time", "memory", "lr", "result"}
     assert [step for step, _ in scalars["error/val"]] == [10, 20, 23]
     assert [step for step, _ in scalars["lr/lr"]] == [5, 15]
 
@@ -61,7 +61,7 @@ def test_config_and_hparams_are_in_the_run_itself_once(unbroken):
     plugins = events.SummaryMetadata("_hparams_/session_start_info").plugin_data
     assert plugins.plugin_name == "hparams"
     assert b"model: toy" in events.Tensors("config/text_summary")[0].tensor_proto.string_val[0]
-    assert len(read_scalars(unbroken)["final/error_test"]) == 1
+    assert len(read_scalars(unbroken)["result/error_test"]) == 1
     assert [entry for entry in (unbroken / "tensorboard").iterdir() if entry.is_dir()] == []
 
 
