@@ -25,6 +25,7 @@ usage: nodebench COMMAND [KEY=VALUE ...]
 
   train      train a net and leave a run folder; the same command again continues or skips it
   evaluate   measure a trained net once more, with another solver or tolerance
+  measure    what a trained net's solver does, batch by batch: counts, errors, times
   table      make the result table from run folders
   plot       draw a figure of the paper from run folders
   reproduce  train what a figure of the paper still lacks, then draw it
@@ -40,7 +41,7 @@ examples:
   nodebench list experiments
 
 `nodebench COMMAND --help` says more."""
-COMMANDS = ("train", "evaluate", "table", "plot", "reproduce", "list")
+COMMANDS = ("train", "evaluate", "measure", "table", "plot", "reproduce", "list")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +12,12 @@ from nodebench.commands.train import describe_solver
 from nodebench.config.check import check_device, check_ranges, check_solver, check_state_size
 from nodebench.config.compose import compose, needs_tolerance, parse
 from nodebench.config.errors import ConfigError, did_you_mean
-from nodebench.config.files import config_folders, shipped_targets
 from nodebench.config.identity import tolerances
 from nodebench.config.saved import read_config
 
-EPILOG = """example:
+EPILOG = """examples:
   nodebench evaluate outputs/classification/RUN/seed0 solver=rk4 solver.dt=0.25
+  nodebench evaluate outputs/classification/RUN/seed0 --swap
 
 Settings are solver, solver.*, data.root and device; all others are the run's own."""
 TOLERANCES = {"tol", "rtol", "atol"}
@@ -49,6 +47,12 @@ def run(argv: Sequence[str]) -> int:
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="a run folder: .../seed<k>")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="another solver or setting")
+    parser.add_argument(
+        "--swap", action="store_true", help="evaluate a classifier with many solvers: is it a flow?"
+    )
+    parser.add_argument(
+        "--limit", type=int, metavar="N", help="with --swap: the first N test images; recorded nowhere"
+    )
     parser.add_argument("--config-dir", help="a folder of your own, searched beside the shipped configs")
     args = parser.parse_intermixed_args(argv)
     config = with_changes(read_config(args.run), args.overrides, args.config_dir)
@@ -56,6 +60,16 @@ def run(argv: Sequence[str]) -> int:
         check_solver(config["solver"], gradient=None)
         check_state_size(config)
     check_device(config["device"])
+    if args.limit is not None and (not args.swap or args.limit < 1):
+        raise ConfigError(
+            f"--limit {args.limit} is not possible; it takes a whole number, 1 or above, and goes with --swap"
+        )
+    if args.swap:
+        if config.get("solver") != read_config(args.run).get("solver"):
+            raise ConfigError("--swap chooses the solvers itself; drop what was said about the solver")
+        from nodebench.commands.swap import swap
+
+        return swap(args.run, config, args.config_dir, args.limit)
 
     from nodebench.ode import SolverError
 
@@ -119,34 +133,11 @@ def evaluate(folder: Path, config: dict[str, Any], config_dir: str | None = None
 
     Raises ConfigError if there is no readable checkpoint of this net, or if data or net cannot be built.
     """
-    from nodebench.config.build import Builder, pick_device
-    from nodebench.training import RunFolderError, seed_everything
-    from nodebench.training.checkpoints import load_trained_weights
-    from nodebench.training.environment import describe_environment
-    from nodebench.training.storage import append_durably
+    from nodebench.commands.trained import append_evaluation, load_trained
 
-    device = pick_device(config["device"])
-    try:
-        builder = Builder(config, shipped_targets(config_folders(config_dir)))
-        seed_everything(config["seed"], config["deterministic"])
-        data = builder.data()
-        model = builder.model(data.dim)
-        step = load_trained_weights(folder / "checkpoints", model)
-        task = builder.task(data, device)
-    except (ValueError, RunFolderError) as error:
-        raise ConfigError(str(error)) from error
-    columns = task.evaluate(model.to(device), "test")
-    environment = describe_environment(device)
-    record = {
-        "kind": "evaluation",
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "step": step,
-        **columns,
-        "solver": _solver_record(config.get("solver")),
-        **{key: environment[key] for key in ("version", "git_commit", "device", "device_name")},
-    }
-    append_durably(folder / "evaluations.jsonl", f"{json.dumps(record, allow_nan=False)}\n".encode())
-    return record
+    trained = load_trained(folder, config, config_dir)
+    columns = trained.task.evaluate(trained.model, "test")
+    return append_evaluation(folder, trained, "evaluation", columns, _solver_record(config.get("solver")))
 
 
 def _solver_record(solver: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -1,0 +1,96 @@
+"""measure.csv of a run, which grows row by row, and measure.json beside it, which says what it was made with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from nodebench.config.errors import ConfigError
+from nodebench.measurement import DamagedTableError, Key, ReferenceErrors, Row, header, read_rows, write_row
+from nodebench.measurement.rows import key_of
+from nodebench.training.storage import append_durably, write_atomically
+
+
+class MeasureFiles:
+    """The rows that a run folder has, and where further ones go.
+
+    made_with: what all rows of a table must share: checkpoint, settings, machine. Opening cuts off a half line at the
+    end. Raises ConfigError for a table that was made with something else, or that is damaged: nothing is mixed, and
+    nothing is lost.
+    """
+
+    def __init__(self, folder: Path, made_with: dict[str, Any], git_commit: str | None) -> None:
+        self.table, self.notes = folder / "measure.csv", folder / "measure.json"
+        self.rows: list[Row] = []
+        self.errors: ReferenceErrors | None = None
+        self._made_with = json.loads(json.dumps(made_with))
+        self._commits = [git_commit]
+        if self.table.exists() and self.table.stat().st_size:
+            self._take_over()
+
+    @property
+    def done(self) -> set[Key]:
+        """What the rows are about."""
+        return {key_of(row) for row in self.rows}
+
+    def begin(self) -> None:
+        """Write what the rows are made with, and the table's first line where there is none."""
+        self._write_notes()
+        if not self.table.exists() or not self.table.stat().st_size:
+            append_durably(self.table, header().encode())
+
+    def append(self, row: Row, errors: ReferenceErrors | None) -> None:
+        """One more row; the reference's own errors are noted once they are known."""
+        if errors != self.errors:
+            self.errors = errors
+            self._write_notes()
+        append_durably(self.table, write_row(row).encode())
+        self.rows.append(row)
+
+    def _take_over(self) -> None:
+        try:
+            text = self.table.read_text(encoding="utf-8")
+            self.rows, whole = read_rows(text)
+        except (DamagedTableError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{self.table} is damaged: {error}; {self._again()}") from error
+        if not whole:  # killed within the first line
+            self.table.write_bytes(b"")
+            return
+        self._compare()
+        if len(whole) < len(text):
+            write_atomically(self.table, whole.encode())
+
+    def _compare(self) -> None:
+        try:
+            notes = json.loads(self.notes.read_text(encoding="utf-8"))
+            before, commits, errors = notes["made_with"], notes["git_commits"], notes["reference_errors"]
+            self.errors = None if errors is None else ReferenceErrors(**errors)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ConfigError(
+                f"{self.notes} cannot be read, so what {self.table} was made with is not known; {self._again()}"
+            ) from error
+        changed = [
+            f"{key} {_shown(before.get(key))} and not {_shown(value)}"
+            for key, value in self._made_with.items()
+            if before.get(key) != value
+        ]
+        if changed:
+            raise ConfigError(f"{self.table} was measured with {'; '.join(changed)}; {self._again()}")
+        self._commits = commits if commits[-1:] == self._commits else [*commits, *self._commits]
+
+    def _write_notes(self) -> None:
+        notes = {
+            "made_with": self._made_with,
+            "git_commits": self._commits,  # that added rows, in order
+            "reference_errors": None if self.errors is None else asdict(self.errors),
+        }
+        write_atomically(self.notes, f"{json.dumps(notes, indent=2)}\n".encode())
+
+    def _again(self) -> str:
+        return f"move {self.table.name} and {self.notes.name} away to measure anew"
+
+
+def _shown(value: Any) -> str:
+    return json.dumps(value)

@@ -1,0 +1,53 @@
+"""The table that `nodebench measure` ends with: medians over the batches."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+COLUMNS = {
+    "nfe_forward": ("NFE f", "g"),
+    "nfe_backward": ("NFE b", "g"),
+    "error_endpoint": ("endpoint error", ".1e"),
+    "recon_error": ("recon error", ".1e"),
+    "error_gradient": ("gradient error", ".1e"),
+    "time_forward_ms": ("forward ms", ".0f"),
+    "time_backward_ms": ("backward ms", ".0f"),
+    "memory_saved_mib": ("saved MiB", ".1f"),
+}
+
+
+def summary(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Medians by solver, tolerance and gradient mode of all rows there are, and a note on solves that failed."""
+    groups: dict[tuple[str, float, str], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["solver"], row["tol"], row["gradient"]), []).append(row)
+    lines = [
+        [solver, f"{tol:g}", gradient, len(group), *(_median(group, *column) for column in _formats())]
+        for (solver, tol, gradient), group in sorted(groups.items(), key=lambda item: _order(*item[0]))
+    ]
+    headers = ["solver", "tol", "gradient", "batches", *(label for label, _ in COLUMNS.values())]
+    failed = sum(row["nfe_forward"] is None for row in rows)
+    notes = ["medians over the batches; times, gradients and memory of the ODE block on the first ones"]
+    if failed:
+        notes.append(f"{failed} of {len(rows)} solves failed and are rows without numbers")
+    table = tabulate(
+        lines, headers, disable_numparse=True, colalign=["left", "right", "left"] + ["right"] * 9
+    )
+    return "\n".join([table, "", *notes])
+
+
+def _formats() -> list[tuple[str, str]]:
+    return [(name, form) for name, (_, form) in COLUMNS.items()]
+
+
+def _order(solver: str, tol: float, gradient: str) -> tuple[str, str, float]:
+    return solver, gradient, -tol
+
+
+def _median(group: Sequence[Mapping[str, Any]], name: str, form: str) -> str:
+    values = [row[name] for row in group if row.get(name) is not None]
+    return format(statistics.median(values), form) if values else ""

@@ -1,0 +1,155 @@
+"""`nodebench evaluate RUN --swap`: is a trained ODE-Net a flow, or the discretisation it was trained with?
+
+Its test error with its own solver, and with others from one Euler step to dopri8 at a tight tolerance.
+Source: Ott et al., "ResNet after all? Neural ODEs and their numerical solution", ICLR 2021 (arXiv 2007.15386).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from nodebench.commands.trained import append_evaluation, check_has_solve, classifier_with_ode, load_trained
+from nodebench.config.identity import tolerances
+from nodebench.models.classifiers import ODENet
+from nodebench.models.ode_block import SolverSettings
+from nodebench.ode import SolverError
+from nodebench.tasks.classification import Classification
+
+FLOW_LIMIT = 0.1
+RULE = f"rule: a flow if every solve with at least training's NFE changes the error by less than {FLOW_LIMIT} points"
+FIXED = ("euler", "midpoint", "rk4")
+STEPS = (1.0, 0.5, 0.25, 0.125)
+ADAPTIVE = ("dopri5", "bosh3", "dopri8")
+TIGHT = 1e-5
+USUAL = 1e-3  # where training had fixed steps and no tolerance
+LINE = "{:<15} {:<22} {:>14} {:>16} {:>7}"
+
+
+def swap(folder: Path, config: dict[str, Any], config_dir: str | None, limit: int | None) -> int:
+    """Evaluate the run in `folder` with every solver, print the table and the verdict; returns 0.
+
+    Each record is appended to evaluations.jsonl, unless `limit` keeps the first test images only. Raises ConfigError
+    for a run that is no classifier with an ODE, or whose own solve fails.
+    """
+    check_has_solve(config, "swap solvers")
+    trained = load_trained(folder, config, config_dir, limit)
+    net, task, _ = classifier_with_ode(trained)
+    own = net.ode_block.solver
+    print(f"run         {folder}, step {trained.step:,}" + (f", {limit:,} test images" if limit else ""))
+    print(LINE.format("solver", "precision", "test error (%)", "change (points)", "NFE"), flush=True)
+    records: list[dict[str, Any]] = []
+    for settings in swapped(own, uses_tolerance=any(tolerances(config["solver"]))):
+        columns = _evaluate(task, net, settings)
+        solver = _record(settings)
+        records.append({**columns, "solver": solver})
+        if limit is None:
+            append_evaluation(folder, trained, "swap", columns, solver)
+        print(_line(records[-1], records[0]), flush=True)
+    print(f"\n{verdict(records)}\n{RULE}")
+    if limit is not None:
+        print("recorded nowhere: leave out --limit to evaluate all test images and record the results")
+    else:
+        print(f"next        nodebench table swap --runs {folder}")
+    return 0
+
+
+def swapped(own: SolverSettings, uses_tolerance: bool) -> list[SolverSettings]:
+    """Training's solver first, then the others, each once.
+
+    Beside the same solver ten times coarser and finer (twice, for fixed steps): fixed steps of three orders, and
+    adaptive methods at training's tolerance and a tight one.
+    """
+    if own.dt is None:
+        near = [replace(own, rtol=own.rtol * factor, atol=own.atol * factor) for factor in (10, 0.1)]
+    else:
+        near = [replace(own, dt=dt) for dt in (own.dt * 2, own.dt / 2) if dt <= 1]
+    fixed = [SolverSettings(method, dt=dt) for method in FIXED for dt in STEPS]
+    rtol, atol = (own.rtol, own.atol) if uses_tolerance else (USUAL, USUAL)
+    adaptive = [
+        SolverSettings(method, rtol=rtol, atol=atol, controller=own.controller, norm=own.norm)
+        for rtol, atol in ((rtol, atol), (TIGHT, TIGHT))
+        for method in ADAPTIVE
+    ]
+    found: dict[str, SolverSettings] = {}
+    for settings in (own, *near, *fixed, *adaptive):
+        found.setdefault(str(_record(settings)), settings)
+    return list(found.values())
+
+
+def verdict(records: Sequence[dict[str, Any]]) -> str:
+    """Whether the net is a flow, by RULE; the first record is of training's solver."""
+    own, *others = records
+    if "error_test" not in own:
+        return f"verdict     none: the solve with training's own solver failed ({own['reason']})"
+    fine = [record for record in others if record.get("nfe_eval", -1) >= own["nfe_eval"]]
+    failed = sum("error_test" not in record for record in others)
+    note = f"; {failed} solves failed and count for neither" if failed else ""
+    if not fine:
+        return f"verdict     none: no other solve spends training's {own['nfe_eval']:.0f} evaluations{note}"
+    worst = max(fine, key=lambda record: abs(_change(record, own)))
+    change, name = _change(worst, own), " ".join(_words(worst["solver"]))
+    what = f"{len(fine)} solves with at least training's {own['nfe_eval']:.0f} evaluations"
+    # Errors are counts of images: 0.1 points of 10,000 are 10 images, and their difference must not be 9.99999.
+    if abs(change) < FLOW_LIMIT - 1e-9:
+        return (
+            f"verdict     a flow: {what} change the error by at most {abs(change):.2f} points ({name}){note}"
+        )
+    return (
+        f"verdict     a discretisation: of {what}, {name} changes the error most, "
+        f"by {change:+.2f} points{note}"
+    )
+
+
+def _evaluate(task: Classification, net: ODENet, settings: SolverSettings) -> dict[str, Any]:
+    """The columns of the test set; of a solve that fails, its status and the reason."""
+    net.ode_block.solver = settings
+    try:
+        return task.evaluate(net, "test")
+    except SolverError as error:
+        return {"status": "failed", "reason": str(error)}
+
+
+def _record(settings: SolverSettings) -> dict[str, Any]:
+    """The solver as evaluations.jsonl has it: fixed steps of a Runge-Kutta method heed no tolerance."""
+    is_fixed = settings.dt is not None and settings.method != "implicit_adams"
+    rtol, atol = (None, None) if is_fixed else (_round(settings.rtol), _round(settings.atol))
+    return {"method": settings.method, "rtol": rtol, "atol": atol, "dt": settings.dt}
+
+
+def _round(tolerance: float) -> float:
+    """1e-3 / 10 is 0.0001, and not 0.00010000000000000002."""
+    return float(f"{tolerance:.12g}")
+
+
+def _change(record: dict[str, Any], own: dict[str, Any]) -> float:
+    return float(record["error_test"] - own["error_test"])
+
+
+def _words(solver: dict[str, Any]) -> Iterator[str]:
+    yield solver["method"]
+    if solver["dt"] is not None:
+        yield f"dt {solver['dt']:g}"
+    elif solver["rtol"] == solver["atol"]:
+        yield f"tol {solver['rtol']:g}"
+    else:
+        yield f"rtol {solver['rtol']:g}, atol {solver['atol']:g}"
+
+
+def _line(record: dict[str, Any], own: dict[str, Any]) -> str:
+    name, precision = _words(record["solver"])
+    if record is own:
+        precision += " (training)"
+    if "error_test" not in record:
+        return f"{LINE.format(name, precision, 'failed', '', '').rstrip()}  {record['reason']}"
+    has_change = record is not own and "error_test" in own
+    return LINE.format(
+        name,
+        precision,
+        f"{record['error_test']:.2f}",
+        f"{_change(record, own):+.2f}" if has_change else "",
+        f"{record['nfe_eval']:.1f}" if math.isfinite(record["nfe_eval"]) else "",
+    )

@@ -1,0 +1,105 @@
+"""A trained run as objects again: its net with the newest checkpoint's weights, its data and its task."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from nodebench.config.build import Builder, Data, pick_device, use_threads
+from nodebench.config.errors import ConfigError
+from nodebench.config.files import config_folders, shipped_targets
+from nodebench.data import ImageData
+from nodebench.models.classifiers import ODENet
+from nodebench.tasks.classification import Classification
+from nodebench.training import RunFolderError, Task, load_trained_weights, seed_everything
+from nodebench.training.environment import describe_environment
+from nodebench.training.storage import append_durably
+
+
+@dataclass(frozen=True)
+class Trained:
+    """`model`, on `device`, has the weights of `step`, the averaged ones where averaging was on."""
+
+    model: nn.Module
+    data: Data
+    task: Task
+    device: torch.device
+    step: int
+
+
+def load_trained(
+    folder: Path, config: dict[str, Any], config_dir: str | None = None, limit: int | None = None
+) -> Trained:
+    """The run in `folder` as `config` has it; `limit` keeps the first test images only.
+
+    Raises ConfigError if there is no readable checkpoint of this net, or if data or net cannot be built.
+    """
+    device = pick_device(config["device"])
+    use_threads(config.get("num_threads"))
+    try:
+        builder = Builder(config, shipped_targets(config_folders(config_dir)))
+        seed_everything(config["seed"], config["deterministic"])
+        data = builder.data()
+        if limit is not None and isinstance(data, ImageData):
+            data = replace(data, test=data.test[:limit])
+        model = builder.model(data.dim)
+        step = load_trained_weights(folder / "checkpoints", model)
+        task = builder.task(data, device)
+    except (ValueError, RunFolderError) as error:
+        raise ConfigError(str(error)) from error
+    return Trained(model.to(device), data, task, device, step)
+
+
+def check_has_solve(config: dict[str, Any], command: str) -> None:
+    """Raises ConfigError unless the run is a classifier with an ODE, which `command` is about."""
+    name = config["model"]["name"]
+    if "solver" not in config:
+        raise ConfigError(
+            f"{name} has no ODE to solve, so there is nothing to {command}; name a run of odenet or rknet"
+        )
+    if config["task"]["name"] != "classification":
+        raise ConfigError(
+            f"{name} is a flow, and `{command}` is for classifiers with an ODE, odenet or rknet; "
+            "`nodebench evaluate RUN solver.tol=...` evaluates a flow with another solver or tolerance"
+        )
+
+
+def classifier_with_ode(trained: Trained) -> tuple[ODENet, Classification, ImageData]:
+    """Net, task and data of a run that `check_has_solve` let through. Raises ConfigError for a net of one's own."""
+    model, task, data = trained.model, trained.task, trained.data
+    if isinstance(model, ODENet) and isinstance(task, Classification) and isinstance(data, ImageData):
+        return model, task, data
+    raise ConfigError(
+        f"{type(model).__name__} is no ODENet, with its stem, ODE block and head, so its solves cannot be taken apart"
+    )
+
+
+def append_evaluation(
+    folder: Path, trained: Trained, kind: str, columns: Mapping[str, Any], solver: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """The record of an evaluation, appended to the run's evaluations.jsonl with what it was made with.
+
+    Raises ConfigError if the file cannot be written.
+    """
+    environment = describe_environment(trained.device)
+    record = {
+        "kind": kind,
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "step": trained.step,
+        **columns,
+        "solver": None if solver is None else dict(solver),
+        **{key: environment[key] for key in ("version", "git_commit", "device", "device_name")},
+    }
+    line = f"{json.dumps(record, allow_nan=False)}\n"
+    try:
+        append_durably(folder / "evaluations.jsonl", line.encode())
+    except RunFolderError as error:
+        raise ConfigError(str(error)) from error
+    return record

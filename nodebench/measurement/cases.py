@@ -1,0 +1,43 @@
+"""What is to be measured, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from nodebench.measurement.rows import Key
+from nodebench.models.ode_block import SolverSettings
+
+TOLERANCES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
+NUM_TIMED = 5  # batches whose times and gradients are measured
+BATCH_SIZE = 100
+
+
+@dataclass(frozen=True)
+class Case:
+    """One solver at one tolerance with one gradient mode, on the first `num_batches` batches of the test set.
+
+    Without `has_backward` it is solved forwards alone.
+    """
+
+    solver: SolverSettings
+    gradient: str
+    num_batches: int
+    has_backward: bool = True
+
+    def key(self, batch: int) -> Key:
+        return Key(self.solver.method, self.solver.rtol, self.gradient, batch)
+
+
+def order(cases: Sequence[Case], done: Collection[Key] = ()) -> list[tuple[Case, int]]:
+    """The (case, batch) that are left to do, batch by batch.
+
+    So the reference of a batch is made once and need not be stored, and what an interruption leaves is comparable.
+    """
+    num_batches = max((case.num_batches for case in cases), default=0)
+    return [
+        (case, batch)
+        for batch in range(num_batches)
+        for case in cases
+        if batch < case.num_batches and case.key(batch) not in done
+    ]
