@@ -1,0 +1,119 @@
+"""What the workloads that solve one problem share: who is raced, at which tolerances, and the page about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from matplotlib.figure import Figure
+
+from nodebench.benchmark.bare import bare_contestants
+from nodebench.benchmark.contestants import Contestant
+from nodebench.benchmark.curves import describe_curves, draw_curves
+from nodebench.benchmark.libraries import (
+    FORWARD,
+    NODEBENCH,
+    PER_SAMPLE,
+    TORCHDIFFEQ,
+    TORCHODE,
+    Library,
+    installed,
+    make_contestant,
+)
+from nodebench.benchmark.problems import Problem
+from nodebench.benchmark.race import race
+from nodebench.benchmark.ratios import COLUMNS as RATIO_COLUMNS
+from nodebench.benchmark.ratios import LEGEND as RATIO_LEGEND
+from nodebench.benchmark.ratios import make_ratios
+from nodebench.benchmark.report import Report, left_out, machine
+from nodebench.benchmark.rows import COLUMNS, LEGEND, make_rows, to_markdown
+
+
+@dataclass(frozen=True)
+class Setup:
+    """How a workload is run: `quick` takes smaller sizes and fewer rounds; `tell` is handed progress, a line each."""
+
+    device: torch.device
+    quick: bool = False
+    tell: Callable[[str], object] | None = None
+
+
+@dataclass(frozen=True)
+class Effort:
+    """Rounds at the workload's tolerance, and at each of the others that its curve is made of."""
+
+    num_rounds: int
+    curve_tols: tuple[float, ...] = ()
+    num_curve_rounds: int = 1
+
+
+def compare(
+    name: str, what: str, own: Problem, published: Problem | None, tol: float, effort: Effort, setup: Setup
+) -> Report:
+    """Race nodebench against the baselines that are installed, on our field and on the published one.
+
+    `what` says in one sentence what the work is.
+    """
+    contestants = contestants_for(own, published, tol)
+    results = race(contestants, effort.num_rounds, _teller(setup, name, tol))
+    for curve_tol in effort.curve_tols:
+        others = [c for c in contestants_for(own, published, curve_tol) if c.tol is not None]
+        results += race(others, effort.num_curve_rounds, _teller(setup, name, curve_tol))
+    rows = make_rows(results, [problem for problem in (own, published) if problem is not None])
+    ratios = make_ratios(rows, tol)
+    figure = draw_curves(rows) if own.loss is not None else None
+    page = _page(name, what, rows, ratios, tol, effort, setup, figure)
+    return Report(name, page, {name: rows, "ratios": ratios}, figure)
+
+
+def contestants_for(own: Problem, published: Problem | None, tol: float) -> list[Contestant]:
+    """The bare evaluations, every library on our field, and torchdiffeq on the field of its example."""
+    contestants = bare_contestants(own)
+    for library in installed(NODEBENCH, TORCHDIFFEQ, TORCHODE):
+        contestants += [make_contestant(library, own, mode, tol) for mode in _modes(library, own)]
+    if published is not None and installed(TORCHDIFFEQ):
+        contestants += bare_contestants(published)
+        contestants += [make_contestant(TORCHDIFFEQ, published, mode, tol) for mode in TORCHDIFFEQ.gradients]
+    return contestants
+
+
+def _modes(library: Library, problem: Problem) -> Sequence[str]:
+    if problem.loss is not None:
+        return library.gradients
+    return (FORWARD, PER_SAMPLE) if library is TORCHODE else (FORWARD,)
+
+
+def _page(
+    name: str,
+    what: str,
+    rows: pd.DataFrame,
+    ratios: pd.DataFrame,
+    tol: float,
+    effort: Effort,
+    setup: Setup,
+    figure: Figure | None,
+) -> str:
+    quick = (
+        " Quick: smaller than the real workload, and few rounds; the numbers say little."
+        if setup.quick
+        else ""
+    )
+    paragraphs = [
+        f"# bench {name}",
+        f"{what}{quick} {effort.num_rounds} rounds, every contestant in turn.",
+        machine(setup.device),
+        *left_out(),
+    ]
+    if len(ratios):
+        paragraphs += ["## Ratios", to_markdown(ratios, RATIO_COLUMNS), RATIO_LEGEND]
+    if figure is not None:
+        paragraphs += describe_curves(rows, tol)
+        paragraphs += [f"![gradient error against time]({name}.png)"]
+    return "\n\n".join([*paragraphs, "## Times", to_markdown(rows, COLUMNS), LEGEND]) + "\n"
+
+
+def _teller(setup: Setup, name: str, tol: float) -> Callable[[str], object] | None:
+    tell = setup.tell
+    return None if tell is None else lambda line: tell(f"{name}, tolerance {tol:g}: {line}")

@@ -1,0 +1,74 @@
+"""How many times longer another library takes: its time over ours, mode by mode and best against best."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from nodebench.benchmark.bare import BARE
+from nodebench.benchmark.problems import OWN
+
+SAME_FIELD, PUBLISHED_FIELDS = "same field", "published fields"
+COLUMNS = {
+    "comparison": "",
+    "theirs": "",
+    "their_gradient": "",
+    "our_gradient": "",
+    "our_execution": "",
+    "their_time_ms": ".4g",
+    "our_time_ms": ".4g",
+    "ratio": ".2f",
+    "ratio_evaluation": ".2f",
+    "their_error": ".1e",
+    "our_error": ".1e",
+}
+LEGEND = (
+    "Ratios are their time over ours, above 1 where nodebench is faster; `ratio_evaluation` compares the forward time "
+    "of one evaluation, which with one method is that of a step. `same field`: our field in both libraries. `published "
+    "fields`: ours in nodebench against that of torchdiffeq's examples in torchdiffeq. Errors are of the gradient, or "
+    "of the solution where no gradient is taken."
+)
+
+
+def make_ratios(rows: pd.DataFrame, tol: float | None) -> pd.DataFrame:
+    """Ratios of the rows of make_rows at one tolerance, in COLUMNS; empty if nothing can be compared."""
+    at_tol = rows if tol is None else rows[rows["tol"] == tol]
+    contenders = at_tol[at_tol["library"] != BARE]
+    ratios = []
+    ours = contenders[contenders["library"] == OWN]
+    theirs = contenders[contenders["library"] != OWN]
+    for (library, field), group in theirs.groupby(["library", "field"], sort=False):
+        for execution, own in ours.groupby("execution", sort=False):
+            comparison = SAME_FIELD if field in set(own["field"]) else PUBLISHED_FIELDS
+            labels = {"comparison": comparison, "theirs": library, "our_execution": execution}
+            ratios += [labels | _ratio(their, our) for their, our in _pairs(group, own)]
+    return pd.DataFrame(ratios, columns=list(COLUMNS))
+
+
+def _pairs(theirs: pd.DataFrame, ours: pd.DataFrame) -> Iterator[tuple[pd.Series, pd.Series]]:
+    """Rows to compare: those of one gradient mode, then the fastest of each side where there are several."""
+    for _, their in theirs.iterrows():
+        mode = str(their["gradient"]).removesuffix("-per-sample")
+        for _, our in ours[ours["gradient"] == mode].iterrows():
+            yield their, our
+    if len(theirs) > 1 and len(ours) > 1:
+        fastest = (side.loc[side["time_ms"].idxmin()].copy() for side in (theirs, ours))
+        their, our = fastest
+        their["gradient"], our["gradient"] = f"best: {their['gradient']}", f"best: {our['gradient']}"
+        yield their, our
+
+
+def _ratio(their: pd.Series, our: pd.Series) -> dict[str, object]:
+    per_evaluation = [row["time_forward_ms"] / row["nfe_forward"] for row in (their, our)]
+    error = "error_gradient" if pd.notna(their["error_gradient"]) else "error_solution"
+    return {
+        "their_gradient": their["gradient"],
+        "our_gradient": our["gradient"],
+        "their_time_ms": their["time_ms"],
+        "our_time_ms": our["time_ms"],
+        "ratio": their["time_ms"] / our["time_ms"],
+        "ratio_evaluation": per_evaluation[0] / per_evaluation[1],
+        "their_error": their[error],
+        "our_error": our[error],
+    }

@@ -1,0 +1,81 @@
+"""What a workload leaves: a page, tables, a figure, and the machine that made them."""
+
+from __future__ import annotations
+
+import os
+import platform
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from pandas import DataFrame
+
+from nodebench import __version__
+from nodebench.benchmark.libraries import BASELINES, missing_baselines
+
+FIGURE_DPI = 160
+
+
+@dataclass(frozen=True)
+class Report:
+    """`page` is Markdown; `tables` are written as CSV under their names."""
+
+    name: str
+    page: str
+    tables: dict[str, DataFrame]
+    figure: Figure | None = field(default=None, repr=False)
+
+
+def write(report: Report, folder: Path) -> list[Path]:
+    """Write folder/NAME/NAME.md, a CSV a table, and NAME.png where there is a figure; returns the paths.
+
+    Each is written beside its name and renamed. Raises OSError if the folder cannot be written.
+    """
+    target = folder / report.name
+    target.mkdir(parents=True, exist_ok=True)
+    written = [target / f"{report.name}.md"]
+    _replace(written[0], report.page.encode())
+    for name, table in report.tables.items():
+        written.append(target / f"{name}.csv")
+        _replace(written[-1], table.to_csv(index=False, lineterminator="\n").encode())
+    if report.figure is not None:
+        written.append(target / f"{report.name}.png")
+        partial = written[-1].with_name(f"{report.name}.partial.png")
+        report.figure.savefig(partial, dpi=FIGURE_DPI, metadata={"Software": None})
+        os.replace(partial, written[-1])
+    return written
+
+
+def machine(device: torch.device) -> str:
+    """One line: versions, processor, threads and device; no name of the computer."""
+    versions = [f"nodebench {__version__}", f"torch {torch.__version__}"]
+    for library in BASELINES:
+        try:
+            versions.append(f"{library.name} {version(library.name)}")
+        except PackageNotFoundError:
+            continue
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    threads = torch.get_num_threads()
+    return (
+        f"{', '.join(versions)}; Python {platform.python_version()}, {platform.machine()}, device {name}, "
+        f"{threads} thread{'' if threads == 1 else 's'}."
+    )
+
+
+def left_out() -> list[str]:
+    """A sentence for every baseline that is not installed."""
+    return [
+        f"{name} is not installed and is left out; `pip install 'nodebench[baselines]'` brings it."
+        for name in missing_baselines()
+    ]
+
+
+def _replace(path: Path, content: bytes) -> None:
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)

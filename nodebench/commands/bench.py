@@ -1,0 +1,64 @@
+"""`nodebench bench`: solvers against each other and against other libraries, on the same work."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from nodebench.benchmark.workloads import run_workload, workload_names
+from nodebench.config.errors import ConfigError, did_you_mean
+
+
+def run(argv: Sequence[str]) -> int:
+    """Run the workloads one after the other, printing and writing each; returns 0.
+
+    Raises ConfigError: unknown workload, a device that is not there, no way to write.
+    """
+    options = _parser().parse_args(argv)
+    known = workload_names()
+    names = list(dict.fromkeys(options.workloads)) or known
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"unknown workload `{name}`.{did_you_mean(name, known)}")
+    import torch
+
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device cuda is not possible: torch sees no CUDA device here; leave it out")
+    from nodebench.benchmark.comparison import Setup
+    from nodebench.benchmark.report import write
+
+    setup = Setup(torch.device(options.device), options.quick, _teller())
+    for name in names:
+        report = run_workload(name, setup)
+        try:
+            written = write(report, options.out)
+        except OSError as error:
+            raise ConfigError(f"cannot write into `{options.out}`: {error.strerror}") from error
+        print("\n".join([report.page, *(f"wrote {path}" for path in written)]), flush=True)
+    return 0
+
+
+def _teller() -> Callable[[str], object] | None:
+    """Progress on stderr, one line that is written over, where somebody looks at it."""
+    if not sys.stderr.isatty():
+        return None
+    return lambda line: print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="nodebench bench",
+        description="Race nodebench against torchdiffeq and torchode (extra `baselines`): times, evaluations, "
+        "gradient errors, memory; Markdown, CSV and a figure for each workload.",
+    )
+    parser.add_argument(
+        "workloads", nargs="*", metavar="WORKLOAD", help=f"{', '.join(workload_names())} (default: all)"
+    )
+    parser.add_argument("--quick", action="store_true", help="within a minute: smaller batches, fewer rounds")
+    parser.add_argument(
+        "--out", type=Path, default=Path("outputs/bench"), metavar="DIR", help="default: outputs/bench"
+    )
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
+    return parser
