@@ -29,6 +29,7 @@ usage: nodebench COMMAND [KEY=VALUE ...]
   table      make the result table from run folders
   plot       draw a figure of the paper from run folders
   reproduce  train what a figure of the paper still lacks, then draw it
+  bench      race the solvers against each other and against other libraries
   list       show models, solvers, data sets and experiments
 
 examples:
@@ -41,7 +42,7 @@ examples:
   nodebench list experiments
 
 `nodebench COMMAND --help` says more."""
-COMMANDS = ("train", "evaluate", "measure", "table", "plot", "reproduce", "list")
+COMMANDS = ("train", "evaluate", "measure", "table", "plot", "reproduce", "bench", "list")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
