@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -85,7 +86,7 @@ def interval95(values: list[float]) -> float | None:
 
 
 def rows_over_seeds(runs: list[Run]) -> list[Row]:
-    """One row an experiment, sorted by data, model, solver, tolerance; a failed run is named, not counted."""
+    """One row an experiment, sorted by data, model, units, solver, tolerance; a failed run is named, not counted."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(run.group, []).append(run)
@@ -93,8 +94,13 @@ def rows_over_seeds(runs: list[Run]) -> list[Row]:
     if len({version for row in rows for version in row.versions}) > 1:
         for row in rows:
             row.notes.extend(f"made by nodebench {version}" for version in row.versions)
-    order = ("data", "model", "solver", "tol", "gradient", "hash")
-    return sorted(rows, key=lambda row: [row.identity[column] for column in order])
+    order = ("data", "model", "units", "solver", "tol", "gradient", "hash")
+    return sorted(rows, key=lambda row: [_by_size(row.identity[column]) for column in order])
+
+
+def _by_size(cell: str) -> tuple[int, str]:
+    """Whole numbers in their order, before words."""
+    return (int(cell), "") if cell.isdecimal() else (sys.maxsize, cell)
 
 
 def _row(runs: list[Run]) -> Row:
