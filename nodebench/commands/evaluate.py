@@ -125,7 +125,11 @@ def _merge_solver(own: dict[str, Any], fresh: dict[str, Any], given: set[str]) -
         kept -= TOLERANCES
     if given & {f"solver.{key}" for key in TOLERANCES}:
         kept -= {"dt"}
-    return {**fresh, **{key: own[key] for key in kept}}
+    merged = {**fresh, **{key: own[key] for key in kept}}
+    if "adjoint" in kept:
+        changed = {key for key in own["adjoint"] if f"solver.adjoint.{key}" in given}
+        merged["adjoint"] = {**own["adjoint"], **{key: fresh["adjoint"][key] for key in changed}}
+    return merged
 
 
 def evaluate(folder: Path, config: dict[str, Any], config_dir: str | None = None) -> dict[str, Any]:

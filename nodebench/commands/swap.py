@@ -35,7 +35,7 @@ def swap(folder: Path, config: dict[str, Any], config_dir: str | None, limit: in
     Each record is appended to evaluations.jsonl, unless `limit` keeps the first test images only. Raises ConfigError
     for a run that is no classifier with an ODE, or whose own solve fails.
     """
-    check_has_solve(config, "swap solvers")
+    check_has_solve(config, "evaluate --swap")
     trained = load_trained(folder, config, config_dir, limit)
     net, task, _ = classifier_with_ode(trained)
     own = net.ode_block.solver

@@ -62,11 +62,11 @@ def check_has_solve(config: dict[str, Any], command: str) -> None:
     name = config["model"]["name"]
     if "solver" not in config:
         raise ConfigError(
-            f"{name} has no ODE to solve, so there is nothing to {command}; name a run of odenet or rknet"
+            f"{name} has no ODE to solve, which `nodebench {command}` is about; name a run of odenet or rknet"
         )
     if config["task"]["name"] != "classification":
         raise ConfigError(
-            f"{name} is a flow, and `{command}` is for classifiers with an ODE, odenet or rknet; "
+            f"{name} is a flow, and `nodebench {command}` is for classifiers with an ODE, odenet or rknet; "
             "`nodebench evaluate RUN solver.tol=...` evaluates a flow with another solver or tolerance"
         )
 

@@ -44,8 +44,8 @@ def header() -> str:
 
 
 def write_row(row: Row) -> str:
-    """A row as a line, numbers to six digits."""
-    return f"{','.join(_text(row.get(name)) for name in COLUMNS)}\n"
+    """A row as a line, numbers to six digits and tol, which rows are found by, to all that it has."""
+    return f"{','.join(_text(row.get(name), name == 'tol') for name in COLUMNS)}\n"
 
 
 def read_rows(text: str) -> tuple[list[Row], str]:
@@ -79,7 +79,8 @@ def _row(line: str, number: int) -> Row:
     return row
 
 
-def _text(value: str | float | None) -> str:
+def _text(value: str | float | None, is_exact: bool) -> str:
     if value is None or isinstance(value, str):
         return value or ""
-    return f"{value:.6g}"
+    text = f"{value:.6g}"
+    return repr(value) if is_exact and float(text) != value else text

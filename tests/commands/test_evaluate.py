@@ -10,9 +10,12 @@ import pytest
 
 from nodebench import cli
 from nodebench.commands.evaluate import with_changes
+from nodebench.commands.swap import swapped, verdict
 from nodebench.config.compose import compose
 from nodebench.config.errors import ConfigError
 from nodebench.config.identity import run_folder
+from nodebench.config.saved import config_text
+from nodebench.models.ode_block import SolverSettings
 
 
 def evaluate(*arguments: str | Path) -> int:
@@ -90,6 +93,94 @@ def test_a_run_folder_from_somebody_else_builds_nothing_new(
     assert f"model._target_={target} is refused" in capsys.readouterr().err
 
 
+class TestSwap:
+    def test_a_quick_look_shows_every_solver_and_records_nothing(
+        self, smoke: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setattr("nodebench.commands.swap.TIGHT", 1e-1)
+        run = trained(*smoke)
+        capsys.readouterr()
+        assert evaluate(run, "--swap", "--limit", "4") == 0
+        printed = capsys.readouterr().out
+        assert "dopri5          tol 1 (training)" in printed
+        assert printed.count("\nrk4 ") == printed.count("\neuler ") == 4
+        assert "\nverdict     " in printed
+        assert "rule: a flow if every solve with at least training's NFE" in printed
+        assert not (run / "evaluations.jsonl").exists()
+
+    def test_every_solve_is_a_record_and_one_that_fails_is_too(
+        self, smoke: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        few = [
+            SolverSettings(rtol=1.0, atol=1.0),
+            SolverSettings("euler", dt=1.0),
+            SolverSettings(rtol=1e-6, atol=1e-6, max_steps=1),
+        ]
+        monkeypatch.setattr("nodebench.commands.swap.swapped", lambda *_, **__: few)
+        run = trained(*smoke)
+        assert evaluate(run, "--swap") == 0
+        own, euler, failed = evaluations(run)
+        assert {record["kind"] for record in (own, euler, failed)} == {"swap"}
+        assert own["solver"] == {"method": "dopri5", "rtol": 1.0, "atol": 1.0, "dt": None}
+        assert own["error_test"] == pytest.approx(
+            json.loads((run / "summary.json").read_text())["error_test"]
+        )
+        assert (euler["solver"]["rtol"], euler["solver"]["dt"], euler["nfe_eval"]) == (None, 1.0, 1)
+        assert failed["status"] == "failed"
+        assert "max_steps=1 reached" in failed["reason"]
+        assert "error_test" not in failed
+        assert f"next        nodebench table swap --runs {run}" in capsys.readouterr().out
+
+    def test_what_cannot_be_swapped_is_said(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (tmp_path / "config.yaml").write_text(config_text(compose(["data=digits"]).config))
+        assert evaluate(tmp_path, "--swap", "solver=rk4") == 2
+        assert "--swap chooses the solvers itself" in capsys.readouterr().err
+        assert evaluate(tmp_path, "--limit", "4") == 2
+        assert "--limit 4 is not possible" in capsys.readouterr().err
+        (tmp_path / "config.yaml").write_text(config_text(compose(["data=digits", "model=mlp"]).config))
+        assert evaluate(tmp_path, "--swap") == 2
+        assert (
+            "mlp has no ODE to solve, which `nodebench evaluate --swap` is about" in capsys.readouterr().err
+        )
+
+    def test_the_solvers_are_trainings_own_coarser_and_finer_ones_each_once(self) -> None:
+        own = SolverSettings("dopri5", rtol=1e-3, atol=1e-3)
+        found = [(s.method, s.dt or s.rtol) for s in swapped(own, uses_tolerance=True)]
+        assert found[0] == ("dopri5", 1e-3)
+        assert [tol for _, tol in found[1:3]] == pytest.approx([1e-2, 1e-4])
+        assert found.count(("dopri5", 1e-3)) == 1
+        for method in ("euler", "midpoint", "rk4"):
+            assert [dt for name, dt in found if name == method] == [1, 0.5, 0.25, 0.125]
+        for method in ("dopri5", "bosh3", "dopri8"):
+            assert {(method, 1e-3), (method, 1e-5)} <= set(found)
+
+    def test_a_net_of_fixed_steps_is_swapped_for_steps_around_its_own(self) -> None:
+        found = [(s.method, s.dt) for s in swapped(SolverSettings("heun", dt=0.2), uses_tolerance=False)]
+        assert found[:3] == [("heun", 0.2), ("heun", 0.4), ("heun", 0.1)]
+        assert ("dopri5", None) in found
+
+    @pytest.mark.parametrize(
+        ("change", "nfe", "words"),
+        [
+            (0.09, 26, "a flow"),
+            (-0.09, 26, "a flow"),
+            (0.1, 26, "a discretisation"),
+            (-5.0, 400, "a discretisation"),
+            (5.0, 8, "none: no other solve spends training's 26 evaluations"),
+        ],
+    )
+    def test_the_verdict_heeds_solves_that_spend_at_least_what_training_did(
+        self, change: float, nfe: int, words: str
+    ) -> None:
+        solver = {"method": "rk4", "rtol": None, "atol": None, "dt": 0.1}
+        own = {"error_test": 0.5, "nfe_eval": 26.0, "solver": solver}
+        other = {"error_test": 0.5 + change, "nfe_eval": nfe, "solver": solver}
+        assert verdict([own, other]).startswith(f"verdict     {words}")
+
+    def test_there_is_no_verdict_without_trainings_own_solve(self) -> None:
+        assert "the solve with training's own solver failed (why)" in verdict([{"reason": "why"}])
+
+
 class TestWhichSolver:
     def test_nothing_given_is_the_runs_own(self) -> None:
         own = {"method": "tsit5", "tol": 1e-2, "rtol": None, "atol": None, "dt": None}
@@ -114,6 +205,13 @@ class TestWhichSolver:
     def test_a_fixed_step_run_gets_the_recommended_tolerance_with_an_adaptive_method(self) -> None:
         after = solver_after(["solver=rk4"], "solver=dopri5")
         assert after == {"method": "dopri5", "tol": 1e-3, "rtol": None, "atol": None, "dt": None}
+
+    def test_the_adjoints_settings_are_changed_one_by_one(self) -> None:
+        run = compose(["solver.adjoint.rtol=1e-5", "solver.adjoint.atol=1e-6"]).config
+        adjoint = with_changes(run, ["solver.adjoint.norm=full", "solver.adjoint.atol=1e-4"])["solver"][
+            "adjoint"
+        ]
+        assert adjoint == {"method": None, "rtol": 1e-5, "atol": 1e-4, "norm": "full"}
 
     def test_a_tolerance_for_a_method_without_an_error_estimate_is_an_error(
         self, capsys: pytest.CaptureFixture[str]

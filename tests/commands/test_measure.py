@@ -1,0 +1,191 @@
+"""`nodebench measure`: a trained net's solves, measured in pieces and never mixed."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nodebench import cli
+from nodebench.commands.measure_files import MeasureFiles
+from nodebench.config.compose import compose
+from nodebench.config.identity import run_folder
+from nodebench.config.saved import config_text
+
+NUM_IMAGES = 8
+QUICK = ("--reference-tol", "1e-2", "--batches", "2", "solver.tol=1,1e-1")
+OWN_ROWS = 2 * 2 * 3  # tolerances, batches, gradients
+
+
+@pytest.fixture(autouse=True)
+def batches_of_eight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nodebench.measurement.measurement.BATCH_SIZE", NUM_IMAGES)
+    monkeypatch.setattr("nodebench.measurement.measurement.NUM_REPEATS", 1)
+
+
+@pytest.fixture
+def run(smoke: tuple[str, ...]) -> Path:
+    return trained(*smoke)
+
+
+def trained(*overrides: str) -> Path:
+    assert cli.main(["train", *overrides]) == 0
+    return run_folder(compose(overrides).config)
+
+
+def measure(*arguments: str | Path) -> int:
+    return cli.main(["measure", *map(str, arguments)])
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    with open(run / "measure.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def keys(run: Path) -> list[tuple[str, ...]]:
+    return [tuple(row[name] for name in ("solver", "tol", "gradient", "batch")) for row in rows(run)]
+
+
+def test_a_run_is_measured_in_pieces_that_end_as_one(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert measure(run, *QUICK, "--batches", "1") == 0
+    assert len(rows(run)) == OWN_ROWS / 2
+    printed = capsys.readouterr()
+    assert "dopri5 at tol 1, 0.1: direct on 1, checkpointed on 1, adjoint on 1 batches" in printed.out
+    assert "adjoint    tolerance the row's, norm state\n" in printed.out
+    assert "reference  dopri5 at 0.01 in float64" in printed.out
+    assert "\nabout " in printed.err
+    assert f"nodebench plot fig3 --runs {run}" in printed.out
+
+    # Killed in the middle of a line: the half is cut off and measured again, the whole lines are left alone.
+    whole = (run / "measure.csv").read_text()
+    (run / "measure.csv").write_text(whole[:-10])
+    assert measure(run, *QUICK) == 0
+    assert (run / "measure.csv").read_text().startswith(whole[: whole[:-1].rfind("\n") + 1])
+    assert len(set(keys(run))) == len(keys(run)) == OWN_ROWS
+
+    assert measure(run, *QUICK) == 0
+    assert f"rows       {OWN_ROWS}, {OWN_ROWS} of them done" in capsys.readouterr().out
+    assert len(rows(run)) == OWN_ROWS
+    notes = json.loads((run / "measure.json").read_text())
+    assert notes["made_with"]["step"] == 2
+    assert notes["made_with"]["reference"]["tol"] == 1e-2
+    assert notes["made_with"]["solver"]["adjoint"]["norm"] == "state"
+    assert notes["reference_errors"]["endpoint"] == pytest.approx(
+        float(rows(run)[0]["error_reference"]), rel=1e-4
+    )
+
+    assert measure(run, *QUICK, "solver=bosh3", "--batches", "1") == 0
+    added = [row for row in rows(run) if row["solver"] == "bosh3"]
+    assert [(row["tol"], row["gradient"], row["nfe_backward"]) for row in added] == [
+        ("1", "adjoint", ""),
+        ("0.1", "adjoint", ""),
+    ]
+    assert all(float(row["error_endpoint"]) > 0 for row in added)
+
+
+def test_what_was_measured_before_an_interruption_is_kept(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    append, num_left = MeasureFiles.append, iter(range(2))
+
+    def stop_after_two(*args: object) -> None:
+        if next(num_left, None) is None:
+            raise KeyboardInterrupt
+        append(*args)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MeasureFiles, "append", stop_after_two)
+        assert measure(run, *QUICK) == 130
+    assert f"2 of {OWN_ROWS} rows are in {run}/measure.csv; the same command continues" in (
+        capsys.readouterr().err
+    )
+    assert len(rows(run)) == 2
+    assert measure(run, *QUICK) == 0
+    assert len(set(keys(run))) == len(rows(run)) == OWN_ROWS
+
+
+def test_rows_made_with_something_else_are_named_and_not_mixed(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quick = (*QUICK, "--batches", "1", "solver.tol=1")
+    assert measure(run, *quick) == 0
+    before = (run / "measure.csv").read_text()
+    notes = json.loads((run / "measure.json").read_text())
+
+    def refused() -> Iterator[str]:
+        assert measure(run, *quick, "--reference-tol", "1e-3") == 2
+        yield '"tol": 0.01'
+        assert measure(run, *quick, "solver.adjoint.norm=full") == 2
+        yield '"norm": "state"'
+        changed = {**notes, "made_with": {**notes["made_with"], "step": 1}}
+        (run / "measure.json").write_text(json.dumps(changed))
+        assert measure(run, *quick) == 2
+        yield "was measured with step 1 and not 2"
+        (run / "measure.json").unlink()
+        assert measure(run, *quick) == 2
+        yield "what"
+        (run / "measure.csv").write_text(before.replace("dopri5,1,direct,0,", "dopri5,1,direct,zero,"))
+        assert measure(run, *quick) == 2
+        yield "measure.csv is damaged: line 2 has batch=zero, which is no number"
+        (run / "measure.csv").write_text(before)
+
+    capsys.readouterr()
+    for reason in refused():
+        printed = capsys.readouterr().err
+        assert reason in printed
+        assert "move measure.csv and measure.json away to measure anew" in printed
+    assert (run / "measure.csv").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--batches", "0"], "--batches 0 is not possible"),
+        (["--reference-tol", "0"], "--reference-tol 0 is not possible"),
+        (["solver.tol=small"], "solver.tol=small is not possible"),
+        (["solver.rtol=1e-3"], "measure varies the tolerance"),
+        (["solver=euler"], "euler has no error estimate"),
+        (["solver=dopri6"], "unknown solver.method `dopri6`"),
+        (["solver=lsoda"], "lsoda stores a dense Jacobian"),
+        (["model=mlp"], "`model` is the run's own"),
+    ],
+)
+def test_what_cannot_be_measured_is_a_sentence(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.yaml").write_text(config_text(compose(["data=digits"]).config))
+    assert measure(tmp_path, *arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["data=digits", "model=resnet"], "resnet has no ODE to solve, which `nodebench measure` is about"),
+        (["task=density", "data=two_circles", "model=cnf"], "cnf is a flow"),
+        (["data=digits", "solver=rk4", "solver.dt=0.25"], "rk4 at fixed steps of 0.25"),
+        (["data=digits"], "no readable checkpoint"),
+    ],
+)
+def test_a_run_that_cannot_be_measured_is_a_sentence(
+    overrides: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.yaml").write_text(config_text(compose(overrides).config))
+    assert measure(tmp_path) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_run_and_a_damaged_checkpoint_are_sentences(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert measure("nowhere") == 2
+    assert "nowhere is no run folder" in capsys.readouterr().err
+    for path in (run / "checkpoints").iterdir():
+        path.write_bytes(b"not a checkpoint")
+    assert measure(run) == 2
+    assert "no readable checkpoint" in capsys.readouterr().err
+    assert not (run / "measure.csv").exists()
