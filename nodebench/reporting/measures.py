@@ -21,6 +21,7 @@ NUMBERS = (
     *("error_gradient", "memory_saved_mib", "tol_adjoint"),
 )
 WORDS = ("norm_adjoint",)
+PEER = "torchdiffeq"  # a solver whose name holds this is that library's
 TOLERANCES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 GRADIENTS = ("direct", "checkpointed", "adjoint")
 NUM_BATCHES = 100  # MNIST's test set in batches of 100

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from nodebench.reporting.measures import KEY, NUMBERS, TOLERANCES, WORDS
+
+COLUMNS = (*KEY, *NUMBERS, *WORDS)
 ODENET = {
     "data": {"name": "mnist", "batch_size": 128},
     "model": {"name": "odenet", "stem": "conv", "gradient": "adjoint"},
@@ -54,3 +57,44 @@ def write_run(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return write
+
+
+@pytest.fixture
+def write_measures() -> Callable[..., Path]:
+    """write_measures(run, ...) writes a run folder's measure.csv: dopri5 at six tolerances, all gradient modes."""
+
+    def write(
+        run: Path,
+        *,
+        batches: int = 3,
+        solvers: tuple[str, ...] = ("dopri5",),
+        gradients: tuple[str, ...] = ("adjoint", "direct", "checkpointed"),
+        tolerances: tuple[float, ...] = TOLERANCES,
+    ) -> Path:
+        lines = [",".join(COLUMNS)]
+        for solver in solvers:
+            for gradient in gradients if solver == "dopri5" else ("adjoint",):
+                for step, tol in enumerate(tolerances):
+                    for batch in range(batches):
+                        line = _measured(solver, gradient, step, tol, batch)
+                        lines.append(",".join(str(line.get(column, "")) for column in COLUMNS))
+        path = run / "measure.csv"
+        path.write_text("\n".join(lines) + "\n")
+        return path
+
+    return write
+
+
+def _measured(solver: str, gradient: str, step: int, tol: float, batch: int) -> dict[str, object]:
+    nfe = 14 + 6 * step + 6 * (batch % 2)
+    backward = {"adjoint": nfe - 6, "direct": 0, "checkpointed": nfe - 2}[gradient]
+    return {
+        **{"solver": solver, "tol": tol, "gradient": gradient, "batch": batch},
+        **{"nfe_forward": nfe, "nfe_backward": backward if solver == "dopri5" else ""},
+        **{"error_endpoint": tol / 10, "error_reference": 1e-8, "recon_error": tol},
+        **{"time_forward_ms": 2.0 * nfe, "time_backward_ms": 4.0 * nfe},
+        "error_gradient": tol / 5 if solver == "dopri5" else "",
+        "memory_saved_mib": (3 * nfe if gradient == "direct" else 2) if batch == 0 else "",
+        "tol_adjoint": tol if gradient == "adjoint" else "",
+        "norm_adjoint": "state" if gradient == "adjoint" else "",
+    }

@@ -28,8 +28,8 @@ MEDIANS = (
 )
 LEGEND = (
     "Medians over the batches whose gradient was measured. Gradient error: relative L2 error of dL/d(y0, theta) "
-    "against a float64 gradient at a tight tolerance; the direct one is exact for its own steps, so its error is that of the "
-    "steps. NFE: backward evaluations are the adjoint's augmented ones or the recomputations of "
+    "against a float64 gradient at a tight tolerance; the direct one is exact for its own steps, so its error is that "
+    "of the steps. NFE: backward evaluations are the adjoint's augmented ones or the recomputations of "
     "checkpointed; direct has none. Saved: what one forward pass keeps for backward."
 )
 

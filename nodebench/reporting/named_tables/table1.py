@@ -48,8 +48,8 @@ LEGEND = (
 NOTES = {
     "resnet": "the paper's 0.60 M parameters are those of the res stem (601,482); the conv stem has 576,778",
     "rknet": "the paper names neither its RK-Net's method nor its tolerance",
-    "odenet": "the paper's solver is SciPy's implicit Adams, at 1e-3 by its text; its 0.22 M parameters are those of no "
-    "variant of the public example (conv stem 208,266, res stem 232,970)",
+    "odenet": "the paper's solver is SciPy's implicit Adams, at 1e-3 by its text; no variant of the public "
+    "example has its 0.22 M parameters (conv stem 208,266, res stem 232,970)",
     "noblock": "not in the paper: stem and head alone",
     "resnet1": "not in the paper: one residual block in place of six",
 }

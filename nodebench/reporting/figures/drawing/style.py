@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 
 WIDTH = 9.6  # inches; a README shows this at about 90 dots an inch, where 9 points are 11 pixels
@@ -9,6 +11,15 @@ COLORMAP = "viridis"  # perceptually uniform, dark where nothing is, as in the p
 MODEL_NAMES = {"planar_nf": "NF", "cnf": "CNF"}
 MODEL_COLOURS = {"planar_nf": "#d1602a", "cnf": "#2b6cb0"}
 MODEL_MARKERS = {"planar_nf": "s", "cnf": "o"}
+# From red (1) to purple (1e-5), as in the paper; each darker than pure, to be told apart on white.
+TOLERANCE_COLOURS = ("#d7263d", "#ee8822", "#b3a500", "#2a9d57", "#2b77c0", "#7d3ca3")
+GRADIENT_COLOURS = {"direct": "#d1602a", "checkpointed": "#2a9d57", "adjoint": "#2b6cb0"}
+GRADIENT_MARKERS = {"direct": "s", "checkpointed": "D", "adjoint": "o"}
+SERIES_COLOURS = (
+    *("#2b6cb0", "#d1602a", "#2a9d57", "#7d3ca3", "#b3a500", "#c2417c", "#14919b", "#8a5a32"),
+    *("#444b59", "#7aa6d8"),
+)
+SERIES_MARKERS = ("o", "s", "D", "^", "v", "P", "X", "h", "<", ">")
 GREY = "#6b7280"  # words and lines that step back
 PALE = "#eef0f3"  # a panel without a picture
 
@@ -33,6 +44,20 @@ _STYLE = {
     "lines.markersize": 4.5,
     "pdf.fonttype": 42,  # text in the PDF stays text
 }
+
+
+def series_looks(names: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """A colour and a mark for every name, in the order of the alphabet; after ten they come again."""
+    return {
+        name: (SERIES_COLOURS[number % len(SERIES_COLOURS)], SERIES_MARKERS[number % len(SERIES_MARKERS)])
+        for number, name in enumerate(sorted(set(names)))
+    }
+
+
+def tolerance_colour(tol: float) -> str:
+    """The colour of the nearest power of ten from 1 to 1e-5."""
+    step = round(-math.log10(tol))
+    return TOLERANCE_COLOURS[min(max(step, 0), len(TOLERANCE_COLOURS) - 1)]
 
 
 def house_style() -> AbstractContextManager[None]:

@@ -1,0 +1,77 @@
+"""Panels with two axes: their titles, their words, and numbers as powers of ten."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from nodebench.reporting.figures.drawing.panels import place
+from nodebench.reporting.figures.drawing.style import GREY, PALE
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def chart(
+    figure: Figure,
+    box: tuple[float, float, float, float],
+    *,
+    title: str,
+    x: str,
+    y: str,
+    log: str = "",
+) -> Axes:
+    """Axes at `box` (left, top, width, height in inches); `log` names the logarithmic ones: "", "x", "y" or "xy"."""
+    axes = place(figure, *box)
+    axes.set_title(title, loc="left", pad=7)
+    axes.set(xlabel=x, ylabel=y)
+    axes.grid(color=PALE)
+    axes.set_axisbelow(True)
+    if "x" in log:
+        axes.set_xscale("log")
+    if "y" in log:
+        axes.set_yscale("log")
+    return axes
+
+
+def plain_numbers(axes: Axes, which: str) -> None:
+    """Write the numbers at the logarithmic axis `which` ("x" or "y") out, as 20 and 400."""
+    from matplotlib.ticker import LogFormatter
+
+    axis = axes.xaxis if which == "x" else axes.yaxis
+    axis.set_major_formatter(LogFormatter())
+    axis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(1.6, 0.5)))
+
+
+def power(value: float) -> str:
+    """A power of ten as mathematics; 1 and other numbers as they are."""
+    exponent = round(math.log10(value))
+    if not math.isclose(value, 10.0**exponent, rel_tol=1e-6):
+        return f"{value:g}"
+    return "1" if exponent == 0 else f"$10^{{{exponent}}}$"
+
+
+def say(axes: Axes, words: str) -> None:
+    """Words in the middle of a chart that has nothing to show."""
+    axes.set(xticks=[], yticks=[])
+    axes.minorticks_off()
+    axes.text(0.5, 0.5, words, ha="center", va="center", color=GREY, fontsize=8, transform=axes.transAxes)
+
+
+def dots(axes: Axes, x: Sequence[float] | Any, y: Sequence[float] | Any, colour: str, **style: Any) -> None:
+    """One dot a pair; where many lie on each other, the dot is darker."""
+    axes.scatter(x, y, **{"s": 13, "color": colour, "alpha": 0.45, "linewidths": 0, "zorder": 3, **style})
+
+
+def ring(axes: Axes, x: float, y: float, colour: str) -> None:
+    """A number of the paper: a white diamond with an edge in `colour`."""
+    axes.plot(
+        *([x], [y], "D"),
+        markersize=5.5,
+        markerfacecolor="white",
+        markeredgecolor=colour,
+        markeredgewidth=1.3,
+        zorder=5,
+    )

@@ -1,0 +1,167 @@
+"""Evaluations of trained nets: against the tolerance, solver by solver, and against the epochs of training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from nodebench.reporting.columns import identity
+from nodebench.reporting.figures.drawing.charts import chart, plain_numbers, power, say
+from nodebench.reporting.figures.drawing.drawing import Drawing, NothingToDrawError
+from nodebench.reporting.figures.drawing.panels import new_figure
+from nodebench.reporting.figures.drawing.style import SERIES_COLOURS, WIDTH, series_looks
+from nodebench.reporting.measures import PEER, Measures, NotMeasuredError, medians, pick_measured
+from nodebench.reporting.records import is_number, read_records
+from nodebench.reporting.runs import Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COUNTS = ("nfe_forward", "nfe_backward")
+MAX_CURVES = len(SERIES_COLOURS)
+
+DASHES = (0, (4, 2))
+
+# Inches.
+LEFT, TOP, PANEL, HEIGHT, GAP, BOTTOM, LEGEND_LINE = 0.62, 0.36, 4.1, 2.9, 0.72, 0.62, 0.19
+
+
+def nfe(runs: Sequence[Run]) -> Drawing:
+    """(a) medians over batches by tolerance, a curve a solver; (b) means over seeds by epoch, a curve a recipe.
+
+    Solid: forward; dashed: backward, counted apart. Raises NothingToDrawError if no run counted evaluations.
+    """
+    try:
+        _, lines, notes = pick_measured(runs, _counted)
+        by_tolerance = medians(lines, ("solver", "tol"), COUNTS)
+    except NotMeasuredError as error:
+        notes = [f"(a) is empty: {error}"]
+        by_tolerance = pd.DataFrame(columns=["solver", "tol", *COUNTS])
+    by_epoch, problems = _by_epoch(runs)
+    if by_tolerance.empty and by_epoch.empty:
+        raise NothingToDrawError(
+            "; ".join([*notes, "no run has epochs with evaluations in its metrics.jsonl"])
+        )
+    curves = [_curves(by_tolerance, "solver"), _curves(by_epoch, "run")]
+    left_out = [name for found in curves for name in list(found)[MAX_CURVES:]]
+    curves = [dict(list(found.items())[:MAX_CURVES]) for found in curves]
+    legend = LEGEND_LINE * max((len(curves[0]) + 1) // 2, len(curves[1])) + 0.06
+    figure = new_figure(WIDTH, TOP + HEIGHT + BOTTOM + legend)
+    boxes = [(left, TOP, PANEL, HEIGHT) for left in (LEFT, LEFT + PANEL + GAP)]
+    axes = chart(figure, boxes[0], title="(a) trained net", x="tolerance", y="NFE a batch", log="xy")
+    _draw_tolerances(axes, curves[0])
+    axes = chart(figure, boxes[1], title="(b) training", x="training epoch", y="NFE a batch")
+    _draw_epochs(axes, curves[1])
+    _explain_dashes(figure)
+    notes += [*problems, *(f"left out, for want of colours: {name}" for name in left_out)]
+    parts = [by_tolerance.assign(panel="a"), by_epoch.assign(panel="b")]
+    numbers = pd.concat([part.convert_dtypes() for part in parts if len(part)], ignore_index=True)
+    return Drawing(
+        figure, numbers.reindex(columns=["panel", "solver", "tol", "run", "epoch", *COUNTS]), notes
+    )
+
+
+def _counted(measures: Measures) -> pd.DataFrame:
+    """One line a solver of ours, tolerance and batch, of the adjoint where it was run."""
+    table = measures.table[
+        measures.table["nfe_forward"].notna() & ~measures.table["solver"].str.contains(PEER)
+    ]
+    adjoint_first = table.sort_values("gradient", kind="stable", key=lambda column: column != "adjoint")
+    return adjoint_first.drop_duplicates(["solver", "tol", "batch"]).sort_index()
+
+
+def _by_epoch(runs: Sequence[Run]) -> tuple[pd.DataFrame, list[str]]:
+    """Evaluations a training batch by epoch, of every recipe, as the mean over its seeds."""
+    found, problems = [], []
+    for run in runs:
+        if not run.setting("solver.method"):
+            continue
+        records, damaged = read_records(run.folder / "metrics.jsonl")
+        problems += damaged
+        found += [
+            {"group": run.group, "epoch": record["epoch"], **{key: record.get(key) for key in COUNTS}}
+            for record in records
+            if record.get("kind") == "epoch"
+            and is_number(record.get("epoch"))
+            and is_number(record.get(COUNTS[0]))
+        ]
+    table = pd.DataFrame(found, columns=["group", "epoch", *COUNTS]).astype(dict.fromkeys(COUNTS, float))
+    means = table.groupby(["group", "epoch"], sort=True)[list(COUNTS)].mean().reset_index()
+    return means.assign(run=means.pop("group").map(_names(runs))), problems
+
+
+def _names(runs: Sequence[Run]) -> dict[str, str]:
+    """What a recipe is called in the legend; its hash where two would be called the same."""
+    names = {}
+    for run in runs:
+        told = identity(run)
+        parts = [told[key] for key in ("model", "data", "solver", "tol", "gradient") if told[key]]
+        names[run.group] = " ".join(parts)
+    repeated = [name for name in names.values() if list(names.values()).count(name) > 1]
+    hashes = {run.group: run.hash for run in runs}
+    return {group: f"{name} {hashes[group]}" if name in repeated else name for group, name in names.items()}
+
+
+def _curves(table: pd.DataFrame, by: str) -> dict[str, pd.DataFrame]:
+    return {str(name): group for name, group in table.groupby(by, sort=True)}
+
+
+def _draw(axes: Axes, curves: Mapping[str, pd.DataFrame], x: str, *, legend_columns: int) -> None:
+    """Both counts against the column `x`, a colour a curve, and the legend under the axes."""
+    from matplotlib.lines import Line2D
+
+    handles = []
+    looks = series_looks(curves)
+    for name, curve in curves.items():
+        colour, marker = looks[name]
+        axes.plot(curve[x], curve["nfe_forward"], color=colour, marker=marker)
+        backward = curve[curve["nfe_backward"].gt(0)]
+        axes.plot(
+            *(backward[x], backward["nfe_backward"]),
+            color=colour,
+            marker=marker,
+            markerfacecolor="white",
+            linestyle=DASHES,
+        )
+        handles.append(Line2D([], [], color=colour, marker=marker, label=name))
+    axes.legend(
+        handles=handles,
+        loc="upper center",
+        bbox_to_anchor=(0.5, -(BOTTOM - 0.08) / HEIGHT),
+        borderaxespad=0.0,
+        ncols=legend_columns,
+        handlelength=1.6,
+        columnspacing=1.2,
+        fontsize=8,
+    )
+
+
+def _draw_tolerances(axes: Axes, curves: Mapping[str, pd.DataFrame]) -> None:
+    if not curves:
+        return say(axes, "nothing was measured")
+    _draw(axes, curves, "tol", legend_columns=2)
+    tolerances = sorted({tol for curve in curves.values() for tol in curve["tol"]})
+    axes.set_xticks(tolerances, [power(tol) for tol in tolerances])
+    axes.xaxis.minorticks_off()
+    axes.invert_xaxis()
+    return plain_numbers(axes, "y")
+
+
+def _draw_epochs(axes: Axes, curves: Mapping[str, pd.DataFrame]) -> None:
+    if not curves:
+        return say(axes, "no epochs with evaluations")
+    _draw(axes, curves, "epoch", legend_columns=1)
+    axes.set_xlim(left=0)
+    axes.set_ylim(0, 1.08 * max(curve[list(COUNTS)].max().max() for curve in curves.values()))
+    return None
+
+
+def _explain_dashes(figure: Figure) -> None:
+    from matplotlib.lines import Line2D
+
+    forward = Line2D([], [], color="black", label="forward")
+    backward = Line2D([], [], color="black", linestyle=DASHES, label="backward")
+    figure.legend(handles=[forward, backward], loc="upper right", bbox_to_anchor=(1.0, 1.0), ncols=2)

@@ -1,0 +1,120 @@
+"""Work and precision of the solvers on a trained field: endpoint error against evaluations and against time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from nodebench.reporting.figures.drawing.charts import chart, plain_numbers, say
+from nodebench.reporting.figures.drawing.drawing import Drawing
+from nodebench.reporting.figures.drawing.panels import new_figure
+from nodebench.reporting.figures.drawing.style import GREY, WIDTH, series_looks
+from nodebench.reporting.measures import PEER, Measures, medians, pick_measured
+from nodebench.reporting.runs import Run
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+COLUMNS = ("nfe_forward", "time_forward_ms", "error_endpoint")
+
+# Inches.
+LEFT, TOP, PANEL, HEIGHT, GAP, LEGEND_GAP, BOTTOM = 0.68, 0.36, 3.14, 3.2, 0.72, 0.2, 0.5
+
+
+def speed_accuracy(runs: Sequence[Run]) -> Drawing:
+    """Endpoint error against (a) forward evaluations and (b) forward time, a curve a solver, a mark a tolerance.
+
+    Medians over the batches that every solver was measured on. The error of the reference solve is the grey band:
+    what lies in it is not decided. Dashed: torchdiffeq's solvers, in the colour of ours of the same method. Raises
+    NotMeasuredError if no run was measured.
+    """
+    measures, lines, notes = pick_measured(runs, _with_error)
+    shared = _shared_batches(lines)
+    lines = lines[lines["batch"].isin(shared)]
+    table = medians(lines, ("solver", "tol"), COLUMNS)
+    methods = sorted(table["solver"].unique(), key=lambda method: (PEER in method, method))
+    figure = new_figure(WIDTH, TOP + HEIGHT + BOTTOM)
+    looks = series_looks(_base(method) for method in methods)
+    for number, (column, title, label) in enumerate(
+        (
+            ("nfe_forward", "(a) evaluations", "NFE forward"),
+            ("time_forward_ms", "(b) time", "time of the forward solve (ms)"),
+        )
+    ):
+        box = (LEFT + number * (PANEL + GAP), TOP, PANEL, HEIGHT)
+        axes = chart(figure, box, title=title, x=label, y="endpoint error", log="xy")
+        _draw_curves(axes, table, methods, column, looks)
+        plain_numbers(axes, "x")
+        _draw_reference(axes, lines["error_reference"].median())
+        if number == 1:
+            axes.legend(loc="center left", bbox_to_anchor=(1 + LEGEND_GAP / PANEL, 0.5), borderaxespad=0.0)
+    if len(methods) == 1:
+        solvers = "solver=dopri8,tsit5,bosh3,adaptive_heun,fehlberg2"
+        notes.append(f"one solver only: `nodebench measure {measures.run.folder} {solvers}` measures others")
+    return Drawing(figure, table.assign(batches=len(shared)), notes)
+
+
+def _with_error(measures: Measures) -> pd.DataFrame:
+    """One line a solver, tolerance and batch; the forward solve is the same under every gradient mode."""
+    table = measures.table[measures.table["error_endpoint"].gt(0) & measures.table["nfe_forward"].gt(0)]
+    timed_first = table.sort_values("time_forward_ms", kind="stable", na_position="last")
+    adjoint_first = timed_first.sort_values("gradient", kind="stable", key=lambda column: column != "adjoint")
+    return adjoint_first.drop_duplicates(["solver", "tol", "batch"]).sort_index()
+
+
+def _shared_batches(lines: pd.DataFrame) -> set[int]:
+    """The batches of every solver; of those, where there are any, the ones whose time was measured by all."""
+    timed = lines[lines["time_forward_ms"].notna()]
+    common = [
+        set.intersection(*(set(group["batch"]) for _, group in part.groupby("solver")))
+        for part in (timed, lines)
+        if part["solver"].nunique() == lines["solver"].nunique()
+    ]
+    return next((batches for batches in common if batches), set(lines["batch"]))
+
+
+def _base(method: str) -> str:
+    """`dopri5` of `torchdiffeq.dopri5`, whatever stands between."""
+    return method.replace(PEER, "").strip(" .:_-/()")
+
+
+def _draw_curves(
+    axes: Axes,
+    table: pd.DataFrame,
+    methods: Sequence[str],
+    column: str,
+    looks: Mapping[str, tuple[str, str]],
+) -> None:
+    if table[column].notna().sum() == 0:
+        return say(axes, "no time was measured")
+    for method in methods:
+        curve = table[(table["solver"] == method) & table[column].notna()].sort_values("tol", ascending=False)
+        colour, marker = looks[_base(method)]
+        is_peer = PEER in method
+        axes.plot(
+            *(curve[column], curve["error_endpoint"]),
+            color=colour,
+            marker=marker,
+            linestyle=(0, (4, 2)) if is_peer else "-",
+            markerfacecolor="white" if is_peer else colour,
+            label=f"{_base(method)} ({PEER})" if is_peer else method,
+        )
+    return None
+
+
+def _draw_reference(axes: Axes, error: float) -> None:
+    if not error > 0:
+        return
+    bottom = min(axes.get_ylim()[0], error / 2)
+    axes.axhspan(bottom, error, color=GREY, alpha=0.14, linewidth=0)
+    axes.set_ylim(bottom=bottom)
+    axes.text(
+        *(0.99, error, "the reference's own error "),
+        transform=axes.get_yaxis_transform(),
+        ha="right",
+        va="bottom",
+        color=GREY,
+        fontsize=8,
+    )

@@ -1,0 +1,233 @@
+"""The figures of measured runs, drawn from run folders written by hand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from nodebench.reporting import find_runs
+from nodebench.reporting.figures import Drawing, NothingToDrawError, draw, figure_names
+from nodebench.reporting.figures.drawing.saving import save
+from nodebench.reporting.figures.drawing.style import TOLERANCE_COLOURS, tolerance_colour
+from nodebench.reporting.measures import TOLERANCES, NotMeasuredError
+
+Write = Callable[..., Path]
+FIGURES = ("fig3", "gradients", "memory", "nfe", "speed_accuracy")
+
+
+def write_epochs(run: Path, counts: list[float], cut_off: str = "") -> None:
+    records = [
+        {"kind": "epoch", "epoch": number, "nfe_forward": count, "nfe_backward": count / 2}
+        for number, count in enumerate(counts, start=1)
+    ]
+    records.append({"kind": "final", "epoch": len(counts), "nfe_forward": 99.0})
+    (run / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records) + cut_off)
+
+
+@pytest.fixture
+def measured(tmp_path: Path, write_run: Write, write_measures: Write) -> Path:
+    """A run with three batches at every tolerance, three solvers and two epochs."""
+    run = write_run()
+    write_measures(run, solvers=("dopri5", "tsit5", "torchdiffeq.dopri5"))
+    write_epochs(run, [14.0, 20.0])
+    return run
+
+
+def drawn(name: str, root: Path) -> Drawing:
+    return draw(name, find_runs(root))
+
+
+def panel(figure: Figure, title: str) -> Axes:
+    (axes,) = (axes for axes in figure.axes if axes.get_title(loc="left") == title)
+    return axes
+
+
+def dots_of(axes: Axes) -> dict[str, np.ndarray]:
+    """The dots by colour."""
+    return {to_hex(dots.get_facecolor()[0]): np.asarray(dots.get_offsets()) for dots in axes.collections}
+
+
+def curve(axes: Axes, label: str) -> np.ndarray:
+    (line,) = (line for line in axes.lines if str(line.get_label()).startswith(label))
+    return np.asarray(line.get_xydata())
+
+
+def test_the_figures_of_measured_runs_are_in_the_folder() -> None:
+    assert set(FIGURES) <= set(figure_names())
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_the_same_runs_give_the_same_bytes(name: str, tmp_path: Path, measured: Path) -> None:
+    for folder in ("first", "second"):
+        save(drawn(name, tmp_path / "outputs"), tmp_path / folder, name)
+    for ending in ("png", "pdf", "csv"):
+        first, second = (
+            (tmp_path / folder / f"{name}.{ending}").read_bytes() for folder in ("first", "second")
+        )
+        assert first == second
+
+
+@pytest.mark.parametrize("name", [name for name in FIGURES if name != "nfe"])
+def test_without_measurements_the_command_that_makes_them_is_named(
+    name: str, tmp_path: Path, write_run: Write
+) -> None:
+    write_run()
+    with pytest.raises(NotMeasuredError, match="nodebench measure"):
+        drawn(name, tmp_path)
+
+
+def test_every_tolerance_has_its_colour_from_red_to_purple() -> None:
+    assert [tolerance_colour(tol) for tol in TOLERANCES] == list(TOLERANCE_COLOURS)
+    assert tolerance_colour(1e-9) == TOLERANCE_COLOURS[-1]
+
+
+class TestFig3:
+    def test_every_batch_is_a_dot_in_its_tolerances_colour(self, tmp_path: Path, measured: Path) -> None:
+        axes = panel(drawn("fig3", tmp_path).figure, "(a) error")
+        dots = dots_of(axes)
+        assert list(dots) == list(TOLERANCE_COLOURS)
+        np.testing.assert_allclose(dots[TOLERANCE_COLOURS[0]], [[14, 0.1], [20, 0.1], [14, 0.1]])
+        dashed = [line for line in axes.lines if line.get_linestyle() == "--"]
+        assert [line.get_ydata()[0] for line in dashed] == list(TOLERANCES)
+        assert [to_hex(line.get_color()) for line in dashed] == list(TOLERANCE_COLOURS)
+
+    def test_times_are_over_the_largest(self, tmp_path: Path, measured: Path) -> None:
+        dots = np.concatenate(list(dots_of(panel(drawn("fig3", tmp_path).figure, "(b) time")).values()))
+        assert dots[:, 1].max() == 1.0
+        np.testing.assert_allclose(dots[:, 1], dots[:, 0] / dots[:, 0].max())
+
+    def test_counts_are_true_ones_and_the_papers_counting_adds_the_batch_before(
+        self, tmp_path: Path, measured: Path
+    ) -> None:
+        drawing = drawn("fig3", tmp_path)
+        true = dots_of(panel(drawing.figure, "(c) backward pass"))[TOLERANCE_COLOURS[0]]
+        np.testing.assert_allclose(true, [[14, 8], [20, 14], [14, 8]])
+        published = dots_of(panel(drawing.figure, "(c) as the paper counted it"))[TOLERANCE_COLOURS[0]]
+        np.testing.assert_allclose(published, [[20 + 8 + 1, 14], [14 + 14 + 1, 8]])
+
+    def test_epochs_are_those_of_training_and_damaged_records_are_named(
+        self, tmp_path: Path, measured: Path
+    ) -> None:
+        write_epochs(measured, [14.0, 20.0, 26.0], cut_off='{"kind": "ep')
+        drawing = drawn("fig3", tmp_path)
+        axes = panel(drawing.figure, "(d) training")
+        assert [[1, 14], [2, 20], [3, 26]] in [np.asarray(line.get_xydata()).tolist() for line in axes.lines]
+        assert any("the last line is cut off" in note for note in drawing.notes)
+
+    def test_what_is_not_measured_yet_is_said_with_its_command(self, tmp_path: Path, measured: Path) -> None:
+        notes = drawn("fig3", tmp_path).notes
+        assert any(
+            "fewer than 100 batches at tolerance 1, 0.1," in note
+            and f"`nodebench measure {measured}`" in note
+            for note in notes
+        )
+
+    def test_panels_without_data_say_so(
+        self, tmp_path: Path, write_run: Write, write_measures: Write
+    ) -> None:
+        path = write_measures(write_run(), gradients=("adjoint",), batches=1)
+        header, *lines = path.read_text().splitlines()
+        columns = header.split(",")
+        kept = {"solver", "tol", "gradient", "batch", "nfe_forward"}
+        emptied = [
+            ",".join(
+                text if name in kept else "" for name, text in zip(columns, line.split(","), strict=True)
+            )
+            for line in lines
+        ]
+        path.write_text("\n".join([header, *emptied]) + "\n")
+        figure = drawn("fig3", tmp_path).figure
+        words = [text.get_text() for axes in figure.axes for text in axes.texts]
+        assert words.count("no backward pass was measured") == 2
+        assert {"no error was measured", "no time was measured", "metrics.jsonl has no epochs"} <= set(words)
+
+    def test_the_data_holds_every_dot_and_every_number_of_the_paper(
+        self, tmp_path: Path, measured: Path
+    ) -> None:
+        data = drawn("fig3", tmp_path).data
+        assert len(data[(data["panel"] == "abc") & (data["source"] == "nodebench")]) == 6 * 3
+        assert len(data[(data["panel"] == "d") & (data["source"] == "nodebench")]) == 2
+        assert len(data[(data["panel"] == "abc") & (data["source"] == "paper")]) == 6
+
+
+class TestSpeedAccuracy:
+    def test_a_curve_a_solver_and_torchdiffeqs_in_the_same_colour(
+        self, tmp_path: Path, measured: Path
+    ) -> None:
+        drawing = drawn("speed_accuracy", tmp_path)
+        axes = panel(drawing.figure, "(a) evaluations")
+        ours = curve(axes, "tsit5")
+        np.testing.assert_allclose(ours, [[14 + 6 * step, 10.0 ** -(step + 1)] for step in range(6)])
+        colours = {str(line.get_label()): line.get_color() for line in axes.lines}
+        assert colours["dopri5"] == colours["dopri5 (torchdiffeq)"] != colours["tsit5"]
+        assert drawing.notes == []
+
+    def test_only_batches_of_every_solver_are_compared(self, tmp_path: Path, measured: Path) -> None:
+        path = measured / "measure.csv"
+        lines = path.read_text().splitlines()
+        kept = [line for line in lines if not (line.startswith("tsit5") and line.split(",")[3] == "1")]
+        path.write_text("\n".join(kept) + "\n")
+        data = drawn("speed_accuracy", tmp_path).data
+        assert set(data["batches"]) == {2}
+        assert data[data["solver"] == "dopri5"]["nfe_forward"].tolist() == [44, 38, 32, 26, 20, 14]
+
+    def test_one_solver_alone_asks_for_others(
+        self, tmp_path: Path, write_run: Write, write_measures: Write
+    ) -> None:
+        write_measures(write_run())
+        assert any("solver=dopri8,tsit5" in note for note in drawn("speed_accuracy", tmp_path).notes)
+
+
+def test_memory_grows_with_evaluations_by_what_one_evaluation_keeps(tmp_path: Path, measured: Path) -> None:
+    drawing = drawn("memory", tmp_path)
+    (axes,) = drawing.figure.axes
+    labels = [str(line.get_label()) for line in axes.lines]
+    assert "direct: +3.00 MiB an evaluation" in labels
+    assert "adjoint: +0.00 MiB an evaluation" in labels
+    np.testing.assert_allclose(curve(axes, "direct")[:2], [[14, 42], [20, 60]])
+
+
+def test_memory_of_a_mode_that_was_not_measured_is_a_note(
+    tmp_path: Path, write_run: Write, write_measures: Write
+) -> None:
+    write_measures(write_run(), gradients=("adjoint", "direct"))
+    assert any(
+        "the memory of checkpointed was not measured" in note for note in drawn("memory", tmp_path).notes
+    )
+
+
+def test_gradient_error_stands_against_the_cost_of_both_passes(tmp_path: Path, measured: Path) -> None:
+    figure = drawn("gradients", tmp_path).figure
+    time = curve(panel(figure, "(a) time"), "adjoint")
+    np.testing.assert_allclose(sorted(time.tolist())[0], [6 * 14, 0.2])
+    evaluations = curve(panel(figure, "(b) evaluations"), "adjoint")
+    np.testing.assert_allclose(sorted(evaluations.tolist())[0], [14 + 8, 0.2])
+
+
+class TestNfe:
+    def test_forward_and_backward_stand_apart(self, tmp_path: Path, measured: Path) -> None:
+        drawing = drawn("nfe", tmp_path)
+        forward, backward, *_ = panel(drawing.figure, "(a) trained net").lines
+        assert list(forward.get_ydata()) == [44, 38, 32, 26, 20, 14]
+        assert list(backward.get_ydata()) == [38, 32, 26, 20, 14, 8]
+        training = panel(drawing.figure, "(b) training")
+        assert [list(line.get_ydata()) for line in training.lines] == [[14, 20], [7, 10]]
+
+    def test_epochs_alone_are_drawn_and_what_lacks_is_named(self, tmp_path: Path, write_run: Write) -> None:
+        for seed, counts in ((0, [14.0, 20.0]), (1, [20.0, 26.0])):
+            write_epochs(write_run(seed=seed), counts)
+        drawing = drawn("nfe", tmp_path)
+        assert any(note.startswith("(a) is empty: ") for note in drawing.notes)
+        assert list(panel(drawing.figure, "(b) training").lines[0].get_ydata()) == [17, 23]
+
+    def test_neither_is_nothing_to_draw(self, tmp_path: Path, write_run: Write) -> None:
+        write_run()
+        with pytest.raises(NothingToDrawError, match="nodebench train experiment=table1_odenet"):
+            drawn("nfe", tmp_path)

@@ -1,0 +1,147 @@
+"""measure.csv as `nodebench measure` leaves it, whole and damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nodebench.reporting import find_runs
+from nodebench.reporting.measures import (
+    DamagedMeasuresError,
+    Measures,
+    NotMeasuredError,
+    pick_measured,
+    read_measures,
+)
+
+Write = Callable[..., Path]
+
+
+def read(root: Path) -> Measures:
+    (run,) = find_runs(root)
+    measures = read_measures(run)
+    assert measures is not None
+    return measures
+
+
+def all_lines(measures: Measures) -> pd.DataFrame:
+    return measures.table
+
+
+def test_every_line_is_read_and_what_is_empty_is_no_number(
+    tmp_path: Path, write_run: Write, write_measures: Write
+) -> None:
+    write_measures(write_run(), batches=2, gradients=("adjoint",), solvers=("dopri5", "tsit5"))
+    measures = read(tmp_path)
+    assert len(measures.table) == 2 * 6 * 2
+    assert measures.notes == ()
+    first = measures.table.iloc[0]
+    assert (first["solver"], first["tol"], first["gradient"], first["batch"]) == ("dopri5", 1.0, "adjoint", 0)
+    assert (first["nfe_forward"], first["memory_saved_mib"], first["norm_adjoint"]) == (14.0, 2.0, "state")
+    assert np.isnan(measures.table.iloc[-1]["nfe_backward"])
+    assert set(measures.own["solver"]) == {"dopri5"}
+
+
+def test_a_run_without_the_file_is_not_measured(tmp_path: Path, write_run: Write) -> None:
+    write_run()
+    (run,) = find_runs(tmp_path)
+    assert read_measures(run) is None
+
+
+def test_a_last_line_that_was_cut_off_is_left_out_even_where_it_looks_whole(
+    tmp_path: Path, write_run: Write, write_measures: Write
+) -> None:
+    path = write_measures(write_run(), batches=1, gradients=("adjoint",))
+    whole = path.read_text()
+    path.write_text(whole.rstrip("\n"))
+    assert len(read(tmp_path).table) == 5
+    path.write_text(whole + "dopri5,1e-0")
+    measures = read(tmp_path)
+    assert len(measures.table) == 6
+    assert "the last line is cut off" in measures.notes[0]
+    assert "nodebench measure" in measures.notes[0]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "dopri5,0.1,adjoint",  # too few fields
+        "dopri5,0.1,adjoint,7" + ",nonsense" * 15,
+        "dopri5,0.1,sideways,7" + "," * 15,
+        "dopri5,-0.1,adjoint,7" + "," * 15,
+        "\x00\x00\x00",
+    ],
+)
+def test_a_damaged_line_is_named_and_the_others_count(
+    tmp_path: Path, write_run: Write, write_measures: Write, line: str
+) -> None:
+    path = write_measures(write_run(), batches=1, gradients=("adjoint",))
+    header, *lines = path.read_text().splitlines()
+    path.write_text("\n".join([header, lines[0], line, *lines[1:]]) + "\n")
+    measures = read(tmp_path)
+    assert len(measures.table) == 6
+    assert [note.partition(": ")[2] for note in measures.notes] == ["line 3 is damaged and is left out"]
+
+
+def test_a_batch_that_stands_twice_counts_once(
+    tmp_path: Path, write_run: Write, write_measures: Write
+) -> None:
+    path = write_measures(write_run(), batches=1, gradients=("adjoint",))
+    path.write_text(path.read_text() + path.read_text().splitlines()[1] + "\n")
+    measures = read(tmp_path)
+    assert len(measures.table) == 6
+    assert "line 8 repeats dopri5, 1.0, adjoint, 0" in measures.notes[0]
+
+
+@pytest.mark.parametrize("content", ["", "some,other,table\n1,2,3\n"])
+def test_a_file_with_other_columns_is_named_with_what_to_do(
+    tmp_path: Path, write_run: Write, content: str
+) -> None:
+    folder = write_run()
+    (folder / "measure.csv").write_text(content)
+    with pytest.raises(
+        DamagedMeasuresError, match=r"measure.csv has no column `solver`; delete it and measure"
+    ):
+        read(tmp_path)
+
+
+def test_the_run_with_the_most_lines_is_picked_and_the_others_are_named(
+    tmp_path: Path, write_run: Write, write_measures: Write
+) -> None:
+    for seed, batches in ((0, 2), (1, 4)):
+        write_measures(write_run(seed=seed), batches=batches)
+    (write_run(seed=2) / "measure.csv").write_text("nothing\n")
+    measures, lines, notes = pick_measured(find_runs(tmp_path), all_lines)
+    assert measures.run.seed == "1"
+    assert len(lines) == 4 * 6 * 3
+    assert notes[0].startswith("several runs are measured")
+    assert any("has no column" in note for note in notes)
+
+
+def test_where_nothing_is_measured_the_command_is_named(tmp_path: Path, write_run: Write) -> None:
+    folder = write_run()
+    with pytest.raises(NotMeasuredError, match="has no checkpoint to measure"):
+        pick_measured(find_runs(tmp_path), all_lines)
+    (folder / "checkpoints" / "step-000000001.pt").touch()
+    with pytest.raises(NotMeasuredError, match=f"`nodebench measure {folder}`"):
+        pick_measured(find_runs(tmp_path), all_lines)
+    with pytest.raises(NotMeasuredError, match="nodebench train experiment=table1_odenet"):
+        pick_measured([], all_lines)
+
+
+def test_a_run_is_complete_with_all_tolerances_batches_and_gradients(
+    tmp_path: Path, write_run: Write, write_measures: Write
+) -> None:
+    folder = write_run()
+    write_measures(folder, batches=100)
+    assert read(tmp_path).is_complete
+    write_measures(folder, batches=99)
+    assert not read(tmp_path).is_complete
+    write_measures(folder, batches=100, gradients=("adjoint",))
+    assert not read(tmp_path).is_complete
+    write_measures(folder, batches=100, tolerances=(1.0, 0.1))
+    assert not read(tmp_path).is_complete
