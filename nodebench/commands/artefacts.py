@@ -12,12 +12,14 @@ class Artefact:
 
     `recipes`: for each recipe the override lists of its runs, each beginning with an experiment, whose own sweep is
     spelled out. `drawn_by`: the nodebench command that draws it from the run folders, before its `--runs DIR`.
+    `is_measured`: whether `nodebench measure` comes between, for every run.
     """
 
     name: str
     description: str
     recipes: Mapping[str, tuple[tuple[str, ...], ...]]
     drawn_by: tuple[str, ...]
+    is_measured: bool = False
 
 
 def _flows(figure: str, *planar_nf_paper: str) -> dict[str, tuple[tuple[str, ...], ...]]:
@@ -32,10 +34,32 @@ def _flows(figure: str, *planar_nf_paper: str) -> dict[str, tuple[tuple[str, ...
     }
 
 
+def _table1(*extra: str) -> tuple[tuple[str, ...], ...]:
+    """Every row with one seed first, so that a table that is not finished yet is whole."""
+    rows = ("mlp", "resnet", "rknet", "odenet", "noblock", "resnet1")
+    return tuple((f"experiment=table1_{row}", *extra, f"seed={seed}") for seed in range(3) for row in rows)
+
+
 RECIPES = ("fast", "paper")
 ARTEFACTS = {
     artefact.name: artefact
     for artefact in (
+        Artefact(
+            "table1",
+            "MNIST classifiers: test error, parameters, memory, evaluations and time, beside the paper's",
+            {"fast": _table1(), "paper": _table1("training=paper")},
+            ("table", "table1"),
+        ),
+        Artefact(
+            "fig3",
+            "a trained ODE-Net: error, time and backward against forward evaluations, and these by epoch",
+            {
+                "fast": (("experiment=table1_odenet", "seed=0"),),
+                "paper": (("experiment=table1_odenet", "training=paper", "seed=0"),),
+            },
+            ("plot", "fig3"),
+            is_measured=True,
+        ),
         Artefact(
             "fig4",
             "densities matched by planar NF and CNF, and their KL against depth and width",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nodebench.config.errors import ConfigError, did_you_mean
 from nodebench.reporting.figures import NothingToDrawError, draw, figure_names
+from nodebench.reporting.measures import NotMeasuredError
 from nodebench.reporting.runs import find_runs
 
 
@@ -17,15 +18,13 @@ def run(argv: Sequence[str]) -> int:
     if options.figure not in figure_names():
         raise ConfigError(f"unknown figure `{options.figure}`.{did_you_mean(options.figure, figure_names())}")
     runs = find_runs(options.runs)
-    if not runs:
-        raise ConfigError(
-            f"no runs under `{options.runs}`: make one with `nodebench train experiment={options.figure}_cnf`, "
-            "or name another folder with --runs"
-        )
     try:
         drawing = draw(options.figure, runs)
-    except NothingToDrawError as error:
-        raise ConfigError(f"no runs of {options.figure} under `{options.runs}`: {error}") from error
+    except (NothingToDrawError, NotMeasuredError) as error:
+        what = f"no runs of {options.figure}" if runs else "no runs"
+        raise ConfigError(
+            f"{what} under `{options.runs}`: {error}; or name another folder with --runs"
+        ) from error
     if options.animate and drawing.frames is None:
         raise ConfigError(f"{options.figure} does not move, only fig5 has frames; leave out --animate")
     from nodebench.reporting.figures.drawing.saving import save

@@ -15,6 +15,7 @@ from nodebench.commands.train import show_results
 from nodebench.config.errors import ConfigError, did_you_mean
 from nodebench.config.files import GROUPS
 from nodebench.config.launch import override_text
+from nodebench.reporting.measures import DamagedMeasuresError, has_checkpoint, read_measures
 from nodebench.reporting.runs import find_runs
 
 DEFAULT_RUNS = "outputs"
@@ -22,7 +23,7 @@ DONE, UNFINISHED, MISSING = "done", "unfinished", "missing"
 
 
 def run(argv: Sequence[str]) -> int:
-    """Train the members that are not finished, show the table of all and draw the artefact.
+    """Train the members that are not finished, show the table of all, measure them if need be, draw the artefact.
 
     Returns 0 if all members are finished and the artefact is drawn, else 1; 0 for a dry run. Raises ConfigError
     before anything runs; KeyboardInterrupt or SystemExit when a signal stops it, and the same command continues.
@@ -37,11 +38,14 @@ def run(argv: Sequence[str]) -> int:
     print(f"{artefact.name}, recipe {args.recipe}: {artefact.description}")
     if args.dry_run:
         _print_plan(members, states)
+        _print_measuring(artefact, members)
         return 0
     print(_counts(states), flush=True)
     endings = _train_missing(members, states)
     show_results(list(members), args.runs, varied_keys(members.values()))
     code = report(endings, list(endings.values()))
+    if artefact.is_measured:
+        code = max(code, *(_measure_missing(folder) for folder in members))
     return max(code, _draw(artefact, args.runs))
 
 
@@ -113,6 +117,39 @@ def _label(member: Member) -> str:
             ),
         ]
     )
+
+
+def _print_measuring(artefact: Artefact, members: Mapping[Path, Member]) -> None:
+    if artefact.is_measured:
+        for folder in members:
+            print(f"{'done' if _is_measured(folder) else 'missing':<10}  nodebench measure {folder}")
+
+
+def _is_measured(folder: Path) -> bool:
+    """Whether the run's measure.csv has all that its figure shows; a damaged one has not."""
+    try:
+        return any(measures.is_complete for run in find_runs(folder) if (measures := read_measures(run)))
+    except DamagedMeasuresError:
+        return False
+
+
+def _measure_missing(folder: Path) -> int:
+    """Measure a finished run, unless its measure.csv is complete; the exit code."""
+    if _state(folder) != DONE or _is_measured(folder):
+        return 0 if _state(folder) == DONE else 1
+    print()
+    if not has_checkpoint(folder):
+        print(
+            f"not measured: {folder} has no checkpoint (a committed record has none) and its measure.csv is missing or "
+            "not complete; train it again under another --runs, or put its measure.csv there"
+        )
+        return 1
+    print(f"measure   {folder}", flush=True)
+    try:
+        return int(importlib.import_module("nodebench.commands.measure").run([str(folder)]))
+    except ConfigError as error:
+        print(f"not measured: {error}")
+        return 1
 
 
 def _draw(artefact: Artefact, runs: str) -> int:

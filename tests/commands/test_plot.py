@@ -84,7 +84,17 @@ def test_without_runs_the_folder_and_the_command_that_makes_one_are_named(
     assert main(["plot", "fig5", "--runs", str(tmp_path / "none")]) == 2
     message = capsys.readouterr().err
     assert str(tmp_path / "none") in message
-    assert "nodebench train experiment=fig5_cnf" in message
+    assert "nodebench train -m experiment=fig5_cnf" in message
+
+
+def test_a_figure_of_measured_runs_names_the_command_that_measures(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plot", "fig3", "--runs", str(runs)]) == 2
+    message = capsys.readouterr().err
+    assert f"no runs of fig3 under `{runs}`" in message
+    assert "`nodebench measure RUN`" in message
+    assert not (runs / "figures").exists()
 
 
 def test_runs_of_other_figures_only_are_no_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

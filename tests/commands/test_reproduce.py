@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -216,3 +218,68 @@ def test_every_artefact_has_every_recipe_and_names_its_experiments_first() -> No
         assert set(artefact.recipes) == set(RECIPES)
         firsts = [overrides[0] for recipe in artefact.recipes.values() for overrides in recipe]
         assert all(first.startswith("experiment=") for first in firsts)
+
+
+class TestMeasuring:
+    """An artefact whose runs are measured before it is drawn; `nodebench measure` is played by a stub."""
+
+    @pytest.fixture(autouse=True)
+    def measured(self, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+        """What the stub was asked for; it writes an empty measure.csv, as one that has only begun."""
+        asked: list[list[str]] = []
+
+        def run(argv: list[str]) -> int:
+            asked.append(argv)
+            (Path(argv[0]) / "measure.csv").write_text("")
+            return 0
+
+        small = ARTEFACTS["small"]
+        recipes = {**small.recipes, "fast": (("experiment=mlps", "optimizer.lr=0.1"),)}
+        chosen = Artefact("small", "", recipes, small.drawn_by, is_measured=True)
+        monkeypatch.setitem(ARTEFACTS, "small", chosen)
+        stub = types.ModuleType("nodebench.commands.measure")
+        stub.run = run  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "nodebench.commands.measure", stub)
+        return asked
+
+    def test_what_is_trained_is_measured_until_it_is_complete(
+        self, measured: list[list[str]], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert cli.main(["reproduce", "small"]) == 0
+        assert cli.main(["reproduce", "small"]) == 0
+        ((folder,), again) = measured
+        assert [folder] == again
+        assert f"measure   {folder}" in capsys.readouterr().out
+        monkeypatch.setattr(reproduce, "_is_measured", lambda folder: True)
+        assert cli.main(["reproduce", "small"]) == 0
+        assert len(measured) == 2
+
+    def test_a_dry_run_names_what_would_be_measured(
+        self, measured: list[list[str]], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert cli.main(["reproduce", "small", "--dry-run"]) == 0
+        assert "\nmissing     nodebench measure outputs/classification/digits-mlp-" in capsys.readouterr().out
+        assert measured == []
+
+    def test_a_committed_record_that_is_not_measured_says_so_and_is_drawn(
+        self, measured: list[list[str]], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert cli.main(["train", "experiment=mlps", "optimizer.lr=0.1"]) == 0
+        (done,) = Path("outputs").glob("*/digits-mlp-*/seed0")
+        shutil.rmtree(done / "checkpoints")
+        capsys.readouterr()
+        assert cli.main(["reproduce", "small"]) == 1
+        printed = capsys.readouterr().out
+        assert f"not measured: {done} has no checkpoint (a committed record has none)" in printed
+        assert printed.rstrip().splitlines()[-1].startswith("[")
+        assert measured == []
+
+
+def test_table1_has_one_seed_of_every_row_before_the_second() -> None:
+    for recipe in RECIPES:
+        overrides = ARTEFACTS["table1"].recipes[recipe]
+        assert len(overrides) == 18
+        assert [override[-1] for override in overrides] == [
+            f"seed={seed}" for seed in range(3) for _ in range(6)
+        ]
+        assert len({override[0] for override in overrides[:6]}) == 6

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,3 +62,34 @@ def test_a_folder_in_the_way_is_named_and_nothing_is_left_beside_it(
     assert main(["table", "--runs", str(outputs), "--out", str(outputs)]) == 2
     assert "Is a directory" in capsys.readouterr().err
     assert list(outputs.parent.iterdir()) == [outputs]
+
+
+def test_a_table_with_a_name_is_printed(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["table", "table1", "--runs", str(outputs)]) == 0
+    printed = capsys.readouterr().out
+    assert "MLP on digits" in printed
+    assert "1.25" in printed
+
+
+def test_a_table_with_a_name_that_no_run_belongs_to_names_the_command(
+    outputs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, command in (("swap", "nodebench evaluate RUN --swap"), ("gradients", "nodebench measure RUN")):
+        assert main(["table", name, "--runs", str(outputs)]) == 2
+        message = capsys.readouterr().err
+        assert f"nothing for {name} under `{outputs}`" in message
+        assert command in message
+
+
+def test_a_misspelled_name_lists_the_tables(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["table", "tabel1", "--runs", str(outputs)]) == 2
+    assert "Tables with a name: gradients, swap, table1" in capsys.readouterr().err
+
+
+def test_a_table_with_a_name_imports_no_torch(outputs: Path) -> None:
+    code = (
+        f"import sys; from nodebench.cli import main; main(['table', 'table1', '--runs', {str(outputs)!r}]); "
+        "print(sorted({'torch', 'hydra', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
