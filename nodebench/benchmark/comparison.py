@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
-from nodebench.benchmark.bare import bare_contestants
+from nodebench.benchmark.bare import BARE, bare_contestants
 from nodebench.benchmark.contestants import Contestant
 from nodebench.benchmark.curves import describe_curves, draw_curves
 from nodebench.benchmark.libraries import (
@@ -54,12 +54,13 @@ def compare(
 ) -> Report:
     """Race nodebench against the baselines that are installed, on our field and on the published one.
 
-    `what` says in one sentence what the work is.
+    `what` says in one sentence what the work is. Memory is measured at `tol` alone.
     """
     contestants = contestants_for(own, published, tol)
     results = race(contestants, effort.num_rounds, _teller(setup, name, tol))
     for curve_tol in effort.curve_tols:
-        others = [c for c in contestants_for(own, published, curve_tol) if c.tol is not None]
+        contestants = contestants_for(own, published, curve_tol)
+        others = [replace(c, measure_memory=None) for c in contestants if c.library != BARE]
         results += race(others, effort.num_curve_rounds, _teller(setup, name, curve_tol))
     rows = make_rows(results, [problem for problem in (own, published) if problem is not None])
     ratios = make_ratios(rows, tol)

@@ -52,11 +52,13 @@ def least_ratio(theirs: Sequence[Curve], ours: Sequence[Curve]) -> float | None:
 
 
 def curves_of(rows: pd.DataFrame, library: str, field: str) -> dict[str, list[Point]]:
-    """The curve of every gradient mode of a library on a field, from the rows of make_rows."""
+    """The curve of every gradient mode of a library on a field, from the rows of make_rows; compiled ones apart."""
     mine = rows[(rows["library"] == library) & (rows["field"] == field) & rows["error_gradient"].notna()]
     return {
-        str(gradient): sorted(Point(*values) for values in group[["error_gradient", "time_ms"]].to_numpy())
-        for gradient, group in mine.groupby("gradient", sort=False)
+        gradient if execution == "eager" else f"{gradient}, {execution}": sorted(
+            Point(*values) for values in group[["error_gradient", "time_ms"]].to_numpy()
+        )
+        for (gradient, execution), group in mine.groupby(["gradient", "execution"], sort=False)
     }
 
 

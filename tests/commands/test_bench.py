@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from nodebench.benchmark import libraries
+from nodebench.benchmark.comparison import Effort
+from nodebench.benchmark.workloads import vdp
+from nodebench.cli import main
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vdp, "QUICK", (3, 0.1, Effort(1)))
+
+
+@pytest.mark.usefixtures("tiny")
+def test_the_page_is_printed_and_written_with_its_tables(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", "vdp", "vdp", "--quick", "--out", str(tmp_path / "o")]) == 0
+    printed = capsys.readouterr()
+    folder = tmp_path / "o" / "vdp"
+    page = (folder / "vdp.md").read_text()
+    assert page in printed.out
+    assert printed.out.count("# bench vdp") == 1
+    assert printed.err == ""
+    assert f"wrote {folder / 'vdp.csv'}" in printed.out
+    rows = list(csv.DictReader((folder / "vdp.csv").read_text().splitlines()))
+    assert {row["library"] for row in rows} >= {"bare", "nodebench"}
+    assert str(tmp_path) not in page
+
+
+@pytest.mark.usefixtures("tiny")
+def test_results_go_to_outputs_unless_told_otherwise() -> None:
+    assert main(["bench", "vdp", "--quick"]) == 0
+    assert Path("outputs/bench/vdp/vdp.md").is_file()
+
+
+@pytest.mark.usefixtures("tiny")
+def test_missing_baselines_are_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(libraries, "find_spec", lambda name: None)
+    assert main(["bench", "vdp", "--quick"]) == 0
+    printed = capsys.readouterr().out
+    assert "torchdiffeq is not installed and is left out" in printed
+    assert "torchode is not installed and is left out" in printed
+
+
+def test_an_unknown_workload_exits_2_with_the_nearest_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "odnet"]) == 2
+    assert "unknown workload `odnet`. Did you mean `odenet`?" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_a_device_that_is_not_there_exits_2(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "vdp", "--device", "cuda"]) == 2
+    assert "torch sees no CUDA device" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("tiny")
+def test_a_file_in_the_way_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "o").write_text("in the way")
+    assert main(["bench", "vdp", "--quick", "--out", str(tmp_path / "o")]) == 2
+    assert f"cannot write into `{tmp_path / 'o'}`" in capsys.readouterr().err
+
+
+def test_a_typo_is_told_without_torch() -> None:
+    code = (
+        "import sys; from nodebench.cli import main; main(['bench', 'odnet']); "
+        "print(sorted({'torch', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
