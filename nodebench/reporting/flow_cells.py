@@ -49,15 +49,21 @@ class FlowCell:
 def find_flow_cell(runs: Sequence[Run], experiment: str, data: str, model: str, units: int) -> FlowCell:
     """The cell's runs among `runs`; what is missing is a note with the command that makes it.
 
-    Of several recipes, the finished one with the most training steps is taken, and a note says so.
+    Runs of an experiment that says that it is for something else do not count. Of several recipes, a finished one is
+    taken, of those an experiment's of this figure, of those the one with the most training steps; a note says so.
     """
     key = UNITS[model]
     name = f"{model} on {data} with {key.partition('.')[2]} {units}"
     command = f"nodebench train experiment={experiment} data={data} {key}={units}"
-    matching = [run for run in runs if run.names == (data, model) and run.setting(key) == units]
+    figure = experiment.partition("_")[0]
+    matching = [
+        run
+        for run in runs
+        if run.names == (data, model) and run.setting(key) == units and _is_for(run, figure) is not False
+    ]
     if not matching:
         return FlowCell(data, model, units, None, NO_RUN, None, (f"missing: {name}: {command}",))
-    row, *others = sorted(rows_over_seeds(matching), key=_precedence)
+    row, *others = sorted(rows_over_seeds(matching), key=lambda row: _precedence(row, figure))
     notes = []
     if others:
         left_out = ", ".join(_recipe(other) for other in others)
@@ -82,8 +88,15 @@ def num_steps(row: Row) -> int:
     return asked if isinstance(asked, int) else 0
 
 
-def _precedence(row: Row) -> tuple[bool, int, str]:
-    return (not row.counted, -num_steps(row), row.identity["hash"])
+def _is_for(run: Run, figure: str) -> bool | None:
+    """Whether the run's experiment reproduces `figure`, such as fig4; None for a run of no experiment."""
+    reproduces = run.setting("about.reproduces")
+    return None if reproduces is None else str(reproduces).startswith(figure.replace("fig", "Figure "))
+
+
+def _precedence(row: Row, figure: str) -> tuple[bool, bool, int, str]:
+    is_for = _is_for(row.runs[0], figure)
+    return (not row.counted, is_for is None, -num_steps(row), row.identity["hash"])
 
 
 def _recipe(row: Row) -> str:

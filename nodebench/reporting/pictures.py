@@ -16,6 +16,9 @@ class DamagedPicturesError(ValueError):
     """A pictures.npz that is missing, cut off, or not what a run writes."""
 
 
+HALF_A_FRAME = 0.026  # of the 20 that a run records
+
+
 @dataclass(frozen=True)
 class Pictures:
     """A flow on the square (-window, window)^2: F shares of its time, on G x G cells.
@@ -33,6 +36,10 @@ class Pictures:
     def at(self, fraction: float) -> int:
         """The index of the share of time nearest to `fraction`."""
         return int(np.abs(self.fractions - fraction).argmin())
+
+    def has(self, fraction: float) -> bool:
+        """Whether a share of time that looks like `fraction` was recorded."""
+        return bool(abs(self.fractions[self.at(fraction)] - fraction) < HALF_A_FRAME)
 
 
 def read_pictures(run: Path) -> Pictures:

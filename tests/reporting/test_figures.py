@@ -51,6 +51,7 @@ def flow_run(write_run: Callable[..., Path]) -> FlowRun:
         hash8: str = "0a1b2c3d",
         num_steps: int = 3000,
         shown: dict[str, Any] | None = None,
+        reproduces: str | None = None,
         **summary: Any,
     ) -> Path:
         key = "width" if model == "cnf" else "num_layers"
@@ -58,6 +59,7 @@ def flow_run(write_run: Callable[..., Path]) -> FlowRun:
             "data": {"name": data},
             "model": {"name": model, key: units},
             "training": {"num_steps": num_steps},
+            "about": None if reproduces is None else {"reproduces": reproduces},
         }
         folder = write_run(f"{data}-{model}-{units}-{hash8}", seed, config=config, **summary)
         np.savez_compressed(folder / "pictures.npz", **(pictures() if shown is None else shown))
@@ -329,3 +331,28 @@ class TestPictures:
         image = np.array([[0.0, 2.0], [np.nan, np.inf]])
         np.testing.assert_array_equal(to_unit(image), [[0.0, 1.0], [0.0, 0.0]])
         np.testing.assert_array_equal(to_unit(np.zeros((2, 2))), np.zeros((2, 2)))
+
+
+def test_a_run_of_another_purpose_never_fills_a_cell_and_one_of_the_figure_comes_first(
+    flow_run: FlowRun, tmp_path: Path
+) -> None:
+    flow_run(
+        "two_circles", "cnf", 64, hash8="aaaaaaaa", num_steps=9, reproduces="nothing in the paper", nll=1.0
+    )
+    cell = find_flow_cell(find_runs(tmp_path), "fig5_cnf", "two_circles", "cnf", 64)
+    assert cell.status == "no run"
+    flow_run("two_circles", "cnf", 64, hash8="bbbbbbbb", num_steps=9, nll=2.0)
+    cell = find_flow_cell(find_runs(tmp_path), "fig5_cnf", "two_circles", "cnf", 64)
+    assert cell.mean("nll") == 2.0
+    flow_run("two_circles", "cnf", 64, hash8="cccccccc", num_steps=3, reproduces="Figure 5: it", nll=3.0)
+    cell = find_flow_cell(find_runs(tmp_path), "fig5_cnf", "two_circles", "cnf", 64)
+    assert cell.mean("nll") == 3.0
+    assert "left out: bbbbbbbb" in cell.notes[0]
+
+
+def test_a_share_of_time_that_was_not_recorded_is_said_and_not_drawn(
+    flow_run: FlowRun, tmp_path: Path
+) -> None:
+    flow_run("two_circles", "cnf", 64, shown=pictures(num_fractions=5))  # 20, 40, 60, 80 and 100 %
+    shown = words(draw("fig5", find_runs(tmp_path)).figure)
+    assert shown.count("not recorded") == 2  # 5 % of density and samples

@@ -237,7 +237,8 @@ class TestSwap:
             ["rk4", "dt=0.0625", "2", "0.60 ± 1.27", "+0.10", "64.0"],
         ]
         assert table.lines[0].notes == [
-            "with at least training's 26 evaluations, the error changes by +0.10 to +0.10 points over 1 other solves"
+            "with at least training's 26 evaluations, the error changes by +0.10 to +0.10 points over 1 other solve: "
+            "a discretisation"
         ]
         assert rows_of_csv(table)[1]["method"] == "euler"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from nodebench.reporting.figures.drawing.charts import chart, dots, power, ring, say
+from nodebench.reporting.figures.drawing.charts import chart, dots, power, ring, say, whole_epochs
 from nodebench.reporting.figures.drawing.drawing import Drawing
 from nodebench.reporting.figures.drawing.panels import new_figure
 from nodebench.reporting.figures.drawing.style import GREY, MODEL_COLOURS, WIDTH, tolerance_colour
@@ -117,7 +117,8 @@ def _draw_counts(axes: Axes, lines: pd.DataFrame, column: str) -> None:
     """Backward against forward counts, on equal axes, with y = x."""
     known = lines[lines[column].notna() & lines["nfe_backward"].notna()]
     if known.empty:
-        return say(axes, "no backward pass was measured")
+        has_backward = lines["nfe_backward"].notna().any()
+        return say(axes, "no two batches in a row" if has_backward else "no backward pass was measured")
     rings = [(tol, getattr(FIG3[tol], column), FIG3[tol].nfe_backward) for tol in FIG3]
     largest = 1.08 * max(known[column].max(), known["nfe_backward"].max(), max(x for _, x, _ in rings))
     axes.plot([0, largest], [0, largest], color=GREY, linewidth=0.9, linestyle="--")
@@ -151,12 +152,13 @@ def _draw_epochs(figure: Figure, box: tuple[float, float, float, float], epochs:
     last = float(epochs["epoch"].max())
     paper = [(epoch, nfe) for epoch, nfe in FIG3_EPOCHS if epoch <= last]
     axes.plot(*zip(*paper, strict=True), color=GREY, marker="D", markersize=3.5, markerfacecolor="white")
-    axes.annotate(
-        "paper", paper[-1], xytext=(0, 6), textcoords="offset points", color=GREY, ha="right", fontsize=8
-    )
+    if len(paper) > 1:
+        axes.annotate(
+            "paper", paper[-1], (0, 6), textcoords="offset points", color=GREY, ha="right", fontsize=8
+        )
     for _, group in epochs.groupby("seed", sort=True):
         axes.plot(group["epoch"], group["nfe_forward"], color=OURS, marker="o", markersize=3.5, alpha=0.8)
-    axes.set_xlim(0, last * 1.04)
+    whole_epochs(axes, last)
     axes.set_ylim(0, 1.15 * epochs["nfe_forward"].max())
     return None
 

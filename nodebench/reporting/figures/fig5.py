@@ -90,6 +90,8 @@ def _draw_block(figure: Figure, top: float, cells: Cells, data: str) -> None:
 def _draw_picture(axes: Axes, cell: FlowCell, kind: str, fraction: float) -> None:
     if cell.pictures is None:
         show_words(axes, cell.without_picture)
+    elif not cell.pictures.has(fraction):
+        show_words(axes, "not recorded")
     else:
         show_density(axes, getattr(cell.pictures, kind)[cell.pictures.at(fraction)])
 

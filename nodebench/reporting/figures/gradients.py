@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
-from nodebench.reporting.figures.drawing.charts import chart, plain_numbers, power, say
+from nodebench.reporting.figures.drawing.charts import chart, plain_numbers, power, say, whole_decades
 from nodebench.reporting.figures.drawing.drawing import Drawing
 from nodebench.reporting.figures.drawing.panels import new_figure
 from nodebench.reporting.figures.drawing.style import GRADIENT_COLOURS, GRADIENT_MARKERS, GREY, WIDTH
@@ -64,8 +65,11 @@ def gradients(runs: Sequence[Run]) -> Drawing:
                 label=gradient,
             )
         plain_numbers(axes, "x")
+        whole_decades(axes, table["error_gradient"])
         _label_tolerances(axes, table, column)
-        axes.legend(loc="upper right")
+        axes.legend(
+            loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=3, borderaxespad=0.3, columnspacing=1.2
+        )
     notes += [
         f"the gradient of {gradient} was not measured: `nodebench measure RUN` does it"
         for gradient in GRADIENTS
@@ -80,17 +84,24 @@ def _with_gradient(measures: Measures) -> pd.DataFrame:
 
 
 def _label_tolerances(axes: Axes, table: pd.DataFrame, column: str) -> None:
-    """The tolerance to the left of every mark of the cheapest curve, where nothing else is."""
-    cheapest = table.groupby("gradient")[column].median().idxmin()
-    for _, point in table[table["gradient"] == cheapest].iterrows():
-        axes.annotate(
-            power(point["tol"]),
-            (point[column], point["error_gradient"]),
-            xytext=(-7, 0),
-            textcoords="offset points",
-            ha="right",
-            va="center",
-            color=GREY,
-            fontsize=8,
-        )
+    """The tolerance below the marks of the cheapest curve, from the ends inwards, where there is room."""
     axes.set_xlim(left=0.7 * table[column].min())
+    cheapest = table.groupby("gradient")[column].median().idxmin()
+    marks = table[(table["gradient"] == cheapest) & table[column].notna()].sort_values("tol")
+    taken: list[np.ndarray] = []
+    for place in sorted(range(len(marks)), key=lambda place: min(place, len(marks) - 1 - place)):
+        mark = marks.iloc[place]
+        at = (mark[column], mark["error_gradient"])
+        position = axes.transAxes.inverted().transform(axes.transData.transform(at)) * (PANEL, HEIGHT)
+        if all(abs(position - other)[0] > 0.36 or abs(position - other)[1] > 0.14 for other in taken):
+            taken.append(position)
+            axes.annotate(
+                power(mark["tol"]),
+                at,
+                xytext=(-4, -3),
+                textcoords="offset points",
+                ha="right",
+                va="top",
+                color=GREY,
+                fontsize=8,
+            )

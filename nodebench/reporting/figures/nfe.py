@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from nodebench.reporting.columns import identity
-from nodebench.reporting.figures.drawing.charts import chart, plain_numbers, power, say
+from nodebench.reporting.figures.drawing.charts import chart, plain_numbers, power, say, whole_epochs
 from nodebench.reporting.figures.drawing.drawing import Drawing, NothingToDrawError
 from nodebench.reporting.figures.drawing.panels import new_figure
 from nodebench.reporting.figures.drawing.style import SERIES_COLOURS, WIDTH, series_looks
@@ -154,7 +154,7 @@ def _draw_epochs(axes: Axes, curves: Mapping[str, pd.DataFrame]) -> None:
     if not curves:
         return say(axes, "no epochs with evaluations")
     _draw(axes, curves, "epoch", legend_columns=1)
-    axes.set_xlim(left=0)
+    whole_epochs(axes, max(curve["epoch"].max() for curve in curves.values()))
     axes.set_ylim(0, 1.08 * max(curve[list(COUNTS)].max().max() for curve in curves.values()))
     return None
 

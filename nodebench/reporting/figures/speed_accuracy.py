@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from nodebench.reporting.figures.drawing.charts import chart, plain_numbers, say
+from nodebench.reporting.figures.drawing.charts import chart, plain_numbers, say, whole_decades
 from nodebench.reporting.figures.drawing.drawing import Drawing
 from nodebench.reporting.figures.drawing.panels import new_figure
 from nodebench.reporting.figures.drawing.style import GREY, WIDTH, series_looks
@@ -47,7 +47,9 @@ def speed_accuracy(runs: Sequence[Run]) -> Drawing:
         axes = chart(figure, box, title=title, x=label, y="endpoint error", log="xy")
         _draw_curves(axes, table, methods, column, looks)
         plain_numbers(axes, "x")
-        _draw_reference(axes, lines["error_reference"].median())
+        reference = lines["error_reference"].median()
+        whole_decades(axes, [*table["error_endpoint"], *([reference / 2] if reference > 0 else [])])
+        _draw_reference(axes, reference)
         if number == 1:
             axes.legend(loc="center left", bbox_to_anchor=(1 + LEGEND_GAP / PANEL, 0.5), borderaxespad=0.0)
     if len(methods) == 1:
@@ -105,16 +107,15 @@ def _draw_curves(
 
 
 def _draw_reference(axes: Axes, error: float) -> None:
+    """A band over the errors that the reference, with its own, cannot tell apart."""
     if not error > 0:
         return
-    bottom = min(axes.get_ylim()[0], error / 2)
+    bottom = axes.get_ylim()[0]
     axes.axhspan(bottom, error, color=GREY, alpha=0.14, linewidth=0)
-    axes.set_ylim(bottom=bottom)
     axes.text(
-        *(0.99, error, "the reference's own error "),
+        *(0.02, (bottom * error) ** 0.5, "the reference's own error"),
         transform=axes.get_yaxis_transform(),
-        ha="right",
-        va="bottom",
+        va="center",
         color=GREY,
         fontsize=8,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from nodebench.reporting.figures.drawing.panels import place
@@ -43,6 +43,22 @@ def plain_numbers(axes: Axes, which: str) -> None:
     axis = axes.xaxis if which == "x" else axes.yaxis
     axis.set_major_formatter(LogFormatter())
     axis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(1.6, 0.5)))
+
+
+def whole_decades(axes: Axes, values: Iterable[float]) -> None:
+    """Let the logarithmic y axis begin and end at powers of ten around `values`."""
+    known = [value for value in values if value > 0]
+    axes.set_ylim(
+        10.0 ** math.floor(math.log10(min(known))), 10.0 ** math.ceil(math.log10(max(known)) + 1e-9)
+    )
+
+
+def whole_epochs(axes: Axes, last: float) -> None:
+    """Let the x axis count epochs from 0, in whole numbers."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes.set_xlim(0, 1.04 * last)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
 
 
 def power(value: float) -> str:
