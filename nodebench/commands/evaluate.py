@@ -19,7 +19,7 @@ EPILOG = """examples:
   nodebench evaluate outputs/classification/RUN/seed0 solver=rk4 solver.dt=0.25
   nodebench evaluate outputs/classification/RUN/seed0 --swap
 
-Settings are solver, solver.*, data.root and device; all others are the run's own."""
+Settings are solver, solver.*, data.root (or data.path of a run on points) and device; all others are the run's own."""
 TOLERANCES = {"tol", "rtol", "atol"}
 SHOWN = (
     "error_test",

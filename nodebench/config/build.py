@@ -28,9 +28,9 @@ from nodebench.training import Task, TrainingSettings
 
 Data = ImageData | DensityData | EnergyData
 KINDS_OF_DATA: dict[type, str] = {
-    ImageData: "images",
-    DensityData: "samples of a density",
-    EnergyData: "an energy, such as data=u1",
+    ImageData: "images (such as data=mnist)",
+    DensityData: "samples of a density (such as data=two_circles)",
+    EnergyData: "an energy (such as data=u1)",
 }
 _TORCHS_CHOICE = torch.get_num_threads()
 _BUILT = ("task", "data", "model", "optimizer")
@@ -61,8 +61,9 @@ class Builder:
         data_kind = kind_of_data(self.config["data"]["_target_"])
         if data_kind is not task.data_type:
             raise ConfigError(
-                f"task={chosen['task']} takes {KINDS_OF_DATA[task.data_type]}, and "
-                f"data={chosen['data']} is {KINDS_OF_DATA[data_kind]}; `nodebench list data` shows all"
+                f"task={chosen['task']} learns from {KINDS_OF_DATA[task.data_type]}, not from "
+                f"{KINDS_OF_DATA[data_kind].partition(' (')[0]}, which data={chosen['data']} gives; "
+                "`nodebench list data` shows all"
             )
         model: Any = _find(self.config["model"]["_target_"], _is_class_of(nn.Module), "Module")
         wants_flow = issubclass(task.model_type, Flow)
@@ -70,6 +71,11 @@ class Builder:
             raise ConfigError(
                 f"task={chosen['task']} trains {'a flow' if wants_flow else 'a classifier'}, and "
                 f"model={chosen['model']} is {'no flow' if wants_flow else 'a flow'}; `nodebench list models` shows all"
+            )
+        if wants_flow and self.config["compile"]:
+            raise ConfigError(
+                f"compile=true is not for flows yet: the solver evaluates the stages of {chosen['model']} outside of "
+                "what would be compiled; drop it"
             )
         in_epochs = [key for key in ("epochs", "milestones") if self.config["training"][key]]
         if wants_flow and in_epochs:

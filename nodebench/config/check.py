@@ -53,6 +53,7 @@ ALLOWED: dict[str, Check] = {
     "deterministic": SWITCH,
     "output_dir": ("the name of a folder", lambda v: isinstance(v, str) and v != ""),
     "data.root": ("the name of a folder", lambda v: isinstance(v, str)),
+    "data.path": ("the name of a .npy or .csv file", lambda v: isinstance(v, str) and v != ""),
     "data.val_size": COUNT_OR_ZERO,
     "data.limit_train": COUNT,
     "data.batch_size": COUNT,
@@ -130,6 +131,12 @@ def check(config: Mapping[str, Any]) -> None:
     check_ranges(config)
     if config["training"]["epochs"] is None and config["training"]["num_steps"] is None:
         raise ConfigError("training.epochs and training.num_steps are both null; give one of them")
+    anneal_steps = config["task"].get("anneal_steps", 0)
+    if anneal_steps > (config["training"]["num_steps"] or math.inf):
+        raise ConfigError(
+            f"task.anneal_steps={anneal_steps} is above training.num_steps={config['training']['num_steps']}, so the "
+            "energy would never have its whole weight; lower the one or raise the other"
+        )
     if "solver" in config:
         check_solver(config["solver"], config["model"]["gradient"])
         check_state_size(config)

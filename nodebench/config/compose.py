@@ -25,7 +25,7 @@ from yaml import YAMLError
 from nodebench.config.errors import ConfigError, did_you_mean
 from nodebench.config.files import GROUPS, PRIMARY, config_folders, content_of, flatten, load, options
 
-_NOT_FOR_USERS = ("_target_", "recommended", "name")
+_NOT_FOR_USERS = ("_target_", "recommended", "name", "content")
 _WITH_OWN_KEYS = ("task", "data", "model", "optimizer")  # groups whose files bring keys of their own
 Choices = dict[str, str | None]  # the file chosen for each group
 
@@ -219,17 +219,18 @@ def _check_files(config: DictConfig, valid: set[str], choices: Choices, folders:
             continue
         if key.startswith("data.") and choices["experiment"] is None:
             raise ConfigError(
-                f"training={choices['training']} sets {key}, which data={choices['data']} does not have, so it is not "
-                f"for that data; choose a task that is, such as task={_tasks_of_other_presets(choices, folders)}"
+                f"training={choices['training']} sets {key}, which data={choices['data']} does not have; "
+                f"{_cure(choices, folders)}"
             )
         raise ConfigError(f"unknown key `{key}` in {_source(choices)}.{did_you_mean(key, _for_users(valid))}")
 
 
-def _tasks_of_other_presets(choices: Choices, folders: tuple[Path, ...]) -> str:
-    """Tasks that recommend another training preset than the one chosen."""
-    tasks = options("task", folders)
-    others = [name for name in tasks if load(tasks[name])["recommended"]["training"] != choices["training"]]
-    return " or ".join(sorted(others))
+def _cure(choices: Choices, folders: tuple[Path, ...]) -> str:
+    """What to choose where a preset is not for the data: the task's own preset, or another task."""
+    preset = _file("task", choices, folders)["recommended"]["training"]
+    if preset != choices["training"]:
+        return f"choose training={preset}, which is for task={choices['task']}"
+    return "choose a task for it: task=density learns from samples, task=density_matching from an energy"
 
 
 def _source(choices: Choices) -> str:

@@ -106,6 +106,8 @@ def _read_csv(file: Path) -> tuple[np.ndarray, Sequence[int]]:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{file} cannot be read as comma-separated text: {error}") from error
     width = len(lines[0][1]) if lines else 0
+    if width == 1 and any(mark in lines[0][1][0] for mark in ";\t"):
+        raise DataError(f"{file} is separated by semicolons or tabs; allowed: columns separated by commas")
     if lines and all(_number(cell) is None for cell in lines[0][1]):
         del lines[0]
     values = np.empty((len(lines), width))
@@ -125,7 +127,7 @@ def _read_csv(file: Path) -> tuple[np.ndarray, Sequence[int]]:
 
 def _number(cell: str) -> float | None:
     try:
-        return float(cell)
+        return None if "_" in cell else float(cell)
     except ValueError:
         return None
 

@@ -57,7 +57,7 @@ class Density(FlowTask):
 
     def evaluate(self, module: Flow, split: str) -> dict[str, float]:
         """val: `nll_val`. test: `nll`, its standard error `nll_stderr` over the points, and `nll_tight`, solved to
-        1e-7 in float64. 10,000 held-out points each, the same in every run.
+        1e-7 in float64. 10,000 held-out points each (all, if a file has fewer), the same in every run.
         """
         points = self._held_out(split)
         with evaluating(module):

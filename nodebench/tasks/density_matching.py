@@ -36,8 +36,8 @@ class Batch(NamedTuple):
 class DensityMatching(FlowTask):
     """KL(q || p) = E_q[log q + U + wall] + ln Z in nats, over fresh samples of the flow q (Chen et al. 2018, fig. 4).
 
-    `anneal_steps`: the energy's weight rises from 0.01 to 1 over so many steps (Rezende and Mohamed 2015); 0 is not at
-    all. While it rises the loss is no KL, so `kl_train` is taken with weight 1.
+    `anneal_steps`: the energy's weight is min(1, 0.01 + step / anneal_steps) (Rezende and Mohamed 2015); 0: always 1.
+    While it rises the loss is no KL, so `kl_train` is taken with weight 1.
     """
 
     name = "density_matching"
@@ -70,7 +70,7 @@ class DensityMatching(FlowTask):
 
     def loss(self, module: Flow, batch: Batch) -> StepOutput:
         """E_q[log q + beta (U + wall)] + ln Z, the KL at beta = 1, and `kl_train`."""
-        log_q, potential = self._log_q_and_potential(module, batch.noise)
+        _, log_q, potential = self._push(module, batch.noise)
         constant = self.data.log_normaliser
         loss = (log_q + batch.beta * potential).mean() + constant
         kl = loss if batch.beta == 1.0 else (log_q + potential).mean() + constant
@@ -123,12 +123,13 @@ class DensityMatching(FlowTask):
 
     def _excess(self, module: Flow, noise: Tensor) -> tuple[Tensor, Tensor]:
         """Samples and their log q - log p, whose mean is the KL."""
-        z, log_q = module.push_with_log_prob(module.base_std * noise)
-        return z, log_q + self.data.potential(z) + self.data.log_normaliser
+        z, log_q, potential = self._push(module, noise)
+        return z, log_q + potential + self.data.log_normaliser
 
-    def _log_q_and_potential(self, module: Flow, noise: Tensor) -> tuple[Tensor, Tensor]:
+    def _push(self, module: Flow, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Samples (N, 2), their log q and U + wall, both (N,)."""
         z, log_q = module.push_with_log_prob(module.base_std * noise)
-        return log_q, self.data.potential(z)
+        return z, log_q, self.data.potential(z)
 
     def _noise(self, purpose: str, seed: int, index: int, n: int) -> Tensor:
         return torch.randn(n, 2, generator=generator(f"{purpose} noise", seed, index)).to(self.device)

@@ -43,6 +43,7 @@ def grid_points(window: float) -> Tensor:
 
 def histogram(points: Tensor, window: float) -> np.ndarray:
     """How many of the points (N, 2) lie in each cell, (G, G) uint16; points outside are left out."""
+    points = points[torch.isfinite(points).all(1)]
     cells = ((points.detach().cpu() + window) * (GRID_SIZE / (2 * window))).floor().long()
     inside = ((cells >= 0) & (cells < GRID_SIZE)).all(1)
     flat = cells[inside, 1] * GRID_SIZE + cells[inside, 0]

@@ -197,11 +197,11 @@ class TestWhatFits:
         [
             (
                 ["task=density", "data=u1", "model=cnf"],
-                "task=density takes samples of a density, and data=u1 is an",
+                "task=density learns from samples .*, not from an energy, which data=u1 gives",
             ),
             (
                 ["task=density_matching", "data=two_moons", "model=cnf"],
-                "data=two_moons is samples of a density",
+                "not from samples of a density, which data=two_moons gives",
             ),
             (
                 ["task=density", "data=two_moons", "model=resnet"],

@@ -109,3 +109,18 @@ def test_solver_files_describe_their_tableaus() -> None:
         stages = f"{tableau.num_stages} stage{'s' if tableau.num_stages > 1 else ''}"
         steps = "adaptive" if tableau.has_error_estimate else "fixed step"
         assert text.endswith(f": order {tableau.order}, {stages}, {steps}"), name
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["task=density", "data=points", "data.path=5"], r"data\.path=5 is not possible"),
+        (
+            ["task=density_matching", "data=u1", "training.num_steps=10", "task.anneal_steps=11"],
+            "never have its whole weight",
+        ),
+    ],
+)
+def test_settings_of_flows_that_make_no_sense_are_named(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        check(compose([*overrides, "model=cnf"]).config)

@@ -281,3 +281,25 @@ class TestAFolderOfOnesOwn:
             compose(["experiment=mine"], folder)
         assert message in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "cure"),
+    [
+        (["data=u1"], "task=density learns from samples, task=density_matching from an energy"),
+        (
+            ["task=density", "data=two_circles", "training=default"],
+            "choose training=flow, which is for task=density",
+        ),
+    ],
+)
+def test_a_preset_that_is_not_for_the_data_is_named_with_what_would_do(
+    overrides: list[str], cure: str
+) -> None:
+    with pytest.raises(ConfigError, match=cure):
+        compose([*overrides, "model=cnf"])
+
+
+def test_the_hash_of_a_users_file_cannot_be_given() -> None:
+    with pytest.raises(ConfigError, match=r"unknown key `data\.content`"):
+        compose(["task=density", "data=points", "data.path=x.csv", "data.content=1", "model=cnf"])

@@ -108,7 +108,9 @@ def test_a_key_added_later_with_null_as_default_leaves_the_hash_alone() -> None:
 def test_a_file_of_points_counts_by_its_content_and_not_by_its_place(tmp_path: Path) -> None:
     def hash_of(name: str, content: str) -> str:
         (tmp_path / name).write_text(content)
-        return hash8(compose(["task=density", "data=points", "model=cnf", f"data.path={tmp_path / name}"]).config)
+        return hash8(
+            compose(["task=density", "data=points", "model=cnf", f"data.path={tmp_path / name}"]).config
+        )
 
     assert hash_of("a.csv", "1,2\n3,4\n") == hash_of("moved.csv", "1,2\n3,4\n")
     assert hash_of("a.csv", "1,2\n3,4\n") != hash_of("a.csv", "1,2\n3,5\n")

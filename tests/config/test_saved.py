@@ -81,6 +81,8 @@ def test_a_solver_setting_of_another_version_is_named(tmp_path: Path) -> None:
 
 def test_the_place_of_a_file_of_points_is_not_published(tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text("1,2\n")
-    config = compose(["task=density", "data=points", "model=cnf", f"data.path={tmp_path / 'mine.csv'}"]).config
+    config = compose(
+        ["task=density", "data=points", "model=cnf", f"data.path={tmp_path / 'mine.csv'}"]
+    ).config
     assert str(tmp_path) not in config_text(config)
     assert "path: mine.csv" in config_text(config)

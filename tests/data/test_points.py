@@ -138,7 +138,7 @@ def test_the_window_is_a_tenth_wider_than_the_points(tmp_path: Path) -> None:
         ("1,2\n,4\n", r"row 2, column 1 \(counting from 1\) is ''; allowed: numbers"),
         (
             "x;y\n1;2\n",
-            r"row 2, column 1 \(counting from 1\) is '1;2'; allowed: numbers, separated by commas",
+            "is separated by semicolons or tabs; allowed: columns separated by commas",
         ),
         ("1,2\n3,4\n5\n", r"row 3 \(counting from 1\) has 1 columns, but the first row has 2; allowed"),
         ("x,y\n1,2,3\n", r"row 2 \(counting from 1\) has 3 columns, but the first row has 2; allowed"),

@@ -158,7 +158,9 @@ def test_a_split_has_the_same_samples_in_every_run_and_other_ones_than_training(
         task.evaluate(flow, "val")
         task.evaluate(flow, "test")
     one, other = seen[: len(seen) // 2], seen[len(seen) // 2 :]
-    assert [len(points) for points in one] == [1000] * 10  # training, val, four of the test, the same four tight
+    assert [len(points) for points in one] == [
+        1000
+    ] * 10  # training, val, four of the test, the same four tight
     assert not torch.equal(one[0], other[0])
     assert all(torch.equal(a, b) for a, b in zip(one[1:], other[1:], strict=True))
     assert all(torch.equal(a, b.double()) for a, b in zip(one[6:], one[2:6], strict=True))

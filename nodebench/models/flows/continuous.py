@@ -5,13 +5,12 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nodebench.models.flows.flow import Flow, check_fraction
+from nodebench.models.flows.flow import Flow, check_fraction, check_fractions
 from nodebench.models.ode_block import ODEBlock, SolverSettings
 
 
@@ -49,9 +48,7 @@ class ContinuousFlow(Flow):
 
     def trajectory(self, z0: Tensor, fractions: Sequence[float]) -> Tensor:
         self.check_points("z0", z0)
-        if not fractions or any(a >= b for a, b in pairwise(fractions)):
-            raise ValueError(f"`fractions` is {list(fractions)}; allowed: increasing numbers, at least one")
-        times = [self._time(fraction) for fraction in fractions]
+        times = [self._time(fraction) for fraction in check_fractions(fractions)]
         starts_at_base = times[0] == 0.0
         ys = self._solve(z0, times if starts_at_base else [0.0, *times])
         return (ys if starts_at_base else ys[1:])[:, : self.dim].transpose(1, 2)

@@ -6,6 +6,7 @@ import copy
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -83,11 +84,14 @@ class Flow(nn.Module, ABC):
         return -0.5 * (z0 / self.base_std).square().sum(1) - log_normaliser
 
     def check_points(self, name: str, points: Tensor) -> None:
-        """Raise ValueError unless `points` is (N, dim), N >= 1, and finite."""
+        """Raise ValueError unless `points` is (N, dim), N >= 1, finite, and of the parameters' dtype."""
         if points.dim() != 2 or points.shape[1] != self.dim or len(points) == 0:
             raise ValueError(
                 f"`{name}` has shape {tuple(points.shape)}; this flow takes (N, {self.dim}) with N of at least 1"
             )
+        dtype = next(self.parameters()).dtype
+        if points.dtype != dtype:
+            raise ValueError(f"`{name}` is {points.dtype} and this flow {dtype}; convert one of them")
         is_finite = torch.isfinite(points)
         if not is_finite.all():
             row, column = (~is_finite).nonzero()[0].tolist()
@@ -100,3 +104,13 @@ def check_fraction(fraction: float) -> None:
     """Raise ValueError unless 0 <= fraction <= 1."""
     if not 0 <= fraction <= 1:
         raise ValueError(f"`fraction` is {fraction}; allowed: from 0 (the base) to 1 (the data)")
+
+
+def check_fractions(fractions: Sequence[float]) -> list[float]:
+    """The fractions as floats. Raises ValueError unless they increase, from 0 or above to 1 or below."""
+    checked = [float(fraction) for fraction in fractions]
+    if not checked or any(a >= b for a, b in pairwise(checked)):
+        raise ValueError(f"`fractions` is {checked}; allowed: increasing numbers, at least one")
+    for fraction in checked:
+        check_fraction(fraction)
+    return checked

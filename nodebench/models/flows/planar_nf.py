@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from nodebench.models.flows.flow import Flow, check_fraction
+from nodebench.models.flows.flow import Flow, check_fraction, check_fractions
 from nodebench.models.ode_block import ODEBlock
 
 MAX_NEWTON_STEPS = 100  # 2 or 3 do in a trained flow, some tens with c near -1 or huge
@@ -31,7 +30,8 @@ class PlanarNF(Flow):
 
         det = 1 + (1 - h^2) c = s (1 - h^2) + h^2,
 
-    a mean of s and 1, hence positive. s is kept above the dtype's smallest normal number: log det is finite.
+    a mean of s and 1, hence positive. s is kept above the dtype's smallest normal number: log det is finite. A layer of
+    small s is invertible on paper; in floating point its inverse loses about log10(1 / s) digits.
 
     Before layer k, w_k.z is w_k.z0 + sum_{j<k} (w_k.û_j) h_j. So the h of all layers solve one triangular system with
     the couplings w_k.û_j (TriangularTanh), and points and log-determinants follow from them in a few products. The
@@ -68,8 +68,7 @@ class PlanarNF(Flow):
 
     def trajectory(self, z0: Tensor, fractions: Sequence[float]) -> Tensor:
         self.check_points("z0", z0)
-        if not fractions or any(a >= b for a, b in pairwise(fractions)):
-            raise ValueError(f"`fractions` is {list(fractions)}; allowed: increasing numbers, at least one")
+        fractions = check_fractions(fractions)
         counts = [self._num_layers_at(fraction) for fraction in fractions]
         u_hat, w, b, _ = self._layers(fractions[-1])
         h = _push_activations(z0, u_hat, w, b)
