@@ -11,7 +11,10 @@ from nodebench.benchmark.report import Report
 
 TOL = 1e-6
 FULL = (64, 100.0, Effort(10))
-QUICK = (64, 20.0, Effort(3))
+QUICK = (64, 10.0, Effort(3))
+# Of those tried, weights whose solution goes round a cycle and does not come to rest.
+WEIGHT_SCALE = 4.5
+SEED = 3
 
 
 class MLPField(nn.Module):
@@ -21,8 +24,8 @@ class MLPField(nn.Module):
         super().__init__()
         inner, outer = nn.Linear(4, 32), nn.Linear(32, 4)
         with torch.no_grad():
-            inner.weight.mul_(3.0)
-            outer.weight.mul_(3.0)
+            inner.weight.mul_(WEIGHT_SCALE)
+            outer.weight.mul_(WEIGHT_SCALE)
         self.layers = nn.Sequential(inner, nn.Tanh(), outer)
 
     def forward(self, t: Tensor, y: Tensor) -> Tensor:
@@ -41,8 +44,8 @@ def mlp(setup: Setup) -> Report:
 
 
 def problem(batch_size: int, t1: float, device: torch.device) -> Problem:
-    """Weights thrice as large as torch draws them, so that the solution goes on moving; starts are normal."""
-    with seeded():
+    """Weights larger than torch draws them, and starts that are normal."""
+    with seeded(SEED):
         field = MLPField().to(device)
         y0 = torch.randn(batch_size, 4).to(device)
     return Problem(field, OWN, y0, 0.0, t1)
