@@ -37,7 +37,7 @@ def run(argv: Sequence[str]) -> int:
     states = {folder: _state(folder) for folder in members}
     print(f"{artefact.name}, recipe {args.recipe}: {artefact.description}")
     if args.dry_run:
-        _print_plan(members, states)
+        _print_plan(members, states, is_fast=args.recipe == RECIPES[0])
         _print_measuring(artefact, members)
         return 0
     print(_counts(states), flush=True)
@@ -82,13 +82,16 @@ def _counts(states: Mapping[Path, str]) -> str:
     )
 
 
-def _print_plan(members: Mapping[Path, Member], states: Mapping[Path, str]) -> None:
-    """A line a member, the counts, and what the experiments say that they cost."""
+def _print_plan(members: Mapping[Path, Member], states: Mapping[Path, str], is_fast: bool) -> None:
+    """A line a member, the counts, and what the experiments cost, which they say of the fast recipe alone."""
     costs: dict[str, str] = {}
     for folder, member in members.items():
         print(f"{states[folder]:<10}  {shlex.join(['nodebench', 'train', *member.overrides])}")
-        about = member.composed.config["about"] or {}
-        costs[member.overrides[0]] = about.get("cost", "not stated")
+        about, training = member.composed.config["about"] or {}, member.composed.config["training"]
+        steps, epochs = training["num_steps"], training["epochs"]
+        length = f"{steps:,} steps" if steps else f"{epochs} epochs"
+        cost = about.get("cost", "not stated") if is_fast else f"{length} a run; nobody has measured how long"
+        costs[member.overrides[0]] = cost
     print(_counts(states))
     print("\n".join(f"cost        {experiment}: {cost}" for experiment, cost in costs.items()))
 
