@@ -121,9 +121,10 @@ class CountedField:
         return dy.detach()
 
     def at_times(self, ts: Sequence[Time], y: Tensor) -> list[Callable[[Tensor], Tensor]]:
+        times = [time_tensor(t, y) for t in ts]
         if self._stage_fields is None or not ts:
-            return [partial(self, t) for t in ts]
-        stage_fields = list(self._stage_fields(torch.stack([time_tensor(t, y) for t in ts])))
+            return [partial(self._evaluate, partial(self.f, time)) for time in times]
+        stage_fields = list(self._stage_fields(torch.stack(times)))
         if len(stage_fields) != len(ts):
             raise ValueError(
                 f"`at_times` returned {len(stage_fields)} callables for {len(ts)} times; it must return one for each"

@@ -68,28 +68,35 @@ class StageBuffer:
     """
 
     def __init__(self, num_stages: int, y: Tensor) -> None:
-        self._stages = torch.empty((num_stages, *y.shape), dtype=y.dtype, device=y.device)
-        self._columns = self._stages.view(num_stages, -1).t()  # (n, s): each column contiguous
+        self._hold(torch.empty((num_stages, *y.shape), dtype=y.dtype, device=y.device))
+
+    def _hold(self, stages: Tensor) -> None:
+        """Keep `stages` and the views of it that steps use: made once, as each costs as much as a small sum."""
+        self._stages = stages
+        self._rows = [stages[i] for i in range(len(stages))]
+        columns = stages.view(len(stages), -1).t()  # (n, s): each column contiguous
+        self._leading = [columns[:, :count] for count in range(len(stages) + 1)]
 
     def __setitem__(self, i: int, k: Tensor) -> None:
-        self._stages[i].copy_(k)
+        self._rows[i].copy_(k)
 
     def __getitem__(self, i: int) -> Tensor:
-        return self._stages[i]
+        return self._rows[i]
 
     def combine(self, y: Tensor, dt: Time, weights: Weights) -> Tensor:
-        columns = self._columns[:, : len(weights.floats)]
+        columns = self._leading[len(weights.floats)]
+        if y.dim() == 1:
+            return torch.addmv(y, columns, weights.tensor, alpha=float(dt))
         return torch.addmv(y.reshape(-1), columns, weights.tensor, alpha=float(dt)).view(y.shape)
 
     def increment(self, dt: Time, weights: Weights) -> Tensor:
-        columns = self._columns[:, : len(weights.floats)]
+        columns = self._leading[len(weights.floats)]
         return torch.mv(columns, weights.tensor).mul_(float(dt)).view(self._stages.shape[1:])
 
     def copy(self) -> StageBuffer:
         """The stages as they are now, for an interpolant that outlives its step."""
         twin = StageBuffer.__new__(StageBuffer)
-        twin._stages = self._stages.clone()
-        twin._columns = twin._stages.view(len(twin._stages), -1).t()
+        twin._hold(self._stages.clone())
         return twin
 
 
