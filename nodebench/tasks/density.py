@@ -22,33 +22,17 @@ from nodebench.tasks.measuring import evaluating, solve_counts
 from nodebench.training.protocols import StepOutput
 
 
-class Density(FlowTask):
+class Density(FlowTask[DensityData]):
     """NLL = -E_data[log q] in nats, the data solved back to the base (Chen et al. 2018, section 4.1, fig. 5)."""
 
     name = "density"
     data_type: ClassVar[type] = DensityData
 
-    def __init__(
-        self,
-        data: DensityData,
-        seed: int,
-        device: torch.device | str,
-        steps_per_record: int = 250,
-        num_frames: int = 20,
-    ) -> None:
-        super().__init__(
-            seed=seed,
-            device=device,
-            batch_size=data.batch_size,
-            window=data.window,
-            steps_per_record=steps_per_record,
-            num_frames=num_frames,
-        )
-        self.data = data
-
     def batch(self, step: int) -> Tensor:
         """The points (N, dim) of a step, counted from 0."""
-        return self.data.draw("train", self.batch_size, generator("data", self.seed, step)).to(self.device)
+        return self.data.draw("train", self.data.batch_size, generator("data", self.seed, step)).to(
+            self.device
+        )
 
     def loss(self, module: Flow, batch: Tensor) -> StepOutput:
         """The mean negative log-likelihood of the points, and the same as `nll_train`."""
@@ -74,8 +58,8 @@ class Density(FlowTask):
     def target(self) -> Tensor:
         """A histogram of held-out points, as a density."""
         points = self.data.draw("test", NUM_SAMPLES, generator("target", 0, 0))
-        counts = torch.from_numpy(histogram(points, self.window).astype("float64"))
-        return counts / (len(points) * (2 * self.window / GRID_SIZE) ** 2)
+        counts = torch.from_numpy(histogram(points, self.data.window).astype("float64"))
+        return counts / (len(points) * (2 * self.data.window / GRID_SIZE) ** 2)
 
     def _held_out(self, split: str) -> Tensor:
         if split not in ("val", "test"):

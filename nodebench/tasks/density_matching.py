@@ -33,7 +33,7 @@ class Batch(NamedTuple):
     beta: float
 
 
-class DensityMatching(FlowTask):
+class DensityMatching(FlowTask[EnergyData]):
     """KL(q || p) = E_q[log q + U + wall] + ln Z in nats, over fresh samples of the flow q (Chen et al. 2018, fig. 4).
 
     `anneal_steps`: the energy's weight is min(1, 0.01 + step / anneal_steps) (Rezende and Mohamed 2015); 0: always 1.
@@ -52,21 +52,13 @@ class DensityMatching(FlowTask):
         num_frames: int = 1,
         anneal_steps: int = 0,
     ) -> None:
-        super().__init__(
-            seed=seed,
-            device=device,
-            batch_size=data.batch_size,
-            window=data.window,
-            steps_per_record=steps_per_record,
-            num_frames=num_frames,
-        )
-        self.data = data
+        super().__init__(data, seed, device, steps_per_record, num_frames)
         self.anneal_steps = anneal_steps
 
     def batch(self, step: int) -> Batch:
         """The noise of a step, counted from 0, and the weight of the energy."""
         beta = 1.0 if step >= self.anneal_steps else min(1.0, INITIAL_BETA + step / self.anneal_steps)
-        return Batch(self._noise("training", self.seed, step, self.batch_size), beta)
+        return Batch(self._noise("training", self.seed, step, self.data.batch_size), beta)
 
     def loss(self, module: Flow, batch: Batch) -> StepOutput:
         """E_q[log q + beta (U + wall)] + ln Z, the KL at beta = 1, and `kl_train`."""
@@ -89,7 +81,7 @@ class DensityMatching(FlowTask):
             for noise in self._eval_noise(split):
                 z, excess = self._excess(module, noise)
                 excesses.append(excess)
-                inside += int((z.abs() <= self.window).all(1).sum())
+                inside += int((z.abs() <= self.data.window).all(1).sum())
                 counts = solve_counts(module)
                 nfe.append(0 if counts is None else counts.nfe_forward)
         kl, stderr = mean_and_stderr(torch.cat(excesses))
@@ -107,7 +99,7 @@ class DensityMatching(FlowTask):
 
     def target(self) -> Tensor:
         """p on the pictures' grid."""
-        log_p = -self.data.potential(grid_points(self.window).double()) - self.data.log_normaliser
+        log_p = -self.data.potential(grid_points(self.data.window).double()) - self.data.log_normaliser
         return log_p.exp().view(GRID_SIZE, GRID_SIZE)
 
     def _kl_tight(self, module: Flow) -> float:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
+from nodebench.data import DensityData, EnergyData
 from nodebench.models.flows import ContinuousFlow, Flow
 from nodebench.models.ode_block import ode_blocks
 from nodebench.tasks.flow_pictures import flow_pictures
@@ -20,8 +21,11 @@ RECON_POINTS = 2000
 TIGHT_TOLERANCE = 1e-7
 
 
-class FlowTask(ABC):
-    """A flow in training. It has no epochs: a record is written every `steps_per_record` steps.
+FlowData = TypeVar("FlowData", DensityData, EnergyData)
+
+
+class FlowTask(ABC, Generic[FlowData]):
+    """A flow in training on `data`. It has no epochs: a record is written every `steps_per_record` steps.
 
     `num_frames`: how many times on the way, evenly spaced up to the end, the last pictures show.
     """
@@ -33,18 +37,15 @@ class FlowTask(ABC):
 
     def __init__(
         self,
-        *,
+        data: FlowData,
         seed: int,
         device: torch.device | str,
-        batch_size: int,
-        window: float,
-        steps_per_record: int,
-        num_frames: int,
+        steps_per_record: int = 250,
+        num_frames: int = 1,
     ) -> None:
+        self.data: FlowData = data
         self.seed = seed
         self.device = torch.device(device)
-        self.batch_size = batch_size
-        self.window = window
         self.steps_per_epoch = steps_per_record
         self.num_frames = num_frames
 
@@ -72,7 +73,7 @@ class FlowTask(ABC):
         batch = self.batch(0)
         return {
             "num_params": sum(parameter.numel() for parameter in module.parameters()),
-            "flops_forward": round(flops_of(module, lambda: self.loss(module, batch)) / self.batch_size),
+            "flops_forward": round(flops_of(module, lambda: self.loss(module, batch)) / self.data.batch_size),
             **self._reconstruct(module),
         }
 
@@ -80,7 +81,7 @@ class FlowTask(ABC):
         """See flow_pictures; `target` beside, on the same grid, (G, G) float32."""
         frames = range(1, self.num_frames + 1) if is_final else (self.num_frames,)
         with evaluating(module):
-            pictures = flow_pictures(module, self.window, [frame / self.num_frames for frame in frames])
+            pictures = flow_pictures(module, self.data.window, [frame / self.num_frames for frame in frames])
         return {**pictures, "target": self.target().float().numpy()} if pictures else {}
 
     def _reconstruct(self, module: Flow) -> dict[str, Any]:

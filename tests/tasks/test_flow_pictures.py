@@ -184,7 +184,7 @@ def test_tasks_add_their_target_on_the_same_grid(task: Density | DensityMatching
     assert flow.training
     target = pictures["target"]
     assert (target.shape, target.dtype) == ((100, 100), np.float32)
-    assert target.sum() * (2 * task.window / 100) ** 2 == pytest.approx(1, abs=0.03)
+    assert target.sum() * (2 * task.data.window / 100) ** 2 == pytest.approx(1, abs=0.03)
     fractions = np.arange(1, num_frames + 1) / num_frames
     np.testing.assert_allclose(pictures["fractions"], fractions, rtol=1e-6)
     assert pictures["density"].shape == (num_frames, 100, 100)
