@@ -175,7 +175,7 @@ def test_the_last_pictures_show_all_times_and_the_earlier_ones_the_end() -> None
 
 @pytest.mark.parametrize(
     ("task", "num_frames"),
-    [(Density(two_circles(), 0, "cpu"), 20), (DensityMatching(u3(), 0, "cpu"), 1)],
+    [(Density(two_circles(), 0, "cpu", num_frames=20), 20), (DensityMatching(u3(), 0, "cpu"), 1)],
     ids=["density", "density_matching"],
 )
 def test_tasks_add_their_target_on_the_same_grid(task: Density | DensityMatching, num_frames: int) -> None:
