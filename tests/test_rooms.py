@@ -22,7 +22,7 @@ ROOMS: dict[str, set[str]] = {
     "models": {"ode"},
     "tasks": {"ode", "models", "data", "training.protocols"},
     "measurement": {"ode", "models", "data", "tasks", "training.protocols"},
-    "benchmark": {"ode", "models", "data", "measurement", "training.memory"},
+    "benchmark": {"ode", "models", "data", "measurement", "training.memory", "reporting.replacing"},
 }
 OPEN_ROOMS = {"config", "commands", "cli", "__main__", "__init__"}
 # Inside ode, each module may import those before it in its line and none after.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 import platform
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +14,7 @@ from pandas import DataFrame
 
 from nodebench import __version__
 from nodebench.benchmark.libraries import BASELINES, missing_baselines
+from nodebench.reporting.replacing import replace_file
 
 FIGURE_DPI = 160
 
@@ -36,15 +37,15 @@ def write(report: Report, folder: Path) -> list[Path]:
     target = folder / report.name
     target.mkdir(parents=True, exist_ok=True)
     written = [target / f"{report.name}.md"]
-    _replace(written[0], report.page.encode())
+    replace_file(written[0], report.page.encode())
     for name, table in report.tables.items():
         written.append(target / f"{name}.csv")
-        _replace(written[-1], table.to_csv(index=False, lineterminator="\n").encode())
+        replace_file(written[-1], table.to_csv(index=False, lineterminator="\n").encode())
     if report.figure is not None:
         written.append(target / f"{report.name}.png")
-        partial = written[-1].with_name(f"{report.name}.partial.png")
-        report.figure.savefig(partial, dpi=FIGURE_DPI, metadata={"Software": None})
-        os.replace(partial, written[-1])
+        file = io.BytesIO()
+        report.figure.savefig(file, format="png", dpi=FIGURE_DPI, metadata={"Software": None})
+        replace_file(written[-1], file.getvalue())
     return written
 
 
@@ -70,12 +71,3 @@ def left_out() -> list[str]:
         f"{name} is not installed and is left out; `pip install 'nodebench[baselines]'` brings it."
         for name in missing_baselines()
     ]
-
-
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from nodebench.reporting.columns import DEFAULT_COLUMNS
 from nodebench.reporting.measures import NotMeasuredError
 from nodebench.reporting.named_tables import NothingToTabulateError, named_table, table_names
 from nodebench.reporting.rendering import STYLES, render
+from nodebench.reporting.replacing import replace_file
 from nodebench.reporting.runs import find_runs
 from nodebench.reporting.tables import UnknownColumnError, result_table
 
@@ -43,7 +43,7 @@ def run(argv: Sequence[str]) -> int:
         print(table)
         return 0
     try:
-        _write(options.out, f"{table}\n")
+        replace_file(options.out, f"{table}\n".encode())
     except OSError as error:
         raise ConfigError(f"cannot write `{options.out}`: {error.strerror}") from error
     return 0
@@ -69,13 +69,3 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--format", choices=list(STYLES), default="terminal", help="default: terminal")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of the screen")
     return parser
-
-
-def _write(path: Path, text: str) -> None:
-    """Writes beside the file and renames, so that a reader never sees half a table."""
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)

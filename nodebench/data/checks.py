@@ -1,4 +1,4 @@
-"""Settings that every data set of points or energies takes, checked by the name they have under `data`."""
+"""Settings that several data sets take, checked by the name they have under `data`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,14 @@ from nodebench.data.errors import DataError
 
 def check_batch_size(value: int) -> int:
     """`batch_size` itself; DataError unless it is a whole number from 1 on."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise DataError(f"`data.batch_size` is {value!r}; allowed: whole numbers from 1 on")
+    check_count("batch_size", value, at_least=1)
     return value
+
+
+def check_count(key: str, value: int, at_least: int) -> None:
+    """DataError unless the setting is a whole number, `at_least` or above."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
+        raise DataError(f"`data.{key}` is {value!r}; allowed: whole numbers from {at_least} on")
 
 
 def check_noise(value: float) -> float:

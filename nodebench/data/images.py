@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nodebench.data.augmentation import check_kind
+from nodebench.data.checks import check_count
 from nodebench.data.errors import DataError
 
 SPLIT_SEED = 0
@@ -85,7 +86,7 @@ def make_image_data(
     Raises DataError, naming the key under `data`, where a setting does not fit the number of images.
     """
     check_kind(augment)
-    _check_count("val_size", val_size, at_least=0)
+    check_count("val_size", val_size, at_least=0)
     if val_size >= len(train):
         raise DataError(
             f"`data.val_size` is {val_size}, but {name} has {len(train)} training images; "
@@ -93,22 +94,17 @@ def make_image_data(
         )
     rest, held_out = hold_out(train, val_size)
     if limit_train is not None:
-        _check_count("limit_train", limit_train, at_least=1)
+        check_count("limit_train", limit_train, at_least=1)
         if limit_train > len(rest):
             raise DataError(
                 f"`data.limit_train` is {limit_train}, but {name} has {len(rest)} training images beside the "
                 f"{val_size} for validation; allowed: 1 to {len(rest)}, or null for all"
             )
         rest = rest[:limit_train]
-    _check_count("batch_size", batch_size, at_least=1)
+    check_count("batch_size", batch_size, at_least=1)
     if batch_size > len(rest):
         raise DataError(
             f"`data.batch_size` is {batch_size}, but the training set has {len(rest)} images; "
             f"allowed: 1 to {len(rest)}; lower it, or raise `data.limit_train`"
         )
     return ImageData(name, rest, held_out if val_size else None, test, num_classes, augment, batch_size)
-
-
-def _check_count(key: str, value: int, at_least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
-        raise DataError(f"`data.{key}` is {value!r}; allowed: whole numbers from {at_least} on")

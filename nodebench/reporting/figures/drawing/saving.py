@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from nodebench.reporting.figures.drawing.drawing import Drawing
 from nodebench.reporting.figures.drawing.style import house_style
+from nodebench.reporting.replacing import replace_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,7 +36,7 @@ def save(drawing: Drawing, folder: Path, name: str, *, animate: bool = False) ->
         if animate:
             contents["gif"] = _gif(drawing)
     folder.mkdir(parents=True, exist_ok=True)
-    return [_write(folder / f"{name}.{ending}", content) for ending, content in contents.items()]
+    return [replace_file(folder / f"{name}.{ending}", content) for ending, content in contents.items()]
 
 
 def _rendered(figure: Figure, ending: str) -> bytes:
@@ -64,13 +64,3 @@ def _gif(drawing: Drawing) -> bytes:
     durations = [*[FRAME_MS] * (len(images) - 1), LAST_FRAME_MS]
     images[0].save(file, "GIF", save_all=True, append_images=images[1:], duration=durations, loop=0)
     return file.getvalue()
-
-
-def _write(path: Path, content: bytes) -> Path:
-    partial = path.with_name(f"{path.name}.partial")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path

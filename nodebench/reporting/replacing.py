@@ -1,0 +1,20 @@
+"""Tables and figures as whole files: a reader sees the old one or the new one, never half of it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def replace_file(path: Path, content: bytes) -> Path:
+    """Write `content` beside `path`, rename it to `path`, and return `path`.
+
+    Raises OSError if the folder cannot be written; nothing is left beside the file then.
+    """
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        partial.write_bytes(content)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
