@@ -24,7 +24,7 @@ def bare_contestants(problem: Problem) -> list[Contestant]:
     return [
         Contestant(
             name=f"{label} of {problem.field_name}'s field",
-            library=BARE,
+            library_name=BARE,
             field=problem.field_name,
             gradient=label,
             run=lambda run=run: run(problem, _number_of_calls(problem)),  # type: ignore[misc]

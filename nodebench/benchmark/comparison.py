@@ -60,7 +60,7 @@ def compare(
     results = race(contestants, effort.num_rounds, _teller(setup, name, tol))
     for curve_tol in effort.curve_tols:
         contestants = contestants_for(own, published, curve_tol)
-        others = [replace(c, measure_memory=None) for c in contestants if c.library != BARE]
+        others = [replace(c, measure_memory=None) for c in contestants if c.library_name != BARE]
         results += race(others, effort.num_curve_rounds, _teller(setup, name, curve_tol))
     rows = make_rows(results, [problem for problem in (own, published) if problem is not None])
     ratios = make_ratios(rows, tol)

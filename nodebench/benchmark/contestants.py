@@ -41,7 +41,7 @@ class Contestant:
     """
 
     name: str
-    library: str
+    library_name: str
     field: str
     gradient: str
     run: Callable[[], Measured]

@@ -144,7 +144,7 @@ def make_contestant(library: Library, problem: Problem, gradient: str, tol: floa
 
     return Contestant(
         name=f"{library.name} {gradient} on {problem.field_name}'s field at {tol:g}",
-        library=library.name,
+        library_name=library.name,
         field=problem.field_name,
         gradient=gradient,
         run=run,

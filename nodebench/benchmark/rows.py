@@ -65,7 +65,7 @@ def to_markdown(rows: pd.DataFrame, formats: dict[str, str]) -> str:
 def _row(result: Result, results: Sequence[Result], by_field: dict[str, Problem]) -> dict[str, object]:
     contestant, last = result.contestant, result.last
     row: dict[str, object] = {
-        "library": contestant.library,
+        "library": contestant.library_name,
         "field": contestant.field,
         "gradient": contestant.gradient,
         "execution": contestant.execution,
@@ -80,7 +80,7 @@ def _row(result: Result, results: Sequence[Result], by_field: dict[str, Problem]
         "nfe_forward": last.nfe_forward,
         "nfe_backward": last.nfe_backward,
     }
-    if contestant.library == BARE:
+    if contestant.library_name == BARE:
         return row
     forward, backward = overheads_percent(result, results)
     row |= {"overhead_forward_percent": forward, "overhead_backward_percent": backward}
@@ -100,7 +100,7 @@ def overheads_percent(result: Result, results: Sequence[Result]) -> tuple[float 
     bare = {
         other.contestant.gradient: other
         for other in results
-        if other.contestant.library == BARE and other.contestant.field == result.contestant.field
+        if other.contestant.library_name == BARE and other.contestant.field == result.contestant.field
     }
     if WITHOUT_GRAPH not in bare:
         return None, None

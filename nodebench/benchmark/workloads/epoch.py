@@ -176,7 +176,7 @@ def _contestant(
     images, labels = batches[0]
     return Contestant(
         name=f"{library} {gradient}",
-        library=library,
+        library_name=library,
         field=library,
         gradient=gradient,
         run=run,
