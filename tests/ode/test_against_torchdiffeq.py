@@ -90,7 +90,8 @@ def assert_same_steps(actual: Outcome, expected: Outcome) -> None:
         (actual.field.rejected, expected.field.rejected),
     ):
         assert len(ours) == len(theirs)
-        assert_close(torch.tensor(ours), torch.tensor(theirs), 1e-9)
+        steps = [torch.tensor(side, dtype=torch.float64) for side in (ours, theirs)]
+        assert_close(*steps, 1e-9)
 
 
 @DIRECTIONS
