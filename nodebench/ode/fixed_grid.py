@@ -145,7 +145,7 @@ def solve_fixed(
     `perturb` evaluates f just inside each step at its two ends, for a field that jumps on the grid. `keep_stages`
     evaluates the last stage of a FSAL method too, which an interpolant needs.
     """
-    buffer = None if autograd else StageBuffer(tableau.num_stages, y0)
+    buffer = None if autograd else StageBuffer(tableau, y0)
     return walk_grid(
         f,
         y0,
@@ -174,7 +174,7 @@ class _RungeKuttaSteps:
         return self.tableau.num_stages - (1 if self.tableau.is_fsal and not self.keep_stages else 0)
 
     def take(self, record: StepRecord, y0: Tensor) -> GridStep:
-        stages = self.buffer if self.buffer is not None else StageList(self.tableau.num_stages)
+        stages = self.buffer if self.buffer is not None else StageList(self.tableau)
         stages[0] = first_stage(self.f, self.clock, record, y0)
         all_stages = self.keep_stages or bool(record.inside)
         y1 = take_step(self.f, self.tableau, self.clock, record, y0, stages, with_error=all_stages)

@@ -23,7 +23,7 @@ from nodebench.ode.norms import Norm, Tolerance, error_ratio, rms_norm
 from nodebench.ode.replay import first_stage, step_outputs, take_step
 from nodebench.ode.seams import LoopResult, Observer, Quadrature
 from nodebench.ode.status import SolverError, Status
-from nodebench.ode.step import StageBuffer, StageList, tableau_weights
+from nodebench.ode.step import StageBuffer, StageList
 from nodebench.ode.tableau import ButcherTableau
 
 
@@ -85,10 +85,7 @@ class _AdaptiveLoop:
         self.anchor = 0
         self.outputs = [y0]
         self.history = control.controller.initial_history
-        weights = tableau_weights(tableau, y0.dtype, y0.device)
-        assert weights.b_err is not None, "the front door admits only tableaus with an error estimate"
-        self.b_err = weights.b_err
-        self.stages = StageList(tableau.num_stages) if autograd else StageBuffer(tableau.num_stages, y0)
+        self.stages = StageList(tableau) if autograd else StageBuffer(tableau, y0)
         self.autograd = autograd
         self.failure = SolveFailure(clock, self.counts, control.rtol, y0.dtype)
         self.steps_before = self.counts.num_steps  # steps tried up to the latest output
@@ -195,7 +192,7 @@ class _AdaptiveLoop:
     @torch.no_grad()
     def _error_ratio(self, record: StepRecord, y1: Tensor) -> float:
         """The one wait for the device that a step costs; NaN if the last state is not finite."""
-        y_error, y0 = self.stages.increment(record.dt, self.b_err), self.y
+        y_error, y0 = self.stages.error(record.dt), self.y
         if self.quadrature is not None:
             y_error, y0, y1 = self.quadrature.extend_error(y_error, y0, y1, record.dt)
         control = self.control
@@ -237,5 +234,5 @@ class _AdaptiveLoop:
         if len(self.outputs) == len(self.clock.ts):
             return
         if self.autograd:
-            self.stages = StageList(self.tableau.num_stages)
+            self.stages = StageList(self.tableau)
         self.stages[0] = self._first_stage(record.jump_end) if f1 is None or record.jump_end else f1

@@ -119,7 +119,7 @@ class _AdamsSteps:
 
     def take(self, record: StepRecord, y0: Tensor) -> GridStep | SolverError:
         """See GridMethod.take."""
-        stages = StageList(self.tableau.num_stages)
+        stages = StageList(self.tableau)
         stages[0] = first_stage(self.f, self.clock, record, y0)
         self._remember(record, stages[0])
         if len(self.slopes) < ORDER:

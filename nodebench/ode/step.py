@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -16,48 +16,36 @@ from nodebench.ode.counting import Field, Time
 from nodebench.ode.tableau import ButcherTableau
 
 
-class Weights(NamedTuple):
-    """One row of a tableau: as floats for autograd, as a tensor of the state's dtype for the buffer."""
-
-    floats: tuple[float, ...]
-    tensor: Tensor
-
-
-class TableauWeights(NamedTuple):
-    """A tableau's rows ready for use with states of one dtype and device."""
-
-    a: tuple[Weights, ...]
-    b: Weights
-    b_err: Weights | None
-
-
 @lru_cache(maxsize=64)
-def tableau_weights(tableau: ButcherTableau, dtype: torch.dtype, device: torch.device) -> TableauWeights:
-    """The tableau's rows as tensors, made once: no copy to the device happens inside a solve."""
+def _rows_as_tensors(
+    tableau: ButcherTableau, dtype: torch.dtype, device: torch.device
+) -> tuple[tuple[Tensor, ...], Tensor, Tensor | None]:
+    """a, b and b_err, made once for a dtype and device: no copy to the device happens inside a solve."""
 
-    def row(values: Sequence[float]) -> Weights:
-        return Weights(tuple(values), torch.tensor(values, dtype=dtype, device=device))
+    def row(values: Sequence[float]) -> Tensor:
+        return torch.tensor(values, dtype=dtype, device=device)
 
-    return TableauWeights(
-        a=tuple(row(values) for values in tableau.a),
-        b=row(tableau.b),
-        b_err=None if tableau.b_err is None else row(tableau.b_err),
-    )
+    b_err = None if tableau.b_err is None else row(tableau.b_err)
+    return tuple(row(values) for values in tableau.a), row(tableau.b), b_err
 
 
 class Stages(Protocol):
-    """Where a step keeps its stages, and how it sums them."""
+    """Where a step of a tableau keeps its stages, and how it sums them."""
 
     def __setitem__(self, i: int, k: Tensor) -> None: ...
 
     def __getitem__(self, i: int) -> Tensor: ...
 
-    def combine(self, y: Tensor, dt: Time, weights: Weights) -> Tensor:
-        """y + dt * sum_j weights[j] k_j, a new tensor."""
+    def state(self, i: int, y: Tensor, dt: Time) -> Tensor:
+        """y + dt * sum_j a[i][j] k_j, where stage i evaluates f: a new tensor."""
         ...
 
-    def increment(self, dt: Time, weights: Weights) -> Tensor:
-        """dt * sum_j weights[j] k_j, a new tensor outside of any graph."""
+    def end(self, y: Tensor, dt: Time) -> Tensor:
+        """y + dt * sum_j b[j] k_j, a new tensor."""
+        ...
+
+    def error(self, dt: Time) -> Tensor:
+        """dt * sum_j b_err[j] k_j, a new tensor outside of any graph."""
         ...
 
 
@@ -67,8 +55,9 @@ class StageBuffer:
     A sum over stages is one matrix-vector product, so the state passes through memory once a stage.
     """
 
-    def __init__(self, num_stages: int, y: Tensor) -> None:
-        self._hold(torch.empty((num_stages, *y.shape), dtype=y.dtype, device=y.device))
+    def __init__(self, tableau: ButcherTableau, y: Tensor) -> None:
+        self._a, self._b, self._b_err = _rows_as_tensors(tableau, y.dtype, y.device)
+        self._hold(torch.empty((tableau.num_stages, *y.shape), dtype=y.dtype, device=y.device))
 
     def _hold(self, stages: Tensor) -> None:
         """Keep `stages` and the views of it that steps use: made once, as each costs as much as a small sum."""
@@ -83,19 +72,26 @@ class StageBuffer:
     def __getitem__(self, i: int) -> Tensor:
         return self._rows[i]
 
-    def combine(self, y: Tensor, dt: Time, weights: Weights) -> Tensor:
-        columns = self._leading[len(weights.floats)]
-        if y.dim() == 1:
-            return torch.addmv(y, columns, weights.tensor, alpha=float(dt))
-        return torch.addmv(y.reshape(-1), columns, weights.tensor, alpha=float(dt)).view(y.shape)
+    def state(self, i: int, y: Tensor, dt: Time) -> Tensor:
+        return self._add(y, dt, self._a[i], i)
 
-    def increment(self, dt: Time, weights: Weights) -> Tensor:
-        columns = self._leading[len(weights.floats)]
-        return torch.mv(columns, weights.tensor).mul_(float(dt)).view(self._stages.shape[1:])
+    def end(self, y: Tensor, dt: Time) -> Tensor:
+        return self._add(y, dt, self._b, len(self._rows))
+
+    def _add(self, y: Tensor, dt: Time, weights: Tensor, count: int) -> Tensor:
+        columns = self._leading[count]
+        if y.dim() == 1:
+            return torch.addmv(y, columns, weights, alpha=float(dt))
+        return torch.addmv(y.reshape(-1), columns, weights, alpha=float(dt)).view(y.shape)
+
+    def error(self, dt: Time) -> Tensor:
+        assert self._b_err is not None, "only a method with an error estimate is asked for its error"
+        return torch.mv(self._leading[-1], self._b_err).mul_(float(dt)).view(self._stages.shape[1:])
 
     def copy(self) -> StageBuffer:
         """The stages as they are now, for an interpolant that outlives its step."""
         twin = StageBuffer.__new__(StageBuffer)
+        twin._a, twin._b, twin._b_err = self._a, self._b, self._b_err
         twin._hold(self._stages.clone())
         return twin
 
@@ -131,8 +127,9 @@ class StageList:
     A field may hand out the same memory at every call, as long as autograd need not remember it.
     """
 
-    def __init__(self, num_stages: int) -> None:
-        self._stages: list[Tensor | None] = [None] * num_stages
+    def __init__(self, tableau: ButcherTableau) -> None:
+        self._tableau = tableau
+        self._stages: list[Tensor | None] = [None] * tableau.num_stages
 
     def __setitem__(self, i: int, k: Tensor) -> None:
         self._stages[i] = k if k.requires_grad else k.clone()
@@ -142,14 +139,21 @@ class StageList:
         assert stage is not None, f"stage {i} was not evaluated"
         return stage
 
-    def combine(self, y: Tensor, dt: Time, weights: Weights) -> Tensor:
+    def state(self, i: int, y: Tensor, dt: Time) -> Tensor:
+        return self._add(y, dt, self._tableau.a[i])
+
+    def end(self, y: Tensor, dt: Time) -> Tensor:
+        return self._add(y, dt, self._tableau.b)
+
+    def _add(self, y: Tensor, dt: Time, weights: Sequence[float]) -> Tensor:
         if isinstance(dt, Tensor):  # only where an output time requires grad
-            return y + dt * sum(w * self[j] for j, w in enumerate(weights.floats) if w)
-        return weighted_sum(y, [(dt * w, self[j]) for j, w in enumerate(weights.floats) if w])
+            return y + dt * sum(w * self[j] for j, w in enumerate(weights) if w)
+        return weighted_sum(y, [(dt * w, self[j]) for j, w in enumerate(weights) if w])
 
     @torch.no_grad()
-    def increment(self, dt: Time, weights: Weights) -> Tensor:
-        used = [(float(dt) * w, self[j]) for j, w in enumerate(weights.floats) if w]
+    def error(self, dt: Time) -> Tensor:
+        assert self._tableau.b_err is not None, "only a method with an error estimate is asked for its error"
+        used = [(float(dt) * w, self[j]) for j, w in enumerate(self._tableau.b_err) if w]
         total = used[0][1] * used[0][0]
         for weight, k in used[1:]:
             total.add_(k, alpha=weight)
@@ -157,7 +161,7 @@ class StageList:
 
     def copy(self) -> StageList:
         """The same stages in a list of their own."""
-        twin = StageList(len(self._stages))
+        twin = StageList(self._tableau)
         twin._stages = list(self._stages)
         return twin
 
@@ -178,15 +182,15 @@ def rk_step(
     Without an error estimate the last stage of a FSAL method is not evaluated (its weight is 0). `last_time`
     replaces t + dt where a stage sits at the end of the step: t + dt may round to a time beyond it.
     """
-    weights = tableau_weights(tableau, y0.dtype, y0.device)
     num_stages = tableau.num_stages - (1 if tableau.is_fsal and not with_error else 0)
     times: list[Time] = [t + c * dt for c in tableau.c[1:num_stages]]
     if last_time is not None:
         times = [last_time if c == 1.0 else time for c, time in zip(tableau.c[1:], times, strict=False)]
     y_stage = y0
     for i, stage_field in enumerate(f.at_times(times, y0), start=1):
-        y_stage = stages.combine(y0, dt, weights.a[i])
+        y_stage = stages.state(i, y0, dt)
         stages[i] = stage_field(y_stage)
     if tableau.is_fsal and with_error:
         return y_stage  # the last row of a is b
-    return stages.combine(y0, dt, weights.b if num_stages == tableau.num_stages else weights.a[-1])
+    # Without its last stage, a FSAL method's end is that stage's state.
+    return stages.end(y0, dt) if num_stages == tableau.num_stages else stages.state(num_stages, y0, dt)

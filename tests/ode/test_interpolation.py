@@ -46,7 +46,7 @@ def test_an_interpolant_runs_from_y0_to_y1_with_the_first_slope(method: str, sta
     tableau = load_tableaus()[method]
     y0 = torch.tensor([1.0, -2.0], dtype=DTYPE)
     stages = (
-        StageBuffer(tableau.num_stages, y0) if stages_class is StageBuffer else StageList(tableau.num_stages)
+        StageBuffer(tableau, y0) if stages_class is StageBuffer else StageList(tableau)
     )
     ks = torch.sin(torch.arange(2.0 * tableau.num_stages, dtype=DTYPE)).view(-1, 2)
     for i, k in enumerate(ks):
@@ -63,7 +63,7 @@ def test_an_interpolant_runs_from_y0_to_y1_with_the_first_slope(method: str, sta
 def test_times_that_are_tensors_give_the_same_values(method: str) -> None:
     tableau = load_tableaus()[method]
     y0 = torch.tensor([1.0, -2.0], dtype=DTYPE)
-    stages = StageList(tableau.num_stages)
+    stages = StageList(tableau)
     for i in range(tableau.num_stages):
         stages[i] = torch.tensor([0.1 * i, 1.0 - i], dtype=DTYPE)
     for theta in THETAS:

@@ -40,7 +40,7 @@ from nodebench.ode.gradients.problem import (
     watch,
 )
 from nodebench.ode.solvers import Solver
-from nodebench.ode.step import StageBuffer, tableau_weights
+from nodebench.ode.step import StageBuffer
 from nodebench.ode.tableau import ButcherTableau
 
 
@@ -254,11 +254,11 @@ class ParameterQuadrature:
     """
 
     def __init__(self, tableau: ButcherTableau, integral: Tensor, in_norm: bool) -> None:
-        self._stages = StageBuffer(tableau.num_stages, integral)
+        self._stages = StageBuffer(tableau, integral)
         for i in range(tableau.num_stages):
             self._stages[i] = integral  # zeros: stages that are skipped have weight 0, but 0 * NaN is NaN
         self._integral = integral
-        self._weights = tableau_weights(tableau, integral.dtype, integral.device)
+        self._has_error = tableau.has_error_estimate
         self._is_fsal = tableau.is_fsal
         self._in_norm = in_norm
         self._needed = {i for i, b in enumerate(tableau.b) if b or in_norm}
@@ -285,15 +285,15 @@ class ParameterQuadrature:
         self, y_error: Tensor, y0: Tensor, y1: Tensor, dt: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         """See seams.Quadrature."""
-        if not self._in_norm or self._weights.b_err is None:
+        if not self._in_norm or not self._has_error:
             return y_error, y0, y1
-        error = self._stages.increment(dt, self._weights.b_err)
-        integral1 = self._stages.combine(self._integral, dt, self._weights.b)
+        error = self._stages.error(dt)
+        integral1 = self._stages.end(self._integral, dt)
         return torch.cat([y_error, error]), self.extend_state(y0), torch.cat([y1, integral1])
 
     def accept(self, dt: float) -> None:
         """See seams.Quadrature."""
-        self._integral.copy_(self._stages.combine(self._integral, dt, self._weights.b))
+        self._integral.copy_(self._stages.end(self._integral, dt))
         if self._is_fsal:
             self._stages[0] = self._stages[-1]
 

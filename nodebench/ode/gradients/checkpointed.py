@@ -118,7 +118,7 @@ class _Replay:
         tableau = self._tableau
         assert tableau is not None, "the front door admits only Runge-Kutta methods"
         y = y0.detach().requires_grad_()
-        stages = StageList(tableau.num_stages)
+        stages = StageList(tableau)
         stages[0] = first_stage(self._f, self._clock, record, y)
         all_stages = bool(record.inside)
         y1 = take_step(self._f, tableau, self._clock, record, y, stages, with_error=all_stages)
