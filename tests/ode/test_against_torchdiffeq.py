@@ -91,7 +91,8 @@ def assert_same_steps(actual: Outcome, expected: Outcome) -> None:
     ):
         assert len(ours) == len(theirs)
         steps = [torch.tensor(side, dtype=torch.float64) for side in (ours, theirs)]
-        assert_close(*steps, 1e-9)
+        # A first step that is far too short has an error near rounding, and the next size follows from that error.
+        assert_close(*steps, 1e-7)
 
 
 @DIRECTIONS
