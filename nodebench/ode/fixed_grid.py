@@ -17,10 +17,11 @@ from torch import Tensor
 from nodebench.ode.clock import Clock, StepRecord
 from nodebench.ode.counting import Field
 from nodebench.ode.failures import SolveFailure
-from nodebench.ode.replay import first_stage, step_outputs, take_step
+from nodebench.ode.replay import first_stage, step_outputs
 from nodebench.ode.seams import LoopResult, Observer, Quadrature
 from nodebench.ode.status import SolverError, Status
 from nodebench.ode.step import StageBuffer, StageList
+from nodebench.ode.steppers import EagerStepper, MakeStepper, Stepper
 from nodebench.ode.tableau import ButcherTableau
 
 MAX_GRID_STEPS = 10_000_000  # a grid is a list; more steps than this is a slip of the keyboard
@@ -139,19 +140,21 @@ def solve_fixed(
     max_nfe: int | None = None,
     observers: Sequence[Observer] = (),
     quadrature: Quadrature | None = None,
+    make_stepper: MakeStepper = EagerStepper,
 ) -> LoopResult:
     """Solve with one step from each grid point to the next; the grid spans the output times.
 
     `perturb` evaluates f just inside each step at its two ends, for a field that jumps on the grid. `keep_stages`
     evaluates the last stage of a FSAL method too, which an interpolant needs.
     """
-    buffer = None if autograd else StageBuffer(tableau, y0)
+    stepper = make_stepper(f, tableau, clock, None, quadrature)
+    buffer = None if autograd else stepper.new_stages(y0, False)
     return walk_grid(
         f,
         y0,
         clock,
         grid_records(clock, grid, perturb),
-        _RungeKuttaSteps(f, clock, tableau, buffer, keep_stages),
+        _RungeKuttaSteps(f, clock, tableau, stepper, buffer, keep_stages),
         SolveFailure(clock, f.counts, None, y0.dtype),
         max_steps=max_steps,
         max_nfe=max_nfe,
@@ -167,15 +170,16 @@ class _RungeKuttaSteps:
     f: Field
     clock: Clock
     tableau: ButcherTableau
-    buffer: StageBuffer | None
+    stepper: Stepper
+    buffer: StageBuffer | StageList | None
     keep_stages: bool
 
     def cost(self, record: StepRecord) -> int:
         return self.tableau.num_stages - (1 if self.tableau.is_fsal and not self.keep_stages else 0)
 
     def take(self, record: StepRecord, y0: Tensor) -> GridStep:
-        stages = self.buffer if self.buffer is not None else StageList(self.tableau)
+        stages = self.buffer if self.buffer is not None else self.stepper.new_stages(y0, True)
         stages[0] = first_stage(self.f, self.clock, record, y0)
         all_stages = self.keep_stages or bool(record.inside)
-        y1 = take_step(self.f, self.tableau, self.clock, record, y0, stages, with_error=all_stages)
+        y1 = self.stepper.take(record, y0, stages, all_stages=all_stages)
         return GridStep(y1, stages, stages[-1] if all_stages and self.tableau.is_fsal else None)

@@ -9,40 +9,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from nodebench.ode.clock import Clock, StepRecord
-from nodebench.ode.controllers import PIDController
 from nodebench.ode.counting import Field
 from nodebench.ode.failures import SolveFailure
 from nodebench.ode.initial_step import initial_step
-from nodebench.ode.norms import Norm, Tolerance, error_ratio, rms_norm
-from nodebench.ode.replay import first_stage, step_outputs, take_step
+from nodebench.ode.replay import first_stage, step_outputs
 from nodebench.ode.seams import LoopResult, Observer, Quadrature
 from nodebench.ode.status import SolverError, Status
-from nodebench.ode.step import StageBuffer, StageList
+from nodebench.ode.step_control import StepControl
+from nodebench.ode.steppers import EagerStepper, MakeStepper, March, Stepper
 from nodebench.ode.tableau import ButcherTableau
 
-
-@dataclass(frozen=True)
-class StepControl:
-    """How an adaptive loop chooses its steps. Step sizes are positive in both directions of time."""
-
-    rtol: Tolerance = 1e-3
-    atol: Tolerance = 1e-3
-    norm: Norm = rms_norm
-    controller: PIDController = field(default_factory=PIDController)
-    first_step: float | None = None
-    min_step: float = 0.0
-    max_step: float = math.inf
-    max_steps: int | None = None
-    max_nfe: int | None = None
-    max_steps_per_output: int | None = None  # steps tried from one output time to the next
-    step_ts: tuple[float, ...] = ()  # times to step on exactly
-    jump_ts: tuple[float, ...] = ()  # times where f jumps: stepped on, and f evaluated anew behind them
+FEW_STEPS = 4  # as many as are not worth a march
+MOST_TRIES = 1_000_000  # of one march, so that it can be interrupted
 
 
 def solve_adaptive(
@@ -55,13 +38,15 @@ def solve_adaptive(
     autograd: bool,
     observers: Sequence[Observer] = (),
     quadrature: Quadrature | None = None,
+    make_stepper: MakeStepper = EagerStepper,
 ) -> LoopResult:
     """Solve with steps whose estimated error meets the tolerance; the last step is clipped to the last output.
 
     `clock.ts` is strictly monotonic with at least two entries and y0 is contiguous. With `autograd` the accepted
     steps are recorded for backward(); no gradient flows through the choice of the step size.
     """
-    return _AdaptiveLoop(f, y0, clock, tableau, control, autograd, observers, quadrature).run()
+    stepper = make_stepper(f, tableau, clock, control, quadrature)
+    return _AdaptiveLoop(f, y0, clock, tableau, control, stepper, autograd, observers, quadrature).run()
 
 
 class _AdaptiveLoop:
@@ -74,19 +59,25 @@ class _AdaptiveLoop:
         clock: Clock,
         tableau: ButcherTableau,
         control: StepControl,
+        stepper: Stepper,
         autograd: bool,
         observers: Sequence[Observer],
         quadrature: Quadrature | None,
     ) -> None:
         self.f, self.y, self.clock, self.tableau, self.control = f, y0, clock, tableau, control
-        self.observers, self.quadrature = observers, quadrature
+        self.stepper, self.observers, self.quadrature = stepper, observers, quadrature
         self.counts = f.counts
         self.t = clock.ts[0]
         self.anchor = 0
         self.outputs = [y0]
         self.history = control.controller.initial_history
-        self.stages = StageList(tableau) if autograd else StageBuffer(tableau, y0)
+        self.stages = stepper.new_stages(y0, autograd)
         self.autograd = autograd
+        # Steps that somebody hears of, keeps or adds to are taken one by one.
+        self.can_march = not (
+            autograd or observers or quadrature is not None or self.counts.steps is not None
+        )
+        self.can_march &= tableau.is_fsal
         self.failure = SolveFailure(clock, self.counts, control.rtol, y0.dtype)
         self.steps_before = self.counts.num_steps  # steps tried up to the latest output
         stops = {*control.step_ts, *control.jump_ts, clock.ts[-1]}
@@ -103,9 +94,44 @@ class _AdaptiveLoop:
         if math.isnan(self.step):
             error = self.failure.non_finite(self.t, self.step, self.y, "the vector field returned NaN or Inf")
         while error is None and len(self.outputs) < len(self.clock.ts):
+            self._march()
             record = self._next_record()
             error = self._spent_budget(self._cost(record)) or self._try_step(record)
         return LoopResult(self.outputs, error, self.step)
+
+    def _march(self) -> None:
+        """Have the stepper take the steps that need no more than stepping, where it can and there are some to take.
+
+        What is left to the loop: steps that yield outputs, meet a required time or a budget, and those that go wrong.
+        """
+        control = self.control
+        if not self.can_march or self.t in control.jump_ts or self.step <= control.min_step:
+            return
+        following = self.clock.ts[len(self.outputs)]
+        until = min(following, self.stops[-1], key=lambda t: t * self.clock.direction)
+        if abs(until - self.t) < FEW_STEPS * min(self.step, control.max_step):
+            return
+        start = March(self.t, self.step, self.y, self.stages[0], self.history)
+        end = self.stepper.march(start, until, self._tries_left())
+        if end is None:
+            self.can_march = False
+        elif end.num_accepted or end.num_rejected:
+            self.counts.num_accepted = (self.counts.num_accepted or 0) + end.num_accepted
+            self.counts.num_rejected = (self.counts.num_rejected or 0) + end.num_rejected
+            self.t, self.step, self.y, self.history = end.t, end.size, end.y, end.history
+            self.stages[0] = end.k0
+
+    def _tries_left(self) -> int:
+        """Steps that no budget ends."""
+        control, counts = self.control, self.counts
+        left = [MOST_TRIES]
+        if control.max_steps is not None:
+            left.append(control.max_steps - counts.num_steps)
+        if control.max_steps_per_output is not None:
+            left.append(control.max_steps_per_output - (counts.num_steps - self.steps_before))
+        if control.max_nfe is not None:
+            left.append((control.max_nfe - counts.nfe) // (self.tableau.num_stages - 1) - 1)
+        return max(0, min(left))
 
     def _first_stage(self, jump: bool) -> Tensor:
         """f at the current (t, y), behind the jump if there is one."""
@@ -171,8 +197,8 @@ class _AdaptiveLoop:
             return self.failure.underflow(self.t, record.dt, self.y)
         for observer in self.observers:
             observer.on_step(record.t, record.dt, self.y)
-        y1 = take_step(self.f, self.tableau, self.clock, record, self.y, self.stages, with_error=True)
-        ratio = self._error_ratio(record, y1)
+        attempt = self.stepper.attempt(record, self.y, self.stages)
+        y1, ratio = attempt.y1, attempt.error_ratio.item()  # the one wait for the device that a step costs
         self.failure.last_ratio = ratio
         # t1 - t may round to a size above min_step, which the controller's wish does not.
         forced = min(size, self.step) <= self.control.min_step
@@ -188,19 +214,6 @@ class _AdaptiveLoop:
         else:
             self._reject(record, self.control.controller.factor(ratio, self.tableau.order, self.history))
         return None
-
-    @torch.no_grad()
-    def _error_ratio(self, record: StepRecord, y1: Tensor) -> float:
-        """The one wait for the device that a step costs; NaN if the last state is not finite."""
-        y_error, y0 = self.stages.error(record.dt), self.y
-        if self.quadrature is not None:
-            y_error, y0, y1 = self.quadrature.extend_error(y_error, y0, y1, record.dt)
-        control = self.control
-        ratio = error_ratio(y_error, y0, y1, control.rtol, control.atol, control.norm)
-        if record.lands_on == len(self.clock.ts) - 1:
-            # A state that overflows makes its own tolerance infinite, and so passes for exact.
-            ratio = torch.where(torch.isfinite(y1).all(), ratio, torch.nan)
-        return ratio.item()
 
     def _reject(self, record: StepRecord, factor: float) -> None:
         self.counts.reject()
@@ -234,5 +247,5 @@ class _AdaptiveLoop:
         if len(self.outputs) == len(self.clock.ts):
             return
         if self.autograd:
-            self.stages = StageList(self.tableau)
+            self.stages = self.stepper.new_stages(y1, True)
         self.stages[0] = self._first_stage(record.jump_end) if f1 is None or record.jump_end else f1

@@ -31,6 +31,7 @@ from nodebench.ode.replay import first_stage, take_step
 from nodebench.ode.seams import LoopResult, Observer, Quadrature
 from nodebench.ode.status import SolverError, Status
 from nodebench.ode.step import StageList
+from nodebench.ode.steppers import EagerStepper, MakeStepper
 from nodebench.ode.tableaus import load_tableaus
 
 ORDER = 4
@@ -80,6 +81,7 @@ class Adams:
         observers: Sequence[Observer] = (),
         quadrature: Quadrature | None = None,
         first_step: float | None = None,
+        make_stepper: MakeStepper = EagerStepper,
     ) -> LoopResult:
         """See Solver.solve; the grid leaves nothing to a guess."""
         rtol = None if self.corrector is None else self.corrector.rtol

@@ -31,6 +31,7 @@ from nodebench.ode.failures import SolveFailure
 from nodebench.ode.norms import Tolerance
 from nodebench.ode.seams import LoopResult, Observer, Quadrature
 from nodebench.ode.status import SolverError, Status
+from nodebench.ode.steppers import EagerStepper, MakeStepper
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -66,6 +67,7 @@ class ScipySolver:
         observers: Sequence[Observer] = (),
         quadrature: Quadrature | None = None,
         first_step: float | None = None,
+        make_stepper: MakeStepper = EagerStepper,
     ) -> LoopResult:
         """See Solver.solve; steps are not observed, and a restart finds its own first step, of order 1.
 

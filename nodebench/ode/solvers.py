@@ -11,8 +11,10 @@ from torch import Tensor
 from nodebench.ode.clock import Clock
 from nodebench.ode.counting import Field
 from nodebench.ode.fixed_grid import solve_fixed
-from nodebench.ode.loop import StepControl, solve_adaptive
+from nodebench.ode.loop import solve_adaptive
 from nodebench.ode.seams import LoopResult, Observer, Quadrature
+from nodebench.ode.step_control import StepControl
+from nodebench.ode.steppers import EagerStepper, MakeStepper
 from nodebench.ode.tableau import ButcherTableau
 
 
@@ -36,8 +38,12 @@ class Solver(Protocol):
         observers: Sequence[Observer] = (),
         quadrature: Quadrature | None = None,
         first_step: float | None = None,
+        make_stepper: MakeStepper = EagerStepper,
     ) -> LoopResult:
-        """Solve from clock.ts[0] on; `first_step` is a guess that replaces the initial-step rule."""
+        """Solve from clock.ts[0] on; `first_step` is a guess that replaces the initial-step rule.
+
+        `make_stepper` makes what takes the steps of a method with a tableau.
+        """
         ...
 
 
@@ -58,13 +64,22 @@ class AdaptiveRungeKutta:
         observers: Sequence[Observer] = (),
         quadrature: Quadrature | None = None,
         first_step: float | None = None,
+        make_stepper: MakeStepper = EagerStepper,
     ) -> LoopResult:
         """See Solver.solve; a first step in the control stands above the guess."""
         control = self.control
         if first_step is not None and control.first_step is None:
             control = replace(control, first_step=first_step)
         return solve_adaptive(
-            f, y0, clock, self.tableau, control, autograd=autograd, observers=observers, quadrature=quadrature
+            f,
+            y0,
+            clock,
+            self.tableau,
+            control,
+            autograd=autograd,
+            observers=observers,
+            quadrature=quadrature,
+            make_stepper=make_stepper,
         )
 
 
@@ -89,6 +104,7 @@ class FixedRungeKutta:
         observers: Sequence[Observer] = (),
         quadrature: Quadrature | None = None,
         first_step: float | None = None,
+        make_stepper: MakeStepper = EagerStepper,
     ) -> LoopResult:
         """See Solver.solve; the grid leaves nothing to a guess."""
         return solve_fixed(
@@ -104,4 +120,5 @@ class FixedRungeKutta:
             max_nfe=self.max_nfe,
             observers=observers,
             quadrature=quadrature,
+            make_stepper=make_stepper,
         )

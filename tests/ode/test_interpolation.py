@@ -45,9 +45,7 @@ def test_the_interpolants_of_their_own_are_those_of_these_methods() -> None:
 def test_an_interpolant_runs_from_y0_to_y1_with_the_first_slope(method: str, stages_class: Any) -> None:
     tableau = load_tableaus()[method]
     y0 = torch.tensor([1.0, -2.0], dtype=DTYPE)
-    stages = (
-        StageBuffer(tableau, y0) if stages_class is StageBuffer else StageList(tableau)
-    )
+    stages = StageBuffer(tableau, y0) if stages_class is StageBuffer else StageList(tableau)
     ks = torch.sin(torch.arange(2.0 * tableau.num_stages, dtype=DTYPE)).view(-1, 2)
     for i, k in enumerate(ks):
         stages[i] = k

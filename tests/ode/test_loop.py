@@ -14,7 +14,8 @@ from nodebench.ode import Solution, odeint
 from nodebench.ode.clock import Clock
 from nodebench.ode.controllers import PIDController
 from nodebench.ode.counting import CountedField, Counts
-from nodebench.ode.loop import StepControl, solve_adaptive
+from nodebench.ode.loop import solve_adaptive
+from nodebench.ode.step_control import StepControl
 from nodebench.ode.tableaus import load_tableaus
 
 ADAPTIVE = sorted(name for name, tableau in load_tableaus().items() if tableau.has_error_estimate)

@@ -19,11 +19,11 @@ from nodebench.ode.compat.options import (
     scipy_method,
     times,
 )
-from nodebench.ode.loop import StepControl
 from nodebench.ode.multistep import Adams, Corrector
 from nodebench.ode.norms import Norm, Tolerance
 from nodebench.ode.scipy_bridge import ScipySolver
 from nodebench.ode.solvers import AdaptiveRungeKutta, FixedRungeKutta, Solver
+from nodebench.ode.step_control import StepControl
 from nodebench.ode.tableau import ButcherTableau
 from nodebench.ode.tableaus import load_tableaus
 

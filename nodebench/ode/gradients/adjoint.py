@@ -67,7 +67,12 @@ class _Adjoint(torch.autograd.Function):
         f = CountedField(problem.f, watched.rebuild_args(leaves), problem.stats.forward)
         f.inspect_first(lambda dy: refuse_hidden_tensors(dy, leaves, "adjoint"))
         result = problem.solver.solve(
-            f, y0.detach(), Clock(problem.clock.ts), autograd=False, observers=problem.observers
+            f,
+            y0.detach(),
+            Clock(problem.clock.ts),
+            autograd=False,
+            observers=problem.observers,
+            make_stepper=problem.make_stepper,
         )
         box.append(problem.outputs(result))
         ctx.problem, ctx.watched = problem.without_tensors(), watched.without_tensors()
@@ -106,6 +111,7 @@ class _BackwardSolve:
         self._f = CountedField(problem.f, args, problem.stats.backward)
         self._field = AugmentedField(self._f, ys[0], leaves, adjoint, self._solver)
         self._observers = adjoint.make_observers(self._field.split)
+        self._make_stepper = adjoint.make_stepper
         self._next_step: float | None = None
 
     def run(self, grad_ys: Tensor, grad_ts: Tensor | None, num_reached: int) -> Tensor:
@@ -134,6 +140,7 @@ class _BackwardSolve:
             observers=self._observers,
             quadrature=self._field.quadrature,
             first_step=self._next_step,
+            make_stepper=self._make_stepper,
         )
         if result.error is not None:
             raise type(result.error)(

@@ -23,7 +23,7 @@ from nodebench.ode.gradients.problem import (
     refuse_hidden_tensors,
     watch,
 )
-from nodebench.ode.replay import first_stage, step_outputs, take_step
+from nodebench.ode.replay import first_stage, step_outputs
 from nodebench.ode.step import StageBuffer, StageList
 
 
@@ -74,6 +74,7 @@ class _Checkpointed(torch.autograd.Function):
             Clock(problem.clock.ts),
             autograd=False,
             observers=(*problem.observers, checkpoints),
+            make_stepper=problem.make_stepper,
         )
         box.append(problem.outputs(result))
         ctx.problem, ctx.watched = problem.without_tensors(), watched.without_tensors()
@@ -104,10 +105,13 @@ class _Replay:
     def __init__(
         self, problem: Problem, args: tuple[Any, ...], ts: Tensor | None, leaves: list[Tensor]
     ) -> None:
-        self._tableau = problem.solver.tableau
+        tableau = problem.solver.tableau
+        assert tableau is not None, "the front door admits only Runge-Kutta methods"
+        self._tableau = tableau
         self._f = CountedField(problem.f, args, problem.stats.backward)
         self._ts = None if ts is None else ts.detach().requires_grad_()
         self._clock = Clock(problem.clock.ts, self._ts)
+        self._stepper = problem.make_stepper(self._f, tableau, self._clock, None, None)
         self._leaves = leaves
         self.grads: list[Tensor | None] = [None] * len(leaves)
         self.grad_ts: Tensor | None = None
@@ -116,12 +120,11 @@ class _Replay:
     def pull_back(self, record: StepRecord, y0: Tensor, adj_y1: Tensor, grad_ys: Tensor) -> Tensor:
         """adj_y at the start of a step from adj_y at its end and the gradients of its outputs."""
         tableau = self._tableau
-        assert tableau is not None, "the front door admits only Runge-Kutta methods"
         y = y0.detach().requires_grad_()
-        stages = StageList(tableau)
+        stages = self._stepper.new_stages(y, True)
         stages[0] = first_stage(self._f, self._clock, record, y)
         all_stages = bool(record.inside)
-        y1 = take_step(self._f, tableau, self._clock, record, y, stages, with_error=all_stages)
+        y1 = self._stepper.take(record, y, stages, all_stages=all_stages)
         f1 = stages[-1] if all_stages and tableau.is_fsal else None
         outputs, _ = step_outputs(self._f, tableau, self._clock, record, y, y1, stages, f1)
         roots = [(y1, adj_y1), *((value, grad_ys[i]) for i, value in outputs.items())]

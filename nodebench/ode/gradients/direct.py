@@ -16,6 +16,11 @@ def solve_direct(problem: Problem) -> Outputs:
     """Solve, recording every accepted step where autograd records at all."""
     f = CountedField(problem.f, problem.args, problem.stats.forward)
     result = problem.solver.solve(
-        f, problem.y0, problem.clock, autograd=torch.is_grad_enabled(), observers=problem.observers
+        f,
+        problem.y0,
+        problem.clock,
+        autograd=torch.is_grad_enabled(),
+        observers=problem.observers,
+        make_stepper=problem.make_stepper,
     )
     return problem.outputs(result)

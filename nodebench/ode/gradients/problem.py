@@ -15,6 +15,7 @@ from nodebench.ode.norms import Norm
 from nodebench.ode.seams import LoopResult, Observer
 from nodebench.ode.solvers import Solver
 from nodebench.ode.status import SolverError
+from nodebench.ode.steppers import EagerStepper, MakeStepper
 
 # Builds the norm of an augmented state from the sizes of y's blocks and of the parameters' blocks.
 AdjointNorm = Callable[[Sequence[int], Sequence[int]], Norm]
@@ -35,6 +36,7 @@ class AdjointSolve:
     make_norm: AdjointNorm
     params_in_norm: bool
     make_observers: Callable[[SplitState], Sequence[Observer]] = lambda split: ()
+    make_stepper: MakeStepper = EagerStepper
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Problem:
     stats: SolveStats = field(default_factory=SolveStats)
     observers: Sequence[Observer] = ()
     adjoint: AdjointSolve | None = None
+    make_stepper: MakeStepper = EagerStepper
     raise_on_failure: bool = True
 
     def without_tensors(self) -> Problem:
