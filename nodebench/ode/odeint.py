@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Any
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nodebench.ode.clock import Clock
+from nodebench.ode.compiled import DEFAULT_BACKEND, CompiledSteps, CompileWarning, missing_compiler
 from nodebench.ode.counting import CountedField, SolveStats
 from nodebench.ode.gradients.adjoint import solve_adjoint
 from nodebench.ode.gradients.checkpointed import solve_checkpointed
@@ -22,6 +24,7 @@ from nodebench.ode.packing import Packing, State, check_state
 from nodebench.ode.solution import DenseOutput, Solution
 from nodebench.ode.solvers import Solver
 from nodebench.ode.status import Status
+from nodebench.ode.steppers import EagerStepper
 
 GRADIENTS: dict[str, Callable[[Problem], Outputs]] = {
     "direct": solve_direct,
@@ -60,6 +63,7 @@ def odeint(
     dense_output: bool = False,
     record_steps: bool = False,
     raise_on_failure: bool = True,
+    compile: bool | str = False,
     **options: Any,
 ) -> Solution:
     """Solve dy/dt = f(t, y, *args), y(ts[0]) = y0, and return y at every entry of ts.
@@ -82,6 +86,9 @@ def odeint(
     dense_output: keep interpolants for `solution.evaluate(t)`; gradients flow through it with `direct` alone.
     record_steps: keep (t, dt) of every accepted step in `solution.stats`.
     raise_on_failure: raise a SolverError that says what happened; or else return it as `solution.status`.
+    compile: take the steps of a Runge-Kutta method whole, under torch.compile (True, or the name of a backend); the
+        first solve of a kind takes a while. The same f must come again, not a new lambda. Where torch.compile cannot,
+        a CompileWarning says why and the steps are eager.
     options: dt, controller (`integral`, `pi`, `pid`), first_step, min_step, max_step, max_steps, max_nfe, step_ts
         (times to step on), jump_ts (times where f jumps). A step at min_step is taken even if its error is too
         large, and counted as forced. One step size serves the whole batch.
@@ -106,6 +113,7 @@ def odeint(
     if record_steps:
         stats.forward.steps, stats.backward.steps = [], []
     clock = Clock(times, travelling_times(ts, packed))
+    compiled = _compiled_steps(compile, f, packing, method, solver, packed, dense_output)
     dense = None
     if dense_output and solver.tableau is not None:
         dense = DenseOutput(solver.tableau, clock if gradient == "direct" else Clock(times))
@@ -130,8 +138,10 @@ def odeint(
             ),
             make_norm=ADJOINT_NORMS[adjoint_norm],
             params_in_norm=adjoint_norm in _NORMS_WITH_PARAMS,
+            make_stepper=EagerStepper if compiled is None else compiled.adjoint_stepper(adjoint_norm),
         ),
         raise_on_failure=raise_on_failure,
+        make_stepper=EagerStepper if compiled is None else compiled.stepper,
     )
     outputs = solve(problem, gradient)
     if dense is not None:
@@ -228,6 +238,28 @@ def _check_mode(method: str, gradient: str, solver: Solver, dense_output: bool) 
         )
     if dense_output and solver.tableau is None:
         raise ValueError(f"`{method}` has no interpolant for dense_output; name the times in `ts`")
+
+
+def _compiled_steps(
+    compile: bool | str,
+    f: Callable[..., Any],
+    packing: Packing,
+    method: str,
+    solver: Solver,
+    y0: Tensor,
+    dense_output: bool,
+) -> CompiledSteps | None:
+    if not compile:
+        return None
+    if solver.tableau is None:
+        raise ValueError(f"`{method}` takes no Runge-Kutta steps, which alone are compiled; drop compile")
+    if dense_output:
+        raise ValueError("compile and dense_output exclude each other; name the times in `ts`")
+    reason = missing_compiler(y0.device) if compile in (True, DEFAULT_BACKEND) else None
+    if reason is not None:
+        warnings.warn(f"steps run eagerly: {reason}", CompileWarning, stacklevel=3)
+        return None
+    return CompiledSteps(f, packing, DEFAULT_BACKEND if compile is True else str(compile))
 
 
 def _state_norm(norm: str | Norm | None, packing: Packing) -> Norm:

@@ -30,11 +30,11 @@ def take_step(
     """y1 of the step that a record describes, k_0 in stages[0] given."""
     t, dt = clock.start_and_size(record)
     return rk_step(
-        f, tableau, t, dt, y0, stages, with_error=with_error, last_time=_end_time(clock, record, y0)
+        f, tableau, t, dt, y0, stages, with_error=with_error, last_time=end_time(clock, record, y0)
     )
 
 
-def _end_time(clock: Clock, record: StepRecord, y: Tensor) -> Time:
+def end_time(clock: Clock, record: StepRecord, y: Tensor) -> Time:
     """Where f is evaluated at the end of a step: before the jump if the step ends at one."""
     t1 = clock.end(record)
     return neighbour(t1, y, -clock.direction) if record.jump_end else t1
@@ -59,7 +59,7 @@ def step_outputs(
             outputs[i] = own_interpolant(tableau, y0, dt, stages, theta)
         else:
             if f1 is None:
-                f1 = f(_end_time(clock, record, y1), y1)
+                f1 = f(end_time(clock, record, y1), y1)
             outputs[i] = cubic_hermite(y0, y1, stages[0], f1, dt, theta)
     if record.lands_on is not None:
         outputs[record.lands_on] = y1

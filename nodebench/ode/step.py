@@ -166,6 +166,16 @@ class StageList:
         return twin
 
 
+class CompiledStages(StageList):
+    """A StageList for the results of a compiled step, which nobody else holds: all but the first, which f gives."""
+
+    def __setitem__(self, i: int, k: Tensor) -> None:
+        if i == 0:
+            super().__setitem__(i, k)
+        else:
+            self._stages[i] = k
+
+
 def rk_step(
     f: Field,
     tableau: ButcherTableau,

@@ -192,6 +192,21 @@ class AugmentedField:
         """Counts of the backward solve."""
         return self._f.counts
 
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """What f takes beside t and y."""
+        return self._f.args
+
+    @property
+    def leaves(self) -> list[Tensor]:
+        """What the parameters' integral is of."""
+        return self._leaves
+
+    @property
+    def shape(self) -> torch.Size:
+        """y's shape; a state is y and adj_y, flat."""
+        return self._shape
+
     def pack(self, y: Tensor, adj_y: Tensor) -> Tensor:
         """The state at the start of an interval."""
         blocks = [y.reshape(-1), adj_y.reshape(-1)]
@@ -256,8 +271,8 @@ class AugmentedField:
 class ParameterQuadrature:
     """dL/dtheta by the method's own weights: integral += dt * sum_i b_i g_i, g_i = -a^T df/dtheta at stage i.
 
-    Where the parameters do not count in the norm, a stage of weight 0 needs no g_i; the last stage of a FSAL method
-    does, as the first of the next step.
+    A stage of weight 0, in the norm's error too where the parameters count there, needs no g_i; the last stage of a
+    FSAL method does, as the first of the next step, and so does the trial of the initial-step rule.
     """
 
     def __init__(self, tableau: ButcherTableau, integral: Tensor, in_norm: bool) -> None:
@@ -265,16 +280,37 @@ class ParameterQuadrature:
         for i in range(tableau.num_stages):
             self._stages[i] = integral  # zeros: stages that are skipped have weight 0, but 0 * NaN is NaN
         self._integral = integral
+        self._num_stages = tableau.num_stages
         self._has_error = tableau.has_error_estimate
         self._is_fsal = tableau.is_fsal
         self._in_norm = in_norm
-        self._needed = {i for i, b in enumerate(tableau.b) if b or in_norm}
+        b_err = tableau.b_err if in_norm and tableau.b_err is not None else tableau.b
+        self.needed = frozenset(
+            i for i, weights in enumerate(zip(tableau.b, b_err, strict=True)) if any(weights)
+        )
         if tableau.is_fsal:
-            self._needed.add(tableau.num_stages - 1)
+            self.needed |= {tableau.num_stages - 1}
+        self._is_trial = in_norm
+        self._foreseen: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def in_norm(self) -> bool:
+        """Whether the integrals count in the norm."""
+        return self._in_norm
+
+    @property
+    def first(self) -> Tensor:
+        """The integrand at stage 0."""
+        return self._stages[0]
+
+    @property
+    def integral(self) -> Tensor:
+        """The integral over the accepted steps."""
+        return self._integral
 
     def needs(self, stage: int) -> bool:
         """Whether the integrand is wanted at a stage."""
-        return stage in self._needed
+        return stage in self.needed or self._is_trial
 
     def record(self, stage: int, integrand: Tensor) -> None:
         """Keep g of a stage."""
@@ -294,15 +330,34 @@ class ParameterQuadrature:
         """See seams.Quadrature."""
         if not self._in_norm or not self._has_error:
             return y_error, y0, y1
+        self._end_trial()
         error = self._stages.error(dt)
         integral1 = self._stages.end(self._integral, dt)
         return torch.cat([y_error, error]), self.extend_state(y0), torch.cat([y1, integral1])
 
+    def foresee(self, integral: Tensor, last: Tensor) -> None:
+        """The integral at the end of a step and the integrand there, of a stepper that takes steps whole."""
+        self._foreseen = integral, last
+
     def accept(self, dt: float) -> None:
         """See seams.Quadrature."""
-        self._integral.copy_(self._stages.end(self._integral, dt))
+        self._end_trial()
+        if self._foreseen is None:
+            self._integral.copy_(self._stages.end(self._integral, dt))
+            last = self._stages[-1]
+        else:
+            integral, last = self._foreseen
+            self._integral.copy_(integral)
         if self._is_fsal:
-            self._stages[0] = self._stages[-1]
+            self._stages[0] = last
+
+    def _end_trial(self) -> None:
+        """From the first step on, the trial's integrand must not stand where no step writes: 0 * NaN is NaN."""
+        if self._is_trial:
+            self._is_trial = False
+            for i in range(1, self._num_stages):
+                if i not in self.needed:
+                    self._stages[i] = torch.zeros_like(self._integral)
 
 
 def _inner(adj_y: Tensor, dy: Tensor) -> Tensor:

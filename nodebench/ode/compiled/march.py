@@ -1,0 +1,167 @@
+"""Many steps in one call: the adaptive loop itself compiled, for the stretches in which nothing happens but steps.
+
+Between two outputs, a loop in Python spends more on a small field's step than the step costs. Here steps, decisions
+and step sizes are one compiled loop in float64 time; the loop of loop.py takes over where a step would reach `until`,
+goes wrong, or has to be no longer than the least allowed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch._higher_order_ops import while_loop
+
+from nodebench.ode.clock import Clock
+from nodebench.ode.compiled.compiler import compiled_for
+from nodebench.ode.compiled.traced import TracedField, TracedStages, traced_ratio
+from nodebench.ode.controllers import PIDController
+from nodebench.ode.counting import time_tensor
+from nodebench.ode.norms import Norm
+from nodebench.ode.packing import Packing
+from nodebench.ode.step import rk_step
+from nodebench.ode.step_control import StepControl
+from nodebench.ode.steppers import March
+from nodebench.ode.tableau import ButcherTableau
+
+if TYPE_CHECKING:
+    from nodebench.ode.compiled.steps import CompiledSteps
+
+OPTIONS = {
+    "layout_optimization": False,
+    "cpp_wrapper": True,
+}  # the loop is C++, not Python that calls kernels
+
+
+def march(
+    steps: CompiledSteps,
+    args: tuple[Any, ...],
+    tableau: ButcherTableau,
+    control: StepControl,
+    tolerances: tuple[Tensor, Tensor],
+    clock: Clock,
+    start: March,
+    until: float,
+    max_tries: int,
+) -> March | None:
+    """See Stepper.march; None where the loop cannot be compiled. The tableau is FSAL."""
+    y, controller = start.y, control.controller
+    key = ("march", tableau, control.norm, controller, steps.packing, y.shape, y.dtype)
+    run = compiled_for(
+        steps.f,
+        key,
+        lambda: make_march(tableau, control.norm, controller, steps.packing),
+        steps.backend,
+        options=OPTIONS,
+        runs_eagerly=False,
+    )
+    least = max(control.min_step, clock.resolution(max(start.t, until, key=abs)))
+    numbers = (until, clock.direction, least, control.max_step, start.t, start.size, *start.history)
+    scalars = [torch.tensor(number, dtype=torch.float64) for number in numbers]  # none a view of another
+    end = run(steps.f, args, *scalars, torch.tensor(max_tries), y, start.k0, *tolerances)
+    if end is None:
+        return None
+    *scalars_at_end, y1, k1 = end
+    t, size, first, second, num_accepted, num_rejected = (scalar.item() for scalar in scalars_at_end)
+    return March(t, size, y1, k1, (first, second), num_accepted, num_rejected)
+
+
+def make_march(
+    tableau: ButcherTableau, norm: Norm, controller: PIDController, packing: Packing
+) -> Callable[..., tuple[Tensor, ...]]:
+    """(f, args, until, direction, least, most, t, size, history 0 and 1, max_tries, y, k0, rtol, atol) ->
+    (t, size, history 0 and 1, accepted, rejected, y, k0).
+    """
+
+    def run(
+        f: Callable[..., Any],
+        args: tuple[Any, ...],
+        until: Tensor,
+        direction: Tensor,
+        least: Tensor,
+        most: Tensor,
+        t: Tensor,
+        size: Tensor,
+        history0: Tensor,
+        history1: Tensor,
+        max_tries: Tensor,
+        y: Tensor,
+        k0: Tensor,
+        rtol: Tensor,
+        atol: Tensor,
+    ) -> tuple[Tensor, ...]:
+        field = TracedField(f, packing, args)
+
+        def goes_on(
+            t: Tensor,
+            size: Tensor,
+            history0: Tensor,
+            history1: Tensor,
+            num_accepted: Tensor,
+            num_rejected: Tensor,
+            went_well: Tensor,
+            y: Tensor,
+            k0: Tensor,
+        ) -> Tensor:
+            wanted = torch.minimum(size, most)
+            fits = wanted < (until - t).abs() * (1 - 1e-12)  # else the loop clips it
+            return went_well & fits & (wanted > least) & (num_accepted + num_rejected < max_tries)
+
+        def step(
+            t: Tensor,
+            size: Tensor,
+            history0: Tensor,
+            history1: Tensor,
+            num_accepted: Tensor,
+            num_rejected: Tensor,
+            went_well: Tensor,
+            y: Tensor,
+            k0: Tensor,
+        ) -> tuple[Tensor, ...]:
+            t1 = t + direction * torch.minimum(size, most)
+            dt = t1 - t
+            stages = TracedStages(tableau, k0)
+            y1 = rk_step(field, tableau, t, dt, y, stages, with_error=True, last_time=time_tensor(t1, y))
+            ratio = traced_ratio(stages.error(dt), y, y1, rtol, atol, norm).double()
+            went_well = torch.isfinite(ratio)
+            accepted, rejected = ratio <= 1.0, ratio > 1.0
+            taken = dt.abs()
+            following = taken * next_factor(controller, ratio, tableau.order, history0, history1)
+            # As in the loop: a step cut short says little about the step that the accuracy allows.
+            kept = torch.where(accepted & (taken < size), size, 0.0)
+            inverse = torch.where(ratio > 0.0, 1.0 / ratio, math.inf).clamp(max=1e8)
+            return (
+                torch.where(accepted, t1, t),
+                torch.where(went_well, torch.maximum(following, kept), size),
+                torch.where(accepted, inverse, history0),
+                torch.where(accepted, history0, history1),
+                num_accepted + accepted,
+                num_rejected + (rejected & went_well),
+                went_well,
+                torch.where(accepted, y1, y),
+                torch.where(accepted, stages[tableau.num_stages - 1], k0),
+            )
+
+        none = torch.zeros((), dtype=torch.int64)
+        start = (t, size, history0, history1, none, none.clone(), torch.ones((), dtype=torch.bool), y, k0)
+        *scalars, _, y1, k1 = while_loop(goes_on, step, start)
+        return (*scalars, y1, k1)
+
+    return run
+
+
+def next_factor(
+    controller: PIDController, ratio: Tensor, order: int, history0: Tensor, history1: Tensor
+) -> Tensor:
+    """PIDController.factor of a tensor."""
+    p, i, d = controller.proportional, controller.integral, controller.derivative
+    inverse = 1.0 / ratio
+    accepted = inverse ** ((p + i + d) / order)
+    accepted = accepted * history0 ** (-(p + 2 * d) / order) * history1 ** (d / order)
+    product = controller.safety * torch.where(ratio <= 1.0, accepted, inverse ** (1.0 / order))
+    lower = torch.where(ratio < 1.0, 1.0, controller.factor_min)
+    factor = torch.clamp(torch.maximum(product, lower), max=controller.factor_max)
+    return torch.where(ratio == 0.0, controller.factor_max, factor)
