@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from dataclasses import replace
 
-from nodebench.benchmark.contestants import Contestant, Measured, Stopwatch, flat
+import torch
+from torch import Tensor, nn
+
+from nodebench.benchmark.contestants import COMPILED, EAGER, Contestant, Measured, Stopwatch, flat
 from nodebench.benchmark.problems import Problem
+from nodebench.ode.compiled.inputs import OPTIONS
 
 BARE = "bare"  # stands where a library's name does
 WITHOUT_GRAPH, WITH_VJP = "one f", "one f, vjp"
@@ -14,23 +17,32 @@ _ENOUGH_MS = 5.0  # of evaluations in a row, so that the clock's own cost is los
 _MOST_CALLS = 200
 
 
-def bare_contestants(problem: Problem) -> list[Contestant]:
+def bare_contestants(problem: Problem, execution: str = EAGER) -> list[Contestant]:
     """One f that autograd does not see, and, where the problem has a loss, one that it records, with its
     vector-Jacobian product in y and the parameters. Times are means over evaluations in a row.
     """
+    if execution == COMPILED:
+        problem = replace(problem, field=_compiled(problem.field))
     runs = {WITHOUT_GRAPH: _without_graph}
     if problem.loss is not None:
         runs[WITH_VJP] = _with_vjp
     return [
         Contestant(
-            name=f"{label} of {problem.field_name}'s field",
+            name=f"{label} of {problem.field_name}'s field, {execution}",
             library_name=BARE,
             field=problem.field_name,
             gradient=label,
+            execution=execution,
             run=lambda run=run: run(problem, _number_of_calls(problem)),  # type: ignore[misc]
         )
         for label, run in runs.items()
     ]
+
+
+def _compiled(field: nn.Module) -> nn.Module:
+    """The field under torch.compile as compiled steps have it, a graph of its own, with the field's parameters."""
+    compiled: nn.Module = torch.compile(field, fullgraph=True, dynamic=False, options=dict(OPTIONS))  # type: ignore[assignment]
+    return compiled
 
 
 def _without_graph(problem: Problem, num_calls: int) -> Measured:

@@ -10,11 +10,12 @@ import torch
 from matplotlib.figure import Figure
 
 from nodebench.benchmark.bare import BARE, bare_contestants
-from nodebench.benchmark.contestants import Contestant
+from nodebench.benchmark.contestants import COMPILED, Contestant
 from nodebench.benchmark.curves import describe_curves, draw_curves
 from nodebench.benchmark.libraries import (
     FORWARD,
     NODEBENCH,
+    NODEBENCH_COMPILED,
     PER_SAMPLE,
     TORCHDIFFEQ,
     TORCHODE,
@@ -29,15 +30,21 @@ from nodebench.benchmark.ratios import LEGEND as RATIO_LEGEND
 from nodebench.benchmark.ratios import make_ratios
 from nodebench.benchmark.report import Report, left_out, machine
 from nodebench.benchmark.rows import COLUMNS, LEGEND, make_rows, to_markdown
+from nodebench.ode import missing_compiler
 
 
 @dataclass(frozen=True)
 class Setup:
-    """How a workload is run: `quick` takes smaller sizes and fewer rounds; `tell` is handed progress, a line each."""
+    """How a workload is run. `quick`: smaller sizes, fewer rounds, nothing compiled; `tell` hears of progress."""
 
     device: torch.device
     quick: bool = False
     tell: Callable[[str], object] | None = None
+
+    @property
+    def compiles(self) -> bool:
+        """Whether compiled variants are raced."""
+        return not self.quick and missing_compiler(self.device) is None
 
 
 @dataclass(frozen=True)
@@ -56,10 +63,10 @@ def compare(
 
     `what` says in one sentence what the work is. Memory is measured at `tol` alone.
     """
-    contestants = contestants_for(own, published, tol)
+    contestants = contestants_for(own, published, tol, setup.compiles)
     results = race(contestants, effort.num_rounds, _teller(setup, name, tol))
     for curve_tol in effort.curve_tols:
-        contestants = contestants_for(own, published, curve_tol)
+        contestants = contestants_for(own, published, curve_tol, setup.compiles)
         others = [replace(c, measure_memory=None) for c in contestants if c.library_name != BARE]
         results += race(others, effort.num_curve_rounds, _teller(setup, name, curve_tol))
     rows = make_rows(results, [problem for problem in (own, published) if problem is not None])
@@ -69,10 +76,18 @@ def compare(
     return Report(name, page, {name: rows, "ratios": ratios}, figure)
 
 
-def contestants_for(own: Problem, published: Problem | None, tol: float) -> list[Contestant]:
-    """The bare evaluations, every library on our field, and torchdiffeq on the field of its example."""
+def contestants_for(
+    own: Problem, published: Problem | None, tol: float, compiles: bool = False
+) -> list[Contestant]:
+    """The bare evaluations, every library on our field, and torchdiffeq on the field of its example.
+
+    `compiles`: nodebench takes part a second time, with its steps compiled.
+    """
     contestants = bare_contestants(own)
-    for library in installed(NODEBENCH, TORCHDIFFEQ, TORCHODE):
+    if compiles:
+        contestants += bare_contestants(own, COMPILED)
+    compiled = (NODEBENCH_COMPILED,) if compiles else ()
+    for library in installed(NODEBENCH, *compiled, TORCHDIFFEQ, TORCHODE):
         contestants += [make_contestant(library, own, mode, tol) for mode in _modes(library, own)]
     if published is not None and installed(TORCHDIFFEQ):
         contestants += bare_contestants(published)

@@ -13,6 +13,7 @@ from torch import Tensor
 from nodebench.training.memory import measure_memory
 
 State = Tensor | tuple[Tensor, ...]
+EAGER, COMPILED = "eager", "compiled"
 
 
 class Measured(NamedTuple):
@@ -46,7 +47,7 @@ class Contestant:
     gradient: str
     run: Callable[[], Measured]
     tol: float | None = None
-    execution: str = "eager"
+    execution: str = EAGER
     measure_memory: Callable[[], dict[str, float | None]] | None = None
 
 

@@ -16,7 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nodebench.benchmark.contestants import Contestant, Measured, Solved, memory_of, run_forward, run_step
+from nodebench.benchmark.contestants import (
+    COMPILED,
+    EAGER,
+    Contestant,
+    Measured,
+    Solved,
+    memory_of,
+    run_forward,
+    run_step,
+)
 from nodebench.benchmark.problems import OWN, Problem, last
 from nodebench.ode import odeint
 
@@ -35,6 +44,7 @@ class Library:
     name: str
     gradients: tuple[str, ...]
     solve: Solve
+    execution: str = EAGER
 
 
 class CountedCalls:
@@ -54,7 +64,7 @@ class CountedCalls:
         return Solved(y1, num_forward, lambda: self.num - num_forward)
 
 
-def solve_nodebench(problem: Problem, tol: float, gradient: str) -> Solved:
+def solve_nodebench(problem: Problem, tol: float, gradient: str, compile: bool = False) -> Solved:
     """`gradient`: direct, checkpointed, or adjoint-NORM."""
     mode, _, norm = ("direct", "", "") if gradient == FORWARD else gradient.partition("-")
     settings = {"adjoint_norm": norm} if norm else {}
@@ -66,6 +76,7 @@ def solve_nodebench(problem: Problem, tol: float, gradient: str) -> Solved:
         rtol=tol,
         atol=tol,
         gradient=mode,
+        compile=compile,
         **settings,  # type: ignore[arg-type]
     )
     stats = solution.stats
@@ -114,6 +125,7 @@ def solve_torchode(problem: Problem, tol: float, gradient: str) -> Solved:
 
 
 NODEBENCH = Library(OWN, _GRADIENTS_OF_OWN, solve_nodebench)
+NODEBENCH_COMPILED = Library(OWN, _GRADIENTS_OF_OWN, partial(solve_nodebench, compile=True), COMPILED)
 TORCHDIFFEQ = Library("torchdiffeq", ("direct", "adjoint-full", "adjoint-seminorm"), solve_torchdiffeq)
 TORCHODE = Library("torchode", ("direct",), solve_torchode)
 BASELINES = (TORCHDIFFEQ, TORCHODE)
@@ -143,12 +155,13 @@ def make_contestant(library: Library, problem: Problem, gradient: str, tol: floa
         return run_step(forward, loss, problem.leaves, problem.device)
 
     return Contestant(
-        name=f"{library.name} {gradient} on {problem.field_name}'s field at {tol:g}",
+        name=f"{library.name} {gradient}, {library.execution}, on {problem.field_name}'s field at {tol:g}",
         library_name=library.name,
         field=problem.field_name,
         gradient=gradient,
         run=run,
         tol=tol,
+        execution=library.execution,
         measure_memory=None
         if loss is None
         else lambda: memory_of(problem.field, forward, loss, problem.device),

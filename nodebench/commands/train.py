@@ -157,6 +157,17 @@ def _plan(config: dict[str, Any], data: Any, model: Any, settings: Any, unit: st
         f"training  {config['training']['name']}: {length}{settings.num_steps:,} steps of {data.batch_size} {unit}; "
         f"{optimizer}; on {settings.device}"
     )
+    if config["compile"]:
+        yield f"compile   {_compile_words(settings.device)}"
+
+
+def _compile_words(device: Any) -> str:
+    from nodebench.ode import missing_compiler
+
+    missing = missing_compiler(device)
+    if missing is not None:
+        return f"off: {missing}; the run is eager"
+    return "the first step takes up to two minutes, less when the same net has been compiled here before"
 
 
 def describe_solver(solver: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ import importlib
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, get_type_hints
 
 import torch
@@ -24,6 +25,7 @@ from nodebench.data import DensityData, EnergyData, ImageData
 from nodebench.models.flows import Flow
 from nodebench.models.ode_block import AdjointSettings, SolverSettings, ode_blocks
 from nodebench.ode import SolverError
+from nodebench.ode.tableaus import load_tableaus
 from nodebench.training import Task, TrainingSettings
 
 Data = ImageData | DensityData | EnergyData
@@ -72,10 +74,9 @@ class Builder:
                 f"task={chosen['task']} trains {'a flow' if wants_flow else 'a classifier'}, and "
                 f"model={chosen['model']} is {'no flow' if wants_flow else 'a flow'}; `nodebench list models` shows all"
             )
-        if wants_flow and self.config["compile"]:
+        if wants_flow and self.config["compile"] and "solver" not in self.config:
             raise ConfigError(
-                f"compile=true is not for flows yet: the solver evaluates the stages of {chosen['model']} outside of "
-                "what would be compiled; drop it"
+                f"compile=true has nothing to compile in model={chosen['model']}, which solves no ODE; drop it"
             )
         in_epochs = [key for key in ("epochs", "milestones") if self.config["training"][key]]
         if wants_flow and in_epochs:
@@ -98,9 +99,10 @@ class Builder:
             return data
 
     def model(self, dim: int | None = None) -> nn.Module:
-        """The net with the initial weights that torch's current seed gives; compiled if the config says so.
+        """The net with the initial weights that torch's current seed gives.
 
-        dim: of the data's points, which a flow takes and a classifier does not.
+        dim: of the data's points, which a flow takes and a classifier does not. With `compile`, ODE blocks take the
+        steps of Runge-Kutta methods whole while training; what takes other steps, or has no ODE, is compiled itself.
         """
         keys = self._keys("model")
         if dim is not None:
@@ -110,8 +112,7 @@ class Builder:
         make = _find(self.config["model"]["_target_"], _is_class_of(nn.Module), "Module")
         model: nn.Module = _call(make, "model", keys)
         if self.config["compile"]:
-            for part in [block.vector_field for block in ode_blocks(model)] or [model]:
-                part.compile()
+            _compile(model)
         return model
 
     def task(self, data: Data, device: torch.device) -> Task:
@@ -138,6 +139,17 @@ class Builder:
 
     def _keys(self, node: str) -> dict[str, Any]:
         return {key: value for key, value in self.config[node].items() if key not in ("_target_", "name")}
+
+
+def _compile(model: nn.Module) -> None:
+    blocks = ode_blocks(model)
+    for block in blocks:
+        if block.solver.method in load_tableaus():
+            block.solver = replace(block.solver, compile=True)
+        else:
+            block.vector_field.compile()
+    if not blocks:
+        model.compile()
 
 
 def pick_device(name: str) -> torch.device:

@@ -38,6 +38,7 @@ class SolverSettings:
     min_step: float = 0.0
     max_step: float = math.inf
     first_step: float | None = None
+    compile: bool | str = False  # while training: evaluation has batches of other sizes and few of them
     adjoint: AdjointSettings = AdjointSettings()
 
 
@@ -67,6 +68,7 @@ class ODEBlock(nn.Module):
         Raises SolverError if the solve fails.
         """
         settings = asdict(self.solver)
+        settings["compile"] = settings["compile"] if self.training else False
         adjoint = {f"adjoint_{name}": value for name, value in settings.pop("adjoint").items()}
         solution = odeint(self.vector_field, y0, ts, args, gradient=self.gradient, **settings, **adjoint)
         self.stats = solution.stats

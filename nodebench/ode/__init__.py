@@ -4,6 +4,7 @@ It imports torch (and scipy in its bridge) and knows no model, data set, config 
 file for the words and symbols used.
 """
 
+from nodebench.ode.compiled import CompileWarning, missing_compiler
 from nodebench.ode.counting import Counts, SolveStats
 from nodebench.ode.methods import list_methods
 from nodebench.ode.odeint import odeint
@@ -20,6 +21,7 @@ from nodebench.ode.tableau import ButcherTableau
 __all__ = [
     "BudgetExhaustedError",
     "ButcherTableau",
+    "CompileWarning",
     "Counts",
     "NonFiniteError",
     "Solution",
@@ -28,5 +30,6 @@ __all__ = [
     "Status",
     "StepUnderflowError",
     "list_methods",
+    "missing_compiler",
     "odeint",
 ]

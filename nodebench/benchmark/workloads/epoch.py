@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from torch.nn import functional as F
 
 from nodebench.benchmark.comparison import Setup
 from nodebench.benchmark.contestants import (
+    COMPILED,
+    EAGER,
     Contestant,
     Measured,
     Solved,
@@ -39,7 +42,7 @@ from nodebench.ode import odeint
 
 TOL = 1e-3
 STEPS_AN_EPOCH = 468  # 60,000 images in batches of 128, the rest dropped
-OWN_GRADIENTS = ("direct", "adjoint-state", "adjoint-full")
+OWN_GRADIENTS = ("direct", "adjoint-state", "adjoint-seminorm", "adjoint-full")
 EXAMPLE_GRADIENTS = ("direct", "adjoint-full")  # without and with --adjoint
 COLUMNS = {**ROW_COLUMNS, "time_epoch_s": ".4g"}
 FULL = (128, 40, 1e-7)
@@ -63,9 +66,9 @@ def epoch(setup: Setup) -> Report:
     batch_size, num_steps, reference_tol = QUICK if setup.quick else FULL
     batches, source = load_batches(num_steps + 1, batch_size, setup.device)
     contestants, errors = [], []
-    for net, library, gradient in make_nets(setup.device):
+    for net, library, gradient, execution in make_nets(setup.device, setup.compiles):
         forward = forward_of(net, gradient)
-        contestants.append(_contestant(net, library, gradient, forward, batches, setup.device))
+        contestants.append(_contestant(net, library, gradient, execution, forward, batches, setup.device))
         errors.append(gradient_error(net, forward, batches[0], reference_tol))
     tell = setup.tell
     results = race(contestants, num_steps, None if tell is None else lambda line: tell(f"epoch: {line}"))
@@ -88,13 +91,19 @@ def epoch(setup: Setup) -> Report:
     return Report("epoch", "\n\n".join(paragraphs), {"epoch": rows, "ratios": ratios})
 
 
-def make_nets(device: torch.device) -> Iterator[tuple[nn.Module, str, str]]:
-    """(net, library, gradient mode) of ours, and of the example where torchdiffeq is installed; the same weights."""
-    for gradient in OWN_GRADIENTS:
-        yield _own_net(gradient).to(device), OWN, gradient
+def make_nets(device: torch.device, compiles: bool = False) -> Iterator[tuple[nn.Module, str, str, str]]:
+    """(net, library, gradient mode, execution) of ours, and of the example where torchdiffeq is installed.
+
+    All have the same weights. `compiles`: ours take part a second time, with their steps compiled.
+    """
+    for execution in (EAGER, COMPILED) if compiles else (EAGER,):
+        for gradient in OWN_GRADIENTS:
+            net = _own_net(gradient)
+            net.ode_block.solver = replace(net.ode_block.solver, compile=execution == COMPILED)
+            yield net.to(device), OWN, gradient, execution
     if installed(TORCHDIFFEQ):
         for gradient in EXAMPLE_GRADIENTS:
-            yield ExampleNet(_own_net(gradient)).to(device), PUBLISHED_BY, gradient
+            yield ExampleNet(_own_net(gradient)).to(device), PUBLISHED_BY, gradient, EAGER
 
 
 def forward_of(net: nn.Module, gradient: str) -> Callable[[Tensor], Solved]:
@@ -158,6 +167,7 @@ def _contestant(
     net: nn.Module,
     library: str,
     gradient: str,
+    execution: str,
     forward: Callable[[Tensor], Solved],
     batches: list[Batch],
     device: torch.device,
@@ -175,12 +185,13 @@ def _contestant(
 
     images, labels = batches[0]
     return Contestant(
-        name=f"{library} {gradient}",
+        name=f"{library} {gradient}, {execution}",
         library_name=library,
         field=library,
         gradient=gradient,
         run=run,
         tol=TOL,
+        execution=execution,
         measure_memory=lambda: memory_of(net, lambda: forward(images), cross_entropy(labels), device),
     )
 

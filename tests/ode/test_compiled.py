@@ -1,0 +1,286 @@
+"""Compiled steps: the numbers, counts, gradients and failures of eager ones, and no more compiling than needed.
+
+Most tests run what is given to the compiler by torch.compile's backend `eager`, which captures and does not compile.
+"""
+
+from __future__ import annotations
+
+import copy
+import gc
+import shutil
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._dynamo.utils import counters
+
+from nodebench.ode import CompileWarning, NonFiniteError, Solution, SolverError, missing_compiler, odeint
+from nodebench.ode.compiled import compiler
+from nodebench.ode.compiled.march import next_factor
+from nodebench.ode.controllers import CONTROLLERS
+
+CAPTURE = "eager"
+GRADIENTS = ["direct", "checkpointed", "adjoint"]
+NEEDS_COMPILER = pytest.mark.skipif(
+    missing_compiler(torch.device("cpu")) is not None, reason="there is no C++ compiler here"
+)
+
+
+class Field(nn.Module):
+    """Depends on time, is not linear, and its Jacobian is not symmetric."""
+
+    def __init__(self, dtype: torch.dtype = torch.float64) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.weight = nn.Parameter(torch.randn(3, 3, generator=generator, dtype=dtype))
+        self.bias = nn.Parameter(torch.randn(3, generator=generator, dtype=dtype))
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        return torch.tanh(y @ self.weight.T + self.bias * t) * (1 + torch.sin(3 * t)) - 0.3 * y
+
+
+class SharedField(Field):
+    """The same, with what depends on time alone computed once a step."""
+
+    def at_times(self, ts: Tensor) -> list[Callable[[Tensor], Tensor]]:
+        scales = 1 + torch.sin(3 * ts)
+        return [
+            lambda y, t=t, scale=scale: torch.tanh(y @ self.weight.T + self.bias * t) * scale - 0.3 * y
+            for t, scale in zip(ts.unbind(), scales.unbind(), strict=True)
+        ]
+
+
+def start() -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(4, 3, generator=generator, dtype=torch.float64).requires_grad_()
+
+
+def solve(
+    compile: bool | str, field: nn.Module | None = None, **settings: Any
+) -> tuple[Solution, list[Tensor]]:
+    """A solve and its gradients in y0 and the parameters."""
+    field, y0 = Field() if field is None else field, start()
+    ts = settings.pop("ts", [0.0, 2.0])
+    settings = {"rtol": 1e-5, "atol": 1e-6, "gradient": "direct", **settings}
+    solution = odeint(field, y0, ts, compile=compile, **settings)
+    weights = torch.arange(1, solution.ys.numel() + 1, dtype=torch.float64).view_as(solution.ys).sin()
+    grads = torch.autograd.grad((weights * solution.ys).sum(), [y0, *field.parameters()])
+    return solution, list(grads)
+
+
+def assert_same(ours: tuple[Solution, list[Tensor]], eager: tuple[Solution, list[Tensor]]) -> None:
+    assert ours[0].stats == eager[0].stats
+    torch.testing.assert_close(ours[0].ys, eager[0].ys, rtol=1e-11, atol=1e-11)
+    for actual, expected in zip(ours[1], eager[1], strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("ts", [[0.0, 2.0], [2.0, 0.0], [0.0, 0.01, 0.02, 1.0, 2.0]], ids=str)
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_a_compiled_solve_has_the_values_counts_and_gradients_of_an_eager_one(gradient: str, ts: Any) -> None:
+    settings = {"gradient": gradient, "ts": ts}
+    assert_same(solve(CAPTURE, **settings), solve(False, **settings))
+
+
+@pytest.mark.parametrize("method", ["bosh3", "tsit5", "dopri8", "adaptive_heun", "fehlberg2"])
+@pytest.mark.parametrize("gradient", ["direct", "adjoint"])
+def test_every_adaptive_method_compiles(method: str, gradient: str) -> None:
+    settings = {"gradient": gradient, "method": method, "ts": [0.0, 0.3, 1.0]}
+    assert_same(solve(CAPTURE, **settings), solve(False, **settings))
+
+
+@pytest.mark.parametrize("method", ["euler", "rk4", "dopri5"])
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_steps_of_fixed_size_compile(method: str, gradient: str) -> None:
+    settings = {"gradient": gradient, "method": method, "dt": 0.25, "ts": [0.0, 0.5, 1.0]}
+    assert_same(solve(CAPTURE, **settings), solve(False, **settings))
+
+
+@pytest.mark.parametrize("norm", ["full", "joint", "seminorm", "state"])
+def test_the_adjoints_norms_compile(norm: str) -> None:
+    settings = {"gradient": "adjoint", "adjoint_norm": norm}
+    assert_same(solve(CAPTURE, **settings), solve(False, **settings))
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_a_field_with_stages_that_share_what_time_alone_decides_compiles(gradient: str) -> None:
+    compiled = solve(CAPTURE, SharedField(), gradient=gradient)
+    assert_same(compiled, solve(False, SharedField(), gradient=gradient))
+    assert_same(compiled, solve(False, Field(), gradient=gradient))
+
+
+@pytest.mark.parametrize(
+    "options", [{"jump_ts": (0.7,)}, {"step_ts": (0.7,)}, {"controller": "pid"}], ids=str
+)
+def test_options_mean_what_they_mean_in_eager_steps(options: dict[str, Any]) -> None:
+    assert_same(solve(CAPTURE, **options), solve(False, **options))
+    with torch.no_grad():
+        marched, eager = (
+            odeint(Field(), start(), [0.0, 5.0], compile=c, **options) for c in (CAPTURE, False)
+        )
+    assert marched.stats == eager.stats
+    torch.testing.assert_close(marched.ys, eager.ys, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_tuple_states_and_arguments_that_require_grad_compile(gradient: str) -> None:
+    def f(t: Tensor, y: tuple[Tensor, Tensor], rate: Tensor) -> tuple[Tensor, Tensor]:
+        return -rate * y[1] * t, rate * y[0].sum() * torch.ones_like(y[1])
+
+    def run(compile: bool | str) -> tuple[Any, ...]:
+        y0 = (torch.ones(2, dtype=torch.float64).requires_grad_(), torch.ones(1, dtype=torch.float64))
+        rate = torch.tensor(0.7, dtype=torch.float64).requires_grad_()
+        solution = odeint(f, y0, [0.0, 1.0], (rate,), gradient=gradient, params=(), compile=compile)
+        return solution, torch.autograd.grad(solution.ys[0].sum() + solution.ys[1].sum(), [y0[0], rate])
+
+    (ours, our_grads), (eager, eager_grads) = run(CAPTURE), run(False)
+    assert ours.stats == eager.stats
+    torch.testing.assert_close(our_grads, eager_grads, rtol=1e-10, atol=1e-12)
+
+
+def test_output_times_that_require_grad_are_solved_eagerly_and_get_it() -> None:
+    def gradient_of_end(compile: bool | str) -> Tensor:
+        ts = torch.tensor([0.0, 1.0], dtype=torch.float64).requires_grad_()
+        odeint(Field(), start(), ts, gradient="direct", compile=compile).ys[-1].sum().backward()
+        assert ts.grad is not None
+        return ts.grad
+
+    torch.testing.assert_close(gradient_of_end(CAPTURE), gradient_of_end(False), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_nothing_is_compiled_again_for_another_step_interval_or_tolerance(gradient: str) -> None:
+    field = Field()
+    solve(CAPTURE, field, gradient=gradient)
+    graphs = counters["stats"]["unique_graphs"]
+    for tol in (1e-3, 1e-4, 1e-7):
+        solution, _ = solve(CAPTURE, field, gradient=gradient, rtol=tol, atol=tol, ts=[3.0, tol])
+        assert (solution.stats.forward.num_accepted or 0) > 2
+    assert counters["stats"]["unique_graphs"] == graphs
+
+
+def test_what_was_compiled_goes_with_its_field_and_is_not_a_copys() -> None:
+    before = len(compiler._cache)
+    field = Field()
+    solve(CAPTURE, field)
+    assert len(compiler._cache) == before + 1
+    other = copy.deepcopy(field)
+    with torch.no_grad():
+        other.weight.mul_(2)
+    assert_same(solve(CAPTURE, other), solve(False, other))
+    del field, other
+    gc.collect()
+    assert len(compiler._cache) == before
+
+
+class Stiffening(nn.Module):
+    """Steps of very different sizes, some of them rejected."""
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        return -50 * torch.cos(t) * (y - torch.sin(8 * t))
+
+
+@torch.no_grad()
+def test_a_march_takes_the_steps_of_the_loop() -> None:
+    field, y0 = Stiffening(), torch.ones(1, dtype=torch.float64)
+    for settings in ({}, {"controller": "pi"}, {"max_step": 0.02}, {"method": "bosh3"}, {"min_step": 0.004}):
+        marched, eager = (
+            odeint(field, y0, [0.0, 0.9, 2.0], rtol=1e-6, atol=1e-6, compile=compile, **settings)  # type: ignore[arg-type]
+            for compile in (CAPTURE, False)
+        )
+        assert marched.stats == eager.stats
+        assert marched.stats.forward.num_rejected or settings
+        torch.testing.assert_close(marched.ys, eager.ys, rtol=1e-9, atol=1e-9)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("budget", [{"max_steps": 17}, {"max_nfe": 100}])
+def test_budgets_end_a_march_where_they_end_the_loop(budget: dict[str, int]) -> None:
+    messages = []
+    for compile in (CAPTURE, False):
+        with pytest.raises(SolverError) as raised:
+            odeint(Stiffening(), torch.ones(1, dtype=torch.float64), [0.0, 2.0], compile=compile, **budget)
+        messages.append(str(raised.value))
+    assert messages[0] == messages[1]
+
+
+@torch.no_grad()
+def test_a_field_that_stops_being_finite_fails_where_it_does_in_the_loop() -> None:
+    def f(t: Tensor, y: Tensor) -> Tensor:
+        return torch.where(t > 0.5, torch.nan, -y)
+
+    messages = []
+    for compile in (CAPTURE, False):
+        with pytest.raises(NonFiniteError) as raised:
+            odeint(f, torch.ones(2, dtype=torch.float64), [0.0, 1.0], compile=compile, rtol=1e-8, atol=1e-8)
+        messages.append(str(raised.value))
+    assert messages[0] == messages[1]
+
+
+@pytest.mark.parametrize("name", sorted(CONTROLLERS))
+def test_the_controller_as_tensors_is_the_controller(name: str) -> None:
+    controller = CONTROLLERS[name]
+    for ratio in (0.0, 1e-12, 1e-3, 0.5, 0.99, 1.0, 1.01, 3.0, 1e9):
+        for history in ((1.0, 1.0), (1e8, 0.7), (1.2, 30.0)):
+            tensors = [torch.tensor(value, dtype=torch.float64) for value in (ratio, *history)]
+            factor = next_factor(controller, tensors[0], 5, tensors[1], tensors[2])
+            assert factor.item() == pytest.approx(controller.factor(ratio, 5, history), rel=1e-14)
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_a_field_that_cannot_be_compiled_runs_eagerly_and_says_so(gradient: str) -> None:
+    class Breaking(Field):
+        def forward(self, t: Tensor, y: Tensor) -> Tensor:
+            torch._dynamo.graph_break()
+            return super().forward(t, y)
+
+    with pytest.warns(CompileWarning, match="run eagerly"):
+        ours = solve(CAPTURE, Breaking(), gradient=gradient)
+    assert_same(ours, solve(False, Breaking(), gradient=gradient))
+    with pytest.warns(CompileWarning, match="run eagerly"), torch.no_grad():
+        odeint(Breaking(), start(), [0.0, 9.0], compile=CAPTURE)
+
+
+def test_without_a_compiler_steps_are_eager_and_a_warning_says_why(monkeypatch: Any) -> None:
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.warns(CompileWarning, match="no C\\+\\+ compiler was found"):
+        ours = solve(True)
+    assert_same(ours, solve(False))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"method": "explicit_adams", "dt": 0.1}, "takes no Runge-Kutta steps"),
+        ({"dense_output": True}, "exclude each other"),
+    ],
+)
+def test_what_cannot_be_compiled_is_refused_by_name(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        odeint(Field(), start(), [0.0, 1.0], compile=True, **settings)
+
+
+@NEEDS_COMPILER
+def test_the_real_compiler_agrees_to_rounding() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of torch's own
+        compiled = solve(True)
+        assert_same(compiled, solve(False))
+        field, y0 = Stiffening(), torch.ones(1, dtype=torch.float64)
+        with torch.no_grad():
+            marched, eager = (
+                odeint(field, y0, [0.0, 2.0], rtol=1e-6, atol=1e-6, compile=c) for c in (True, False)
+            )
+    assert marched.stats == eager.stats
+    torch.testing.assert_close(marched.ys, eager.ys, rtol=1e-9, atol=1e-9)
+
+
+@NEEDS_COMPILER
+@pytest.mark.slow
+@pytest.mark.parametrize("gradient", ["checkpointed", "adjoint"])
+def test_the_real_compiler_agrees_to_rounding_on_gradients(gradient: str) -> None:
+    assert_same(solve(True, gradient=gradient), solve(False, gradient=gradient))
