@@ -120,6 +120,7 @@ class _AdaptiveLoop:
             self.counts.num_rejected = (self.counts.num_rejected or 0) + end.num_rejected
             self.t, self.step, self.y, self.history = end.t, end.size, end.y, end.history
             self.stages[0] = end.k0
+            self.failure.last_ratio = end.last_ratio
 
     def _tries_left(self) -> int:
         """Steps that no budget ends."""

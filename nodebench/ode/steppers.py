@@ -36,6 +36,7 @@ class March(NamedTuple):
     history: History
     num_accepted: int = 0
     num_rejected: int = 0
+    last_ratio: float | None = None  # the error ratio of the last step tried
 
 
 class Stepper(Protocol):

@@ -9,6 +9,7 @@ import copy
 import gc
 import shutil
 import warnings
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -128,7 +129,7 @@ def test_options_mean_what_they_mean_in_eager_steps(options: dict[str, Any]) -> 
 @pytest.mark.parametrize("gradient", GRADIENTS)
 def test_tuple_states_and_arguments_that_require_grad_compile(gradient: str) -> None:
     def f(t: Tensor, y: tuple[Tensor, Tensor], rate: Tensor) -> tuple[Tensor, Tensor]:
-        return -rate * y[1] * t, rate * y[0].sum() * torch.ones_like(y[1])
+        return -rate * y[0] * y[1] * t, rate * y[0].sum() * torch.ones_like(y[1])
 
     def run(compile: bool | str) -> tuple[Any, ...]:
         y0 = (torch.ones(2, dtype=torch.float64).requires_grad_(), torch.ones(1, dtype=torch.float64))
@@ -163,17 +164,18 @@ def test_nothing_is_compiled_again_for_another_step_interval_or_tolerance(gradie
 
 
 def test_what_was_compiled_goes_with_its_field_and_is_not_a_copys() -> None:
-    before = len(compiler._cache)
     field = Field()
     solve(CAPTURE, field)
-    assert len(compiler._cache) == before + 1
     other = copy.deepcopy(field)
     with torch.no_grad():
         other.weight.mul_(2)
     assert_same(solve(CAPTURE, other), solve(False, other))
-    del field, other
+    assert field in compiler._cache
+    assert other in compiler._cache
+    gone = weakref.ref(field)
+    del field
     gc.collect()
-    assert len(compiler._cache) == before
+    assert gone() is None
 
 
 class Stiffening(nn.Module):
@@ -212,12 +214,9 @@ def test_a_field_that_stops_being_finite_fails_where_it_does_in_the_loop() -> No
     def f(t: Tensor, y: Tensor) -> Tensor:
         return torch.where(t > 0.5, torch.nan, -y)
 
-    messages = []
     for compile in (CAPTURE, False):
-        with pytest.raises(NonFiniteError) as raised:
+        with pytest.raises(NonFiniteError, match=r"at t=0\.5 .*NaN or Inf however small the step"):
             odeint(f, torch.ones(2, dtype=torch.float64), [0.0, 1.0], compile=compile, rtol=1e-8, atol=1e-8)
-        messages.append(str(raised.value))
-    assert messages[0] == messages[1]
 
 
 @pytest.mark.parametrize("name", sorted(CONTROLLERS))

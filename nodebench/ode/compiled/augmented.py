@@ -14,7 +14,8 @@ from nodebench.ode.compiled.compiler import compiled_for
 from nodebench.ode.compiled.inputs import OPTIONS, as_tensor, float64, layout
 from nodebench.ode.compiled.traced import TracedField, TracedStages, traced_ratio
 from nodebench.ode.counting import Counts, Time, time_tensor
-from nodebench.ode.gradients.adjoint import AugmentedField, ParameterQuadrature
+from nodebench.ode.gradients.adjoint import AugmentedField
+from nodebench.ode.gradients.quadrature import ParameterQuadrature
 from nodebench.ode.norms import Norm
 from nodebench.ode.packing import Packing
 from nodebench.ode.replay import end_time

@@ -65,15 +65,15 @@ def march(
     if end is None:
         return None
     *scalars_at_end, y1, k1 = end
-    t, size, first, second, num_accepted, num_rejected = (scalar.item() for scalar in scalars_at_end)
-    return March(t, size, y1, k1, (first, second), num_accepted, num_rejected)
+    t, size, first, second, num_accepted, num_rejected, last_ratio = (s.item() for s in scalars_at_end)
+    return March(t, size, y1, k1, (first, second), num_accepted, num_rejected, last_ratio)
 
 
 def make_march(
     tableau: ButcherTableau, norm: Norm, controller: PIDController, packing: Packing
 ) -> Callable[..., tuple[Tensor, ...]]:
     """(f, args, until, direction, least, most, t, size, history 0 and 1, max_tries, y, k0, rtol, atol) ->
-    (t, size, history 0 and 1, accepted, rejected, y, k0).
+    (t, size, history 0 and 1, accepted, rejected, last ratio, y, k0).
     """
 
     def run(
@@ -103,6 +103,7 @@ def make_march(
             num_accepted: Tensor,
             num_rejected: Tensor,
             went_well: Tensor,
+            last_ratio: Tensor,
             y: Tensor,
             k0: Tensor,
         ) -> Tensor:
@@ -118,6 +119,7 @@ def make_march(
             num_accepted: Tensor,
             num_rejected: Tensor,
             went_well: Tensor,
+            last_ratio: Tensor,
             y: Tensor,
             k0: Tensor,
         ) -> tuple[Tensor, ...]:
@@ -141,14 +143,16 @@ def make_march(
                 num_accepted + accepted,
                 num_rejected + (rejected & went_well),
                 went_well,
+                torch.where(went_well, ratio, last_ratio),
                 torch.where(accepted, y1, y),
                 torch.where(accepted, stages[tableau.num_stages - 1], k0),
             )
 
         none = torch.zeros((), dtype=torch.int64)
-        start = (t, size, history0, history1, none, none.clone(), torch.ones((), dtype=torch.bool), y, k0)
-        *scalars, _, y1, k1 = while_loop(goes_on, step, start)
-        return (*scalars, y1, k1)
+        well = torch.ones((), dtype=torch.bool)
+        start = (t, size, history0, history1, none, none.clone(), well, torch.ones_like(t), y, k0)
+        *scalars, _, last_ratio, y1, k1 = while_loop(goes_on, step, start)
+        return (*scalars, last_ratio, y1, k1)
 
     return run
 
@@ -162,6 +166,6 @@ def next_factor(
     accepted = inverse ** ((p + i + d) / order)
     accepted = accepted * history0 ** (-(p + 2 * d) / order) * history1 ** (d / order)
     product = controller.safety * torch.where(ratio <= 1.0, accepted, inverse ** (1.0 / order))
-    lower = torch.where(ratio < 1.0, 1.0, controller.factor_min)
+    lower = torch.where(ratio < 1.0, torch.ones_like(ratio), controller.factor_min)
     factor = torch.clamp(torch.maximum(product, lower), max=controller.factor_max)
     return torch.where(ratio == 0.0, controller.factor_max, factor)

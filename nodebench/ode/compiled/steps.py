@@ -18,7 +18,8 @@ from nodebench.ode.compiled.march import march
 from nodebench.ode.compiled.traced import make_step
 from nodebench.ode.controllers import PIDController
 from nodebench.ode.counting import CountedField, Field, time_tensor
-from nodebench.ode.gradients.adjoint import AugmentedField, ParameterQuadrature
+from nodebench.ode.gradients.adjoint import AugmentedField
+from nodebench.ode.gradients.quadrature import ParameterQuadrature
 from nodebench.ode.norms import Norm
 from nodebench.ode.packing import Packing
 from nodebench.ode.replay import end_time
