@@ -57,6 +57,7 @@ ALLOWED: dict[str, Check] = {
     "data.val_size": COUNT_OR_ZERO,
     "data.limit_train": COUNT,
     "data.batch_size": COUNT,
+    "data.deskew": SWITCH,
     "data.noise": NOT_NEGATIVE,
     "data.augment": _one_of("none", "shift", "affine"),
     "model.gradient": _one_of(*GRADIENTS),

@@ -65,7 +65,7 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
     valid = _valid_keys(choices, folders)
     for override in parsed:
         if override not in chosen:
-            _check_key(override, valid, choices)
+            _check_key(override, valid, choices, folders)
 
     spelled_out = (*filled, *(_text(o) for o in parsed))
     _, config = _compose(spelled_out, folders)
@@ -188,7 +188,7 @@ def _for_users(valid: set[str]) -> set[str]:
     return {key for key in valid if not set(key.split(".")) & set(_NOT_FOR_USERS)}
 
 
-def _check_key(override: Override, valid: set[str], choices: Choices) -> None:
+def _check_key(override: Override, valid: set[str], choices: Choices, folders: tuple[Path, ...]) -> None:
     key, settable = override.key_or_group, _for_users(valid)
     if key.split(".")[0] == "sweep":
         raise ConfigError(f"unknown key `{key}`; to sweep, give several values, key=a,b, and -m")
@@ -202,7 +202,8 @@ def _check_key(override: Override, valid: set[str], choices: Choices) -> None:
     if key not in settable:
         similar = settable if "." in key else settable | set(GROUPS)
         hint = (
-            did_you_mean(key, similar)
+            _whose(key, choices, folders)
+            or did_you_mean(key, similar)
             or " The keys are in configs/train.yaml and in the files that were chosen."
         )
         raise ConfigError(f"unknown key `{key}`.{hint}")
@@ -222,7 +223,20 @@ def _check_files(config: DictConfig, valid: set[str], choices: Choices, folders:
                 f"training={choices['training']} sets {key}, which data={choices['data']} does not have; "
                 f"{_cure(choices, folders)}"
             )
-        raise ConfigError(f"unknown key `{key}` in {_source(choices)}.{did_you_mean(key, _for_users(valid))}")
+        hint = _whose(key, choices, folders) or did_you_mean(key, _for_users(valid))
+        raise ConfigError(f"unknown key `{key}` in {_source(choices)}.{hint}")
+
+
+def _whose(key: str, choices: Choices, folders: tuple[Path, ...]) -> str:
+    """` data=two_moons does not have it; ...` with those that do; empty for a key that no choice of its group has."""
+    group = key.split(".")[0]
+    if group not in _WITH_OWN_KEYS:
+        return ""
+    keys = {name: _keys_below([(group, load(path))]) for name, path in options(group, folders).items()}
+    owners = [name for name in keys if key in _for_users(keys[name])]
+    if not owners:
+        return ""
+    return f" {group}={choices[group]} does not have it; {group}={', '.join(owners)} {'do' if owners[1:] else 'does'}."
 
 
 def _cure(choices: Choices, folders: tuple[Path, ...]) -> str:

@@ -1,7 +1,7 @@
 """Which run a config is: the folder name, with a hash over exactly the keys that determine the numbers.
 
 Two ways to ask for the same numbers give the same hash. Values of null are left out, so that a key added
-later with null as its default leaves the hash of older runs as it was.
+later with null as its default leaves the hash of older runs as it was; so are switches added later that are off.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ _WITHOUT_EFFECT = frozenset(
         "solver.tol",
     }
 )
+# Switches that came after runs were published: off, they say what leaving them out says.
+_ADDED_LATER = frozenset({"data.deskew"})
 
 
 def run_folder(config: Mapping[str, Any]) -> Path:
@@ -41,7 +43,8 @@ def run_folder(config: Mapping[str, Any]) -> Path:
 
 def hash8(config: Mapping[str, Any]) -> str:
     """Eight hexadecimal digits that differ when a key that determines the numbers does."""
-    numbers = {key: _same_form(value) for key, value in flatten(_what_counts(config)) if value is not None}
+    counted = flatten(_what_counts(config))
+    numbers = {key: _same_form(value) for key, value in counted if not _is_left_out(key, value)}
     return hashlib.sha256(json.dumps(numbers, sort_keys=True).encode()).hexdigest()[:8]
 
 
@@ -63,6 +66,10 @@ def _what_counts(config: Mapping[str, Any]) -> dict[str, Any]:
         if config["model"]["gradient"] != "adjoint":
             counted = {key: value for key, value in counted.items() if not key.startswith("solver.adjoint.")}
     return counted
+
+
+def _is_left_out(key: str, value: Any) -> bool:
+    return value is None or (key in _ADDED_LATER and value is False)
 
 
 def _same_form(value: Any) -> Any:

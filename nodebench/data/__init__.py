@@ -2,9 +2,9 @@
 
 A data set is a function that takes plain keyword arguments; what its return annotation says is its kind:
 `ImageData`, `DensityData` or `EnergyData`. Images are uint8 tensors (one module a set, files read and checked by
-`idx_files` and `torchvision_images`, warped a batch at a time by `augmentation`); points are drawn fresh from a
-generator (`toy_densities`) or come from a user's file (`points`); `energies` holds the targets of density
-matching. There are no data loaders and no worker processes.
+`idx_files` and `torchvision_images`, sheared upright once by `deskewing` if asked for, warped a batch at a time by
+`augmentation`); points are drawn fresh from a generator (`toy_densities`) or come from a user's file (`points`);
+`energies` holds the targets of density matching. There are no data loaders and no worker processes.
 """
 
 from __future__ import annotations

@@ -24,3 +24,9 @@ def check_noise(value: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise DataError(f"`data.noise` is {value!r}; allowed: finite numbers from 0 on")
     return value
+
+
+def check_switch(key: str, value: bool) -> None:
+    """DataError unless the setting is true or false."""
+    if not isinstance(value, bool):
+        raise DataError(f"`data.{key}` is {value!r}; allowed: true, false")

@@ -26,6 +26,7 @@ def digits(
     limit_train: int | None = None,
     augment: str = "affine",
     batch_size: int = 64,
+    deskew: bool = False,
 ) -> ImageData:
     """The digits at 28x28, 1,440 training and 357 test images, always the same ones. Raises DataError."""
     bundled = load_digits()
@@ -40,6 +41,7 @@ def digits(
         limit_train=limit_train,
         augment=augment,
         batch_size=batch_size,
+        deskew=deskew,
     )
 
 

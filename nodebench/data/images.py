@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from nodebench.data.augmentation import check_kind
-from nodebench.data.checks import check_count
+from nodebench.data.checks import check_count, check_switch
+from nodebench.data.deskewing import deskew as deskew_images
 from nodebench.data.errors import DataError
 
 SPLIT_SEED = 0
@@ -39,6 +40,9 @@ class ImageSet:
     def __getitem__(self, index: slice | Tensor) -> ImageSet:
         return ImageSet(self.images[index], self.labels[index])
 
+    def deskewed(self) -> ImageSet:
+        return ImageSet(deskew_images(self.images), self.labels)
+
     def to(self, device: torch.device | str) -> ImageSet:
         return ImageSet(self.images.to(device), self.labels.to(device))
 
@@ -54,13 +58,14 @@ class ImageData:
     num_classes: int
     augment: str
     batch_size: int
+    is_deskewed: bool = False
     dim: ClassVar[int | None] = None  # that of points, which images are not
 
     def describe(self) -> str:
-        """Sizes and augmentation in words."""
+        """Sizes, deskewing and augmentation in words."""
         sizes = {"training": self.train, "validation": self.val, "test": self.test}
         counted = ", ".join(f"{len(part):,} {name}" for name, part in sizes.items() if part is not None)
-        return f"{counted} images; augmentation {self.augment}"
+        return f"{counted} images{', deskewed' * self.is_deskewed}; augmentation {self.augment}"
 
 
 def hold_out(images: ImageSet, size: int) -> tuple[ImageSet, ImageSet]:
@@ -80,12 +85,17 @@ def make_image_data(
     limit_train: int | None,
     augment: str,
     batch_size: int,
+    deskew: bool = False,
 ) -> ImageData:
     """Hold out the last `val_size` training images, keep the first `limit_train` of the rest (None: all).
 
-    Raises DataError, naming the key under `data`, where a setting does not fit the number of images.
+    With `deskew`, every image of both sets is deskewed by itself. Raises DataError, naming the key under `data`, where
+    a setting does not fit the number of images.
     """
     check_kind(augment)
+    check_switch("deskew", deskew)
+    if deskew:
+        train, test = train.deskewed(), test.deskewed()
     check_count("val_size", val_size, at_least=0)
     if val_size >= len(train):
         raise DataError(
@@ -107,4 +117,5 @@ def make_image_data(
             f"`data.batch_size` is {batch_size}, but the training set has {len(rest)} images; "
             f"allowed: 1 to {len(rest)}; lower it, or raise `data.limit_train`"
         )
-    return ImageData(name, rest, held_out if val_size else None, test, num_classes, augment, batch_size)
+    val = held_out if val_size else None
+    return ImageData(name, rest, val, test, num_classes, augment, batch_size, deskew)

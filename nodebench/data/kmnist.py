@@ -16,6 +16,7 @@ def kmnist(
     limit_train: int | None = None,
     augment: str = "affine",
     batch_size: int = 128,
+    deskew: bool = False,
 ) -> ImageData:
     """Kuzushiji-MNIST, 60,000 training and 10,000 test images. Raises DataError."""
     train, test = load_train_and_test(KMNIST, root)
@@ -28,4 +29,5 @@ def kmnist(
         limit_train=limit_train,
         augment=augment,
         batch_size=batch_size,
+        deskew=deskew,
     )

@@ -23,6 +23,7 @@ def mnist(
     limit_train: int | None = None,
     augment: str = "affine",
     batch_size: int = 128,
+    deskew: bool = False,
 ) -> ImageData:
     """MNIST, 60,000 training and 10,000 test images; every file checked by SHA-256. Raises DataError."""
     train, test = load_train_and_test(MNIST, root, SHA256)
@@ -35,4 +36,5 @@ def mnist(
         limit_train=limit_train,
         augment=augment,
         batch_size=batch_size,
+        deskew=deskew,
     )

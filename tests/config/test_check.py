@@ -69,6 +69,8 @@ SHIPPED = config_folders()
         (["data.root=5"], "data.root=5 is not possible; it must be the name of a folder"),
         (["data.batch_size=0"], "data.batch_size=0 is not possible"),
         (["data.val_size=-1"], "data.val_size=-1 is not possible"),
+        (["data.deskew=1"], "data.deskew=1 is not possible; it must be true or false"),
+        (["data.deskew=null"], "data.deskew=null is not possible; it must be true or false"),
         (["data.augment=flip"], "must be one of none, shift, affine"),
         (["seed=-1"], "seed=-1 is not possible"),
         (["seed=1.5"], "seed=1.5 is not possible"),

@@ -143,7 +143,12 @@ def test_epochs_on_the_command_line_win_over_a_presets_steps() -> None:
         (["+solver.tol=1e-3"], "set it without `+`"),
         (["+model=odenet"], "without `+`"),
         (["model.stem=res", "model=mlp"], "unknown key `model.stem`"),
-        (["data=digits", "data.root=here"], "unknown key `data.root`"),
+        (
+            ["data=digits", "data.root=here"],
+            "unknown key `data.root`. data=digits does not have it; data=fash",
+        ),
+        (["data=fashion_mnist", "data.deskew=true"], "does not have it; data=digits, kmnist, mnist do."),
+        (["optimizer.nesterov=true"], "optimizer=adamw does not have it; optimizer=sgd does."),
         (["model=resnet", "model.gradient=adjoint"], "resnet has no ODE to take a gradient of"),
         (["model._target_=os.system"], "unknown key `model._target_`"),
         (["~solver.tol"], "nothing can be deleted"),
@@ -281,6 +286,18 @@ class TestAFolderOfOnesOwn:
             compose(["experiment=mine"], folder)
         assert message in str(caught.value)
         assert "\n" not in str(caught.value)
+
+
+def test_a_key_of_an_experiment_that_the_chosen_data_lacks_is_named_with_the_data_that_have_it(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\ndata: {deskew: true}\n")
+    with pytest.raises(
+        ConfigError,
+        match=r"`data\.deskew` in experiment `mine`\. data=fashion_mnist does not have it; data=digits",
+    ):
+        compose(["experiment=mine", "data=fashion_mnist"], tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -83,6 +83,7 @@ def test_what_does_not_change_the_numbers_does_not_change_the_hash(override: str
         "data=kmnist",
         "data.limit_train=1000",
         "data.batch_size=32",
+        "data.deskew=true",
         "solver=tsit5",
         "solver.tol=1e-4",
         "solver.atol=1e-4",
@@ -103,6 +104,18 @@ def test_a_key_added_later_with_null_as_default_leaves_the_hash_alone() -> None:
     before = hash8(config)
     config["training"]["added_later"] = None
     assert hash8(config) == before
+
+
+def test_a_run_that_is_not_deskewed_is_the_run_of_before_there_was_deskewing() -> None:
+    config = compose(["experiment=table1_mlp"]).config
+    assert config["data"]["deskew"] is False
+    before = {**config, "data": {key: value for key, value in config["data"].items() if key != "deskew"}}
+    assert hash8(before) == hash8(config) == hash_of("experiment=table1_mlp", "data.deskew=false")
+
+
+def test_other_switches_count_when_they_are_off() -> None:
+    config = compose().config
+    assert hash8({key: value for key, value in config.items() if key != "deterministic"}) != hash8(config)
 
 
 def test_a_file_of_points_counts_by_its_content_and_not_by_its_place(tmp_path: Path) -> None:

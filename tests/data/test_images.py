@@ -65,9 +65,24 @@ def test_the_limits_themselves_are_allowed() -> None:
     assert len(make(limit_train=80, batch_size=80).train) == 80
 
 
+def test_deskewing_takes_every_image_of_every_part_and_changes_no_split() -> None:
+    slanted = torch.zeros(1, 1, 28, 28, dtype=torch.uint8)
+    slanted[0, 0, range(5, 20), range(5, 20)] = 255
+    sets = [ImageSet(slanted.expand(num, -1, -1, -1), torch.arange(num)) for num in (100, 10)]
+    settings: dict[str, Any] = {"num_classes": 10, "val_size": 20, "limit_train": 8, "augment": "none"}
+    data = make_image_data("tiny", *sets, **settings, batch_size=8, deskew=True)
+    assert data.val is not None
+    for part in (data.train, data.val, data.test):
+        assert (part.images[:, 0, 5:20, 12] == 255).all()
+    assert torch.equal(data.train.labels, make(limit_train=8).train.labels)
+    assert data.describe() == "8 training, 20 validation, 10 test images, deskewed; augmentation none"
+    assert make().describe() == "80 training, 20 validation, 10 test images; augmentation none"
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
+        ({"deskew": 1}, r"`data.deskew` is 1; allowed: true, false"),
         ({"val_size": 100}, r"`data.val_size` is 100, but tiny has 100 training images; allowed: 0 to 99"),
         ({"val_size": -1}, r"`data.val_size` is -1; allowed"),
         ({"val_size": 0.1}, r"`data.val_size` is 0.1; allowed: whole numbers"),

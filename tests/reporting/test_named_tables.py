@@ -159,11 +159,23 @@ class TestTable1:
         assert any("seed1 is diverged: loss is NaN at step 12" in note for note in notes[3])
         assert "made by nodebench 0.1.0" in notes[3]
         assert "made by nodebench 0.2.0" in notes[0]
-        assert any("inputs as they are" in note for note in notes[0])
+        assert any("images as they are (experiment=lecun_mlp" in note for note in notes[0])
 
-    def test_the_mlp_says_whether_its_inputs_were_deskewed(self, tmp_path: Path, write_net: Write) -> None:
-        write_net("mlp", setting={"data.deskew": True})
-        assert any("deskewed inputs too" in note for note in made("table1", tmp_path).lines[0].notes)
+    @pytest.mark.parametrize(
+        ("deskew", "words"),
+        [
+            (True, "ours has deskewed images of 28x28 pixels, augmentation: affine"),
+            (False, "ours has images as they are (experiment=lecun_mlp deskews them, by data.deskew=true), "),
+        ],
+    )
+    def test_the_mlp_says_whether_its_images_were_deskewed(
+        self, tmp_path: Path, write_net: Write, deskew: bool, words: str
+    ) -> None:
+        write_net("mlp", setting={"data.deskew": deskew})
+        table = made("table1", tmp_path)
+        assert any(words in note for note in table.lines[0].notes)
+        assert any("deskewed images of 20x20 pixels" in note for note in table.lines[0].notes)
+        assert any("deskewed images, augmentation affine" in line for line in table.legend) == deskew
 
     def test_a_recipe_of_all_rows_stands_once_and_different_ones_at_their_rows(
         self, tmp_path: Path, write_net: Write
