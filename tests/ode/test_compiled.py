@@ -86,21 +86,26 @@ def test_a_compiled_solve_has_the_values_counts_and_gradients_of_an_eager_one(gr
     assert_same(solve(CAPTURE, **settings), solve(False, **settings))
 
 
+SLOW_ADJOINT = pytest.param(
+    "adjoint", marks=pytest.mark.slow
+)  # capturing a step with its products takes seconds
+
+
 @pytest.mark.parametrize("method", ["bosh3", "tsit5", "dopri8", "adaptive_heun", "fehlberg2"])
-@pytest.mark.parametrize("gradient", ["direct", "adjoint"])
+@pytest.mark.parametrize("gradient", ["direct", SLOW_ADJOINT])
 def test_every_adaptive_method_compiles(method: str, gradient: str) -> None:
     settings = {"gradient": gradient, "method": method, "ts": [0.0, 0.3, 1.0]}
     assert_same(solve(CAPTURE, **settings), solve(False, **settings))
 
 
 @pytest.mark.parametrize("method", ["euler", "rk4", "dopri5"])
-@pytest.mark.parametrize("gradient", GRADIENTS)
+@pytest.mark.parametrize("gradient", ["direct", "checkpointed", SLOW_ADJOINT])
 def test_steps_of_fixed_size_compile(method: str, gradient: str) -> None:
     settings = {"gradient": gradient, "method": method, "dt": 0.25, "ts": [0.0, 0.5, 1.0]}
     assert_same(solve(CAPTURE, **settings), solve(False, **settings))
 
 
-@pytest.mark.parametrize("norm", ["full", "joint", "seminorm", "state"])
+@pytest.mark.parametrize("norm", ["full", "seminorm", pytest.param("joint", marks=pytest.mark.slow)])
 def test_the_adjoints_norms_compile(norm: str) -> None:
     settings = {"gradient": "adjoint", "adjoint_norm": norm}
     assert_same(solve(CAPTURE, **settings), solve(False, **settings))
