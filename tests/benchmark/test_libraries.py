@@ -112,7 +112,7 @@ def test_torchode_refuses_a_tuple_state() -> None:
 
 def test_the_contestants_name_says_who_solves_whose_field_and_how() -> None:
     contestant = make(NODEBENCH, make_problem(with_loss=True), "adjoint-state", tol=1e-3)
-    assert contestant.name == "nodebench adjoint-state on nodebench's field at 0.001"
+    assert contestant.name == "nodebench adjoint-state, eager, on nodebench's field at 0.001"
     assert (contestant.library_name, contestant.field, contestant.gradient) == (OWN, OWN, "adjoint-state")
     assert contestant.execution == "eager"
 

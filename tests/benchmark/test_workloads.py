@@ -172,7 +172,7 @@ class TestEpoch:
     def test_the_examples_net_gives_our_nets_logits(self) -> None:
         images = torch.rand(2, 1, 28, 28)
         by_library = {}
-        for net, library, gradient in epoch.make_nets(CPU):
+        for net, library, gradient, _ in epoch.make_nets(CPU):
             if gradient == "direct":
                 with torch.no_grad():
                     by_library[library] = epoch.forward_of(net, gradient)(images).y1

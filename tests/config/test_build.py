@@ -106,6 +106,20 @@ def test_the_ode_block_gets_the_solver_with_tol_as_rtol_and_atol() -> None:
     assert model.ode_block.gradient == "adjoint"
 
 
+@pytest.mark.parametrize(("solver", "whole_steps"), [("dopri5", True), ("vode_adams", False)])
+def test_compile_takes_whole_steps_of_runge_kutta_methods_and_the_field_of_others(
+    solver: str, whole_steps: bool
+) -> None:
+    block = builder("model=odenet", f"solver={solver}", "compile=true").model().ode_block
+    assert block.solver.compile is whole_steps
+    assert (block.vector_field._compiled_call_impl is None) is whole_steps
+
+
+def test_compile_takes_the_whole_of_a_net_without_an_ode() -> None:
+    assert builder("model=resnet", "compile=true").model()._compiled_call_impl is not None
+    assert builder("model=resnet").model()._compiled_call_impl is None
+
+
 def test_rtol_and_atol_win_over_tol() -> None:
     settings = solver_settings(compose(["solver.tol=1e-2", "solver.atol=1e-6"]).config["solver"])
     assert (settings.rtol, settings.atol) == (1e-2, 1e-6)
@@ -211,6 +225,10 @@ class TestWhatFits:
             (
                 ["task=density", "data=two_moons", "model=cnf", "training.epochs=3"],
                 "training.epochs means nothing",
+            ),
+            (
+                ["task=density", "data=two_moons", "model=planar_nf", "compile=true"],
+                "compile=true has nothing to compile in model=planar_nf",
             ),
         ],
     )

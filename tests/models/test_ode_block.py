@@ -133,6 +133,7 @@ def test_every_setting_reaches_the_solver(monkeypatch: pytest.MonkeyPatch) -> No
         min_step=1e-3,
         max_step=0.5,
         first_step=0.01,
+        compile=True,
         adjoint=adjoint,
     )
     assert all(getattr(given, field.name) != field.default for field in fields(SolverSettings))
@@ -142,6 +143,21 @@ def test_every_setting_reaches_the_solver(monkeypatch: pytest.MonkeyPatch) -> No
     expected = {field.name: getattr(given, field.name) for field in fields(given) if field.name != "adjoint"}
     expected |= {f"adjoint_{field.name}": getattr(adjoint, field.name) for field in fields(adjoint)}
     assert received == {**expected, "gradient": "checkpointed"}
+
+
+def test_steps_are_compiled_while_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[Any] = []
+
+    def spy(*args: Any, **settings: Any) -> Solution:
+        compiled.append(settings["compile"])
+        return odeint(*args, **settings | {"compile": False})
+
+    odeint = ode_block.odeint
+    monkeypatch.setattr(ode_block, "odeint", spy)
+    block = ODEBlock(Linear(0.5), SolverSettings(compile=True), "direct")
+    block(state(2))
+    block.eval()(state(2))
+    assert compiled == [True, False]
 
 
 def test_default_settings_are_accepted_by_the_solver() -> None:
