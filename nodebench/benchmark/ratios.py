@@ -14,6 +14,7 @@ COLUMNS = {
     "comparison": "",
     "theirs": "",
     "their_gradient": "",
+    "their_execution": "",
     "our_gradient": "",
     "our_execution": "",
     "their_time_ms": ".4g",
@@ -26,8 +27,8 @@ COLUMNS = {
 LEGEND = (
     "Ratios are their time over ours, above 1 where nodebench is faster; `ratio_evaluation` compares the forward time "
     "of one evaluation, which with one method is that of a step. `same field`: our field in both libraries. `published "
-    "fields`: ours in nodebench against that of torchdiffeq's examples in torchdiffeq. Errors are of the gradient, or "
-    "of the solution where no gradient is taken."
+    "fields`: ours in nodebench against that of torchdiffeq's examples in torchdiffeq. Like for like are rows of the "
+    "same execution. Errors are of the gradient, or of the solution where no gradient is taken."
 )
 
 
@@ -38,10 +39,13 @@ def make_ratios(rows: pd.DataFrame, tol: float | None) -> pd.DataFrame:
     ratios = []
     ours = contenders[contenders["library"] == OWN]
     theirs = contenders[contenders["library"] != OWN]
-    for (library, field), group in theirs.groupby(["library", "field"], sort=False):
+    for (library, field, their_execution), group in theirs.groupby(
+        ["library", "field", "execution"], sort=False
+    ):
         for execution, own in ours.groupby("execution", sort=False):
             comparison = SAME_FIELD if field in set(own["field"]) else PUBLISHED_FIELDS
-            labels = {"comparison": comparison, "theirs": library, "our_execution": execution}
+            labels = {"comparison": comparison, "theirs": library}
+            labels |= {"their_execution": their_execution, "our_execution": execution}
             ratios += [labels | _ratio(their, our) for their, our in _pairs(group, own)]
     return pd.DataFrame(ratios, columns=list(COLUMNS))
 
