@@ -116,12 +116,13 @@ def solve_torchode(problem: Problem, tol: float, gradient: str) -> Solved:
 NODEBENCH = Library(OWN, _GRADIENTS_OF_OWN, solve_nodebench)
 TORCHDIFFEQ = Library("torchdiffeq", ("direct", "adjoint-full", "adjoint-seminorm"), solve_torchdiffeq)
 TORCHODE = Library("torchode", ("direct",), solve_torchode)
-BASELINES = (TORCHDIFFEQ, TORCHODE)
+DIFFRAX = "diffrax"  # in JAX, so that it has a module of its own: diffrax_baseline
+BASELINES = (TORCHDIFFEQ.name, TORCHODE.name, DIFFRAX)
 
 
 def missing_baselines() -> list[str]:
     """The names of the baselines that are not installed."""
-    return [library.name for library in BASELINES if find_spec(library.name) is None]
+    return [name for name in BASELINES if find_spec(name) is None]
 
 
 def installed(*libraries: Library) -> list[Library]:

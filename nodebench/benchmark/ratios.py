@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from nodebench.benchmark.bare import BARE
+from nodebench.benchmark.libraries import DIFFRAX
 from nodebench.benchmark.problems import OWN
 
 SAME_FIELD, PUBLISHED_FIELDS = "same field", "published fields"
@@ -23,6 +24,14 @@ COLUMNS = {
     "ratio_evaluation": ".2f",
     "their_error": ".1e",
     "our_error": ".1e",
+}
+# Of their modes that we name otherwise: those of ours that compute the same gradient, under the same kind of norm.
+# RecursiveCheckpointAdjoint's is that of the discrete solve; BacksolveAdjoint's norm holds the parameters, as our full
+# one does, and its seminorm is our state.
+COUNTERPARTS = {
+    (DIFFRAX, "checkpointed"): ("direct", "checkpointed"),
+    (DIFFRAX, "backsolve"): ("adjoint-full",),
+    (DIFFRAX, "backsolve-seminorm"): ("adjoint-state",),
 }
 LEGEND = (
     "Ratios are their time over ours, above 1 where nodebench is faster; `ratio_evaluation` compares the forward time "
@@ -54,7 +63,8 @@ def _pairs(theirs: pd.DataFrame, ours: pd.DataFrame) -> Iterator[tuple[pd.Series
     """Rows to compare: those of one gradient mode, then the fastest of each side where there are several."""
     for _, their in theirs.iterrows():
         mode = str(their["gradient"]).removesuffix("-per-sample")
-        for _, our in ours[ours["gradient"] == mode].iterrows():
+        modes = COUNTERPARTS.get((their["library"], mode), (mode,))
+        for _, our in ours[ours["gradient"].isin(modes)].iterrows():
             yield their, our
     if len(theirs) > 1 and len(ours) > 1:
         fastest = (side.loc[side["time_ms"].idxmin()].copy() for side in (theirs, ours))

@@ -137,6 +137,27 @@ def test_every_execution_of_ours_is_compared_by_itself() -> None:
     }
 
 
+def test_modes_that_another_library_names_otherwise_meet_their_counterparts() -> None:
+    ours = [make_result(OWN, gradient, 10.0, 10.0, (10, 0)) for gradient in ("direct", "checkpointed")]
+    ours += [
+        make_result(OWN, f"adjoint-{norm}", 10.0, 30.0, (10, 9)) for norm in ("full", "seminorm", "state")
+    ]
+    theirs = [
+        make_result("diffrax", gradient, 2.0, 18.0, (10, 20), execution="compiled")
+        for gradient in ("checkpointed", "backsolve", "backsolve-seminorm")
+    ]
+    ratios = make_ratios(make_rows([*ours, *theirs], []), 1e-3)
+    assert ratios[["their_gradient", "our_gradient"]].values.tolist() == [
+        ["checkpointed", "direct"],
+        ["checkpointed", "checkpointed"],
+        ["backsolve", "adjoint-full"],
+        ["backsolve-seminorm", "adjoint-state"],
+        ["best: checkpointed", "best: direct"],
+    ]
+    assert set(ratios["comparison"]) == {SAME_FIELD}
+    assert set(ratios["their_execution"]) == {"compiled"}
+
+
 def test_eager_and_compiled_modes_of_another_library_are_compared_apart() -> None:
     theirs = [
         make_result("other", "direct", time_ms, time_ms, (10, 0), execution=execution)
