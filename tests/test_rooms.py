@@ -109,6 +109,12 @@ def rule_of_reporting(found: Import) -> bool:
     return is_within(found.importer, {"reporting"}) and is_within(found.imported, torch_like)
 
 
+def rule_of_jax(found: Import) -> bool:
+    """jax and diffrax appear only in benchmark's diffrax_baseline and twins"""
+    allowed = {"benchmark.diffrax_baseline", "benchmark.twins"}
+    return is_within(found.imported, {"jax", "diffrax"}) and not is_within(found.importer, allowed)
+
+
 IMPORT_RULES = (
     rule_of_rooms,
     rule_inside_ode,
@@ -116,6 +122,7 @@ IMPORT_RULES = (
     rule_of_scipy,
     rule_of_hydra,
     rule_of_reporting,
+    rule_of_jax,
 )
 
 
@@ -160,6 +167,7 @@ def test_every_import_keeps_the_rules() -> None:
         ("ode/norms.py", "import scipy.linalg", rule_of_scipy.__doc__),
         ("models/mlp.py", "from omegaconf import DictConfig", rule_of_hydra.__doc__),
         ("reporting/tables.py", "from torch import Tensor", rule_of_reporting.__doc__),
+        ("benchmark/libraries.py", "def f():\n    import jax.numpy as jnp", rule_of_jax.__doc__),
         ("models/utils.py", "", "a module is named after what it holds"),
         ("ode/loop.py", "\n" * 351, "a file is read in one sitting"),
         ("extras/thing.py", "", "a new room states here what it may import"),

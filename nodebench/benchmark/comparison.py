@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from nodebench.benchmark.bare import BARE, bare_contestants
 from nodebench.benchmark.contestants import COMPILED, Contestant
 from nodebench.benchmark.curves import describe_curves, draw_curves
+from nodebench.benchmark.diffrax_baseline import diffrax_contestants, diffrax_notes
 from nodebench.benchmark.libraries import (
     FORWARD,
     NODEBENCH,
@@ -72,7 +73,7 @@ def compare(
     rows = make_rows(results, [problem for problem in (own, published) if problem is not None])
     ratios = make_ratios(rows, tol)
     figure = draw_curves(rows) if own.loss is not None else None
-    page = _page(name, what, rows, ratios, tol, effort, setup, figure)
+    page = _page(name, what, rows, ratios, tol, effort, setup, figure, diffrax_notes(own))
     return Report(name, page, {name: rows, "ratios": ratios}, figure)
 
 
@@ -89,6 +90,7 @@ def contestants_for(
     compiled = (NODEBENCH_COMPILED,) if compiles else ()
     for library in installed(NODEBENCH, *compiled, TORCHDIFFEQ, TORCHODE):
         contestants += [make_contestant(library, own, mode, tol) for mode in _modes(library, own)]
+    contestants += diffrax_contestants(own, tol)
     if published is not None and installed(TORCHDIFFEQ):
         contestants += bare_contestants(published)
         contestants += [make_contestant(TORCHDIFFEQ, published, mode, tol) for mode in TORCHDIFFEQ.gradients]
@@ -110,6 +112,7 @@ def _page(
     effort: Effort,
     setup: Setup,
     figure: Figure | None,
+    notes: Sequence[str],
 ) -> str:
     quick = (
         " Quick: smaller than the real workload, and few rounds; the numbers say little."
@@ -121,6 +124,7 @@ def _page(
         f"{what}{quick} {effort.num_rounds} rounds, every contestant in turn.",
         machine(setup.device),
         *left_out(),
+        *notes,
     ]
     if len(ratios):
         paragraphs += ["## Ratios", to_markdown(ratios, RATIO_COLUMNS), RATIO_LEGEND]

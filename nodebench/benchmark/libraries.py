@@ -128,12 +128,13 @@ NODEBENCH = Library(OWN, _GRADIENTS_OF_OWN, solve_nodebench)
 NODEBENCH_COMPILED = Library(OWN, _GRADIENTS_OF_OWN, partial(solve_nodebench, compile=True), COMPILED)
 TORCHDIFFEQ = Library("torchdiffeq", ("direct", "adjoint-full", "adjoint-seminorm"), solve_torchdiffeq)
 TORCHODE = Library("torchode", ("direct",), solve_torchode)
-BASELINES = (TORCHDIFFEQ, TORCHODE)
+DIFFRAX = "diffrax"  # in JAX, so that it has a module of its own: diffrax_baseline
+BASELINES = (TORCHDIFFEQ.name, TORCHODE.name, DIFFRAX)
 
 
 def missing_baselines() -> list[str]:
     """The names of the baselines that are not installed."""
-    return [library.name for library in BASELINES if find_spec(library.name) is None]
+    return [name for name in BASELINES if find_spec(name) is None]
 
 
 def installed(*libraries: Library) -> list[Library]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +26,14 @@ class Reference(NamedTuple):
     gradient: Tensor | None
 
 
+@dataclass(frozen=True)
+class Twin:
+    """A problem in JAX: field(t, y, params) with the parameters in the order of the torch field's, and loss(y1)."""
+
+    field: Callable[[Any, Any, Sequence[Any]], Any]
+    loss: Callable[[Any], Any] | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Problem:
     """dy/dt = field(t, y) from y0 at t0 to t1, and the gradient of loss(y(t1)).
@@ -33,6 +41,7 @@ class Problem:
     Without a loss only y(t1) is wanted. The gradient is of the field's parameters and of y0 where it requires one.
     `field_name` says whose field it is. The reference is solved by `reference_method` at `reference_tol`, with the
     gradient mode `reference_gradient`: `checkpointed` where the graph of the whole solve would be too large.
+    `twin` makes the same field and loss in JAX, where they have been written; called only to race diffrax.
     """
 
     field: nn.Module
@@ -44,6 +53,7 @@ class Problem:
     reference_method: str = "dopri8"
     reference_tol: float = 1e-9
     reference_gradient: str = "direct"
+    twin: Callable[[], Twin] | None = None
 
     @property
     def parts(self) -> tuple[Tensor, ...]:

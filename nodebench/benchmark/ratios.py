@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from nodebench.benchmark.bare import BARE
+from nodebench.benchmark.libraries import DIFFRAX
 from nodebench.benchmark.problems import OWN
 
 SAME_FIELD, PUBLISHED_FIELDS = "same field", "published fields"
@@ -14,6 +15,7 @@ COLUMNS = {
     "comparison": "",
     "theirs": "",
     "their_gradient": "",
+    "their_execution": "",
     "our_gradient": "",
     "our_execution": "",
     "their_time_ms": ".4g",
@@ -23,11 +25,19 @@ COLUMNS = {
     "their_error": ".1e",
     "our_error": ".1e",
 }
+# Of their modes that we name otherwise: those of ours that compute the same gradient, under the same kind of norm.
+# RecursiveCheckpointAdjoint's is that of the discrete solve; BacksolveAdjoint's norm holds the parameters, as our full
+# one does, and its seminorm is our state.
+COUNTERPARTS = {
+    (DIFFRAX, "checkpointed"): ("direct", "checkpointed"),
+    (DIFFRAX, "backsolve"): ("adjoint-full",),
+    (DIFFRAX, "backsolve-seminorm"): ("adjoint-state",),
+}
 LEGEND = (
     "Ratios are their time over ours, above 1 where nodebench is faster; `ratio_evaluation` compares the forward time "
     "of one evaluation, which with one method is that of a step. `same field`: our field in both libraries. `published "
-    "fields`: ours in nodebench against that of torchdiffeq's examples in torchdiffeq. Errors are of the gradient, or "
-    "of the solution where no gradient is taken."
+    "fields`: ours in nodebench against that of torchdiffeq's examples in torchdiffeq. Like for like are rows of the "
+    "same execution. Errors are of the gradient, or of the solution where no gradient is taken."
 )
 
 
@@ -38,10 +48,13 @@ def make_ratios(rows: pd.DataFrame, tol: float | None) -> pd.DataFrame:
     ratios = []
     ours = contenders[contenders["library"] == OWN]
     theirs = contenders[contenders["library"] != OWN]
-    for (library, field), group in theirs.groupby(["library", "field"], sort=False):
+    for (library, field, their_execution), group in theirs.groupby(
+        ["library", "field", "execution"], sort=False
+    ):
         for execution, own in ours.groupby("execution", sort=False):
             comparison = SAME_FIELD if field in set(own["field"]) else PUBLISHED_FIELDS
-            labels = {"comparison": comparison, "theirs": library, "our_execution": execution}
+            labels = {"comparison": comparison, "theirs": library}
+            labels |= {"their_execution": their_execution, "our_execution": execution}
             ratios += [labels | _ratio(their, our) for their, our in _pairs(group, own)]
     return pd.DataFrame(ratios, columns=list(COLUMNS))
 
@@ -50,7 +63,8 @@ def _pairs(theirs: pd.DataFrame, ours: pd.DataFrame) -> Iterator[tuple[pd.Series
     """Rows to compare: those of one gradient mode, then the fastest of each side where there are several."""
     for _, their in theirs.iterrows():
         mode = str(their["gradient"]).removesuffix("-per-sample")
-        for _, our in ours[ours["gradient"] == mode].iterrows():
+        modes = COUNTERPARTS.get((their["library"], mode), (mode,))
+        for _, our in ours[ours["gradient"].isin(modes)].iterrows():
             yield their, our
     if len(theirs) > 1 and len(ours) > 1:
         fastest = (side.loc[side["time_ms"].idxmin()].copy() for side in (theirs, ours))

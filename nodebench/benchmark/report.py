@@ -52,9 +52,9 @@ def write(report: Report, folder: Path) -> list[Path]:
 def machine(device: torch.device) -> str:
     """One line: versions, processor, threads and device; no name of the computer."""
     versions = [f"nodebench {__version__}", f"torch {torch.__version__}"]
-    for library in BASELINES:
+    for library in (*BASELINES, "jax"):
         try:
-            versions.append(f"{library.name} {version(library.name)}")
+            versions.append(f"{library} {version(library)}")
         except PackageNotFoundError:
             continue
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type

@@ -36,11 +36,11 @@ COLUMNS = {
 }
 LEGEND = (
     "Times are medians, `iqr` the distance between the quartiles, `time_first_ms` the warm-up (compiling, where there "
-    "is any). Overheads are over NFE times a bare evaluation, for compiled steps a compiled one: with the graph in the "
-    "forward pass of direct, without it in the others; backward of direct over NFE f vector-Jacobian products, of the "
-    "others over NFE b evaluations with theirs. They fall below 0 where a solver evaluates less than whole fields: a "
-    "hypernetwork once a step, no product for rejected steps. Errors are relative, against a float64 solve; the "
-    "gradient's is against that of the continuous problem, so that of direct holds the solver's error too."
+    "is any). Overheads are over NFE times a bare evaluation in the same execution, empty where none was timed: with "
+    "the graph in the forward pass of direct, without it in the others; backward of direct over NFE f vector-Jacobian "
+    "products, of the others over NFE b evaluations with theirs. They fall below 0 where a solver evaluates less than "
+    "whole fields: a hypernetwork once a step, no product for rejected steps. Errors are relative, against a float64 "
+    "solve; the gradient's is against that of the continuous problem, so that of direct holds the solver's error too."
 )
 
 
@@ -95,7 +95,7 @@ def _row(result: Result, results: Sequence[Result], by_field: dict[str, Problem]
 def overheads_percent(result: Result, results: Sequence[Result]) -> tuple[float | None, float | None]:
     """How much longer forward and backward take than their evaluations alone, in percent; see LEGEND.
 
-    None where the field was not evaluated bare, or nothing was evaluated.
+    None where the field was not evaluated bare, or otherwise executed, or nothing was evaluated.
     """
     bare = {
         other.contestant.gradient: other

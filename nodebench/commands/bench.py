@@ -50,13 +50,15 @@ def _teller() -> Callable[[str], object] | None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nodebench bench",
-        description="Race nodebench against torchdiffeq and torchode (extra `baselines`): times, evaluations, "
+        description="Race nodebench against torchdiffeq, torchode and diffrax (extra `baselines`): times, evaluations, "
         "gradient errors, memory; Markdown, CSV and a figure for each workload.",
     )
     parser.add_argument(
         "workloads", nargs="*", metavar="WORKLOAD", help=f"{', '.join(workload_names())} (default: all)"
     )
-    parser.add_argument("--quick", action="store_true", help="within a minute: smaller batches, fewer rounds")
+    parser.add_argument(
+        "--quick", action="store_true", help="within a minute, compiling apart: smaller batches, fewer rounds"
+    )
     parser.add_argument(
         "--out", type=Path, default=Path("outputs/bench"), metavar="DIR", help="default: outputs/bench"
     )

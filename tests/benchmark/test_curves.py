@@ -74,6 +74,11 @@ def test_the_time_to_the_others_error_is_told() -> None:
     assert best.endswith("over all errors that both reach: 12.65.")
 
 
+def test_the_time_to_the_error_of_a_backsolve_is_told_too() -> None:
+    compiled = ROWS.replace({"torchdiffeq": "diffrax", "adjoint-full": "backsolve"})
+    assert "of diffrax on nodebench's field, backsolve at 0.001" in describe_curves(compiled, 1e-3)[0]
+
+
 def test_an_error_that_we_do_not_reach_is_told() -> None:
     out_of_reach = ROWS.assign(error_gradient=[1e-1, 5e-2, 1e-1, 1e-2])
     assert "nodebench at none of these tolerances" in describe_curves(out_of_reach, 1e-3)[0]
@@ -88,3 +93,15 @@ def test_the_figure_has_a_line_for_every_mode() -> None:
     assert [line.get_label() for line in axes.lines] == ["nodebench, direct", "torchdiffeq, adjoint-full"]
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
     assert axes.lines[0].get_xydata().tolist() == [[10.0, 1e-3], [1.0, 1e-1]]
+
+
+def test_no_library_is_left_out_of_the_figure() -> None:
+    libraries = ("torchdiffeq", "torchode", "diffrax")
+    same_field = [ROWS.replace({"torchdiffeq": library}) for library in libraries]
+    published = ROWS[ROWS["library"] == "torchdiffeq"].assign(field="torchdiffeq")
+    (axes,) = draw_curves(pd.concat([*same_field, published])).axes
+    assert [str(line.get_label()).partition(",")[0] for line in axes.lines] == [
+        "nodebench",
+        *libraries,
+        "torchdiffeq",
+    ]

@@ -26,10 +26,11 @@ def make_result(
     field: str = OWN,
     tol: float | None = 1e-3,
     gradient_value: Tensor | None = None,
+    execution: str = "eager",
 ) -> Result:
     measured = Measured(forward_ms, backward_ms, *nfe, torch.tensor([1.0, 1.1]), gradient_value)
     contestant = Contestant(
-        "", library, field, gradient, lambda: measured, tol, measure_memory=lambda: dict(MEMORY)
+        "", library, field, gradient, lambda: measured, tol, execution, lambda: dict(MEMORY)
     )
     result = Result(contestant, 99.0, measured)
     result.add(measured)
@@ -58,6 +59,12 @@ def test_overheads_are_over_the_evaluations_that_the_mode_makes() -> None:
     assert backward[2:4] == pytest.approx([100.0, 100.0])
     assert rows["overhead_forward_percent"].isna().tolist() == [True, True, False, False, False, True]
     assert list(rows.columns) == list(COLUMNS)
+
+
+def test_a_compiled_solve_has_no_overhead_over_eager_evaluations() -> None:
+    results = [*bare(), make_result("diffrax", "checkpointed", 3.0, 9.0, (10, 20), execution="compiled")]
+    row = make_rows(results, []).iloc[-1]
+    assert row[["overhead_forward_percent", "overhead_backward_percent"]].isna().all()
 
 
 def test_errors_are_against_the_reference_of_the_contestants_own_field() -> None:
@@ -128,6 +135,39 @@ def test_every_execution_of_ours_is_compared_by_itself() -> None:
         "eager": 2.5,
         "compiled": 10.0,
     }
+
+
+def test_modes_that_another_library_names_otherwise_meet_their_counterparts() -> None:
+    ours = [make_result(OWN, gradient, 10.0, 10.0, (10, 0)) for gradient in ("direct", "checkpointed")]
+    ours += [
+        make_result(OWN, f"adjoint-{norm}", 10.0, 30.0, (10, 9)) for norm in ("full", "seminorm", "state")
+    ]
+    theirs = [
+        make_result("diffrax", gradient, 2.0, 18.0, (10, 20), execution="compiled")
+        for gradient in ("checkpointed", "backsolve", "backsolve-seminorm")
+    ]
+    ratios = make_ratios(make_rows([*ours, *theirs], []), 1e-3)
+    assert ratios[["their_gradient", "our_gradient"]].values.tolist() == [
+        ["checkpointed", "direct"],
+        ["checkpointed", "checkpointed"],
+        ["backsolve", "adjoint-full"],
+        ["backsolve-seminorm", "adjoint-state"],
+        ["best: checkpointed", "best: direct"],
+    ]
+    assert set(ratios["comparison"]) == {SAME_FIELD}
+    assert set(ratios["their_execution"]) == {"compiled"}
+
+
+def test_eager_and_compiled_modes_of_another_library_are_compared_apart() -> None:
+    theirs = [
+        make_result("other", "direct", time_ms, time_ms, (10, 0), execution=execution)
+        for execution, time_ms in (("eager", 20.0), ("compiled", 5.0))
+    ]
+    ratios = make_ratios(make_rows([make_result(OWN, "direct", 10.0, 10.0, (10, 0)), *theirs], []), 1e-3)
+    assert ratios[["their_execution", "our_execution", "ratio"]].values.tolist() == [
+        ["eager", "eager", 2.0],
+        ["compiled", "eager", 0.5],
+    ]
 
 
 def test_steps_a_sample_are_compared_with_steps_a_batch() -> None:

@@ -51,6 +51,7 @@ def test_missing_baselines_are_named(
     printed = capsys.readouterr().out
     assert "torchdiffeq is not installed and is left out" in printed
     assert "torchode is not installed and is left out" in printed
+    assert "diffrax is not installed and is left out" in printed
 
 
 def test_an_unknown_workload_exits_2_with_the_nearest_name(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nodebench.benchmark.comparison import Effort, Setup, compare
 from nodebench.benchmark.contestants import State
-from nodebench.benchmark.problems import OWN, PUBLISHED_BY, Problem, seeded
+from nodebench.benchmark.problems import OWN, PUBLISHED_BY, Problem, Twin, seeded
 from nodebench.benchmark.published import AutogradTraceField
 from nodebench.benchmark.report import Report
 from nodebench.data.toy_densities import two_circles
@@ -53,8 +53,13 @@ def problems(width: int, num_samples: int, device: torch.device) -> tuple[Proble
         z0, log_p = y1
         return -(flow.base_log_prob(z0) - log_p.view(-1)).mean()
 
+    def twin() -> Twin:
+        from nodebench.benchmark import twins
+
+        return twins.planar_flow(field.width, field.dim, flow.base_std)
+
     packed = torch.cat([points, nothing], dim=1).t().contiguous()
     return (
-        Problem(field.to(device), OWN, packed, 10.0, 0.0, loss),
+        Problem(field.to(device), OWN, packed, 10.0, 0.0, loss, twin=twin),
         Problem(published, PUBLISHED_BY, (points, nothing), 10.0, 0.0, published_loss),
     )

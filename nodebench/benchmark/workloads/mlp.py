@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from nodebench.benchmark.comparison import Effort, Setup, compare
-from nodebench.benchmark.problems import OWN, Problem, seeded
+from nodebench.benchmark.problems import OWN, Problem, Twin, seeded
 from nodebench.benchmark.report import Report
 
 TOL = 1e-6
@@ -48,4 +48,10 @@ def problem(batch_size: int, t1: float, device: torch.device) -> Problem:
     with seeded(SEED):
         field = MLPField().to(device)
         y0 = torch.randn(batch_size, 4).to(device)
-    return Problem(field, OWN, y0, 0.0, t1)
+    return Problem(field, OWN, y0, 0.0, t1, twin=_twin)
+
+
+def _twin() -> Twin:
+    from nodebench.benchmark import twins
+
+    return twins.perceptron()

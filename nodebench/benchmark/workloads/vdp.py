@@ -6,10 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from nodebench.benchmark.comparison import Effort, Setup, compare
-from nodebench.benchmark.problems import OWN, Problem, seeded
+from nodebench.benchmark.problems import OWN, Problem, Twin, seeded
 from nodebench.benchmark.report import Report
 
 TOL = 1e-5
+MU = 10.0
 FULL = (256, 10.0, Effort(10))
 QUICK = (32, 2.0, Effort(3))
 
@@ -40,4 +41,10 @@ def problem(batch_size: int, t1: float, device: torch.device) -> Problem:
     """Starts drawn evenly from [-2, 2] x [-2, 2]."""
     with seeded():
         y0 = (4 * torch.rand(batch_size, 2) - 2).to(device)
-    return Problem(VanDerPol(10.0), OWN, y0, 0.0, t1)
+    return Problem(VanDerPol(MU), OWN, y0, 0.0, t1, twin=_twin)
+
+
+def _twin() -> Twin:
+    from nodebench.benchmark import twins
+
+    return twins.van_der_pol(MU)
