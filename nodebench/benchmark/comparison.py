@@ -50,11 +50,15 @@ class Setup:
 
 @dataclass(frozen=True)
 class Effort:
-    """Rounds at the workload's tolerance, and at each of the others that its curve is made of."""
+    """Rounds at the workload's tolerance, and at each of the others that its curve is made of.
+
+    `fine_tols` are further points of the curves, without the adjoint under the full norm, which takes minutes there.
+    """
 
     num_rounds: int
     curve_tols: tuple[float, ...] = ()
     num_curve_rounds: int = 1
+    fine_tols: tuple[float, ...] = ()
 
 
 def compare(
@@ -66,9 +70,11 @@ def compare(
     """
     contestants = contestants_for(own, published, tol, setup.compiles)
     results = race(contestants, effort.num_rounds, _teller(setup, name, tol))
-    for curve_tol in effort.curve_tols:
+    for curve_tol in (*effort.curve_tols, *effort.fine_tols):
         contestants = contestants_for(own, published, curve_tol, setup.compiles)
         others = [replace(c, measure_memory=None) for c in contestants if c.library_name != BARE]
+        if curve_tol in effort.fine_tols:
+            others = [c for c in others if c.gradient != "adjoint-full"]
         results += race(others, effort.num_curve_rounds, _teller(setup, name, curve_tol))
     rows = make_rows(results, [problem for problem in (own, published) if problem is not None])
     ratios = make_ratios(rows, tol)

@@ -16,8 +16,8 @@ from nodebench.data.toy_densities import two_circles
 from nodebench.models.flows import CNF, PlanarField
 
 TOL = 1e-5
-FULL = (512, Effort(15, (1e-3, 1e-4, 1e-6), 5))
-QUICK = (64, Effort(3, (1e-3,), 1))
+FULL = (512, Effort(15, (1e-3, 1e-4, 1e-6), num_curve_rounds=5))
+QUICK = (64, Effort(3, (1e-3,)))
 
 
 def cnf(setup: Setup) -> Report:

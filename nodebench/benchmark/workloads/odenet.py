@@ -12,8 +12,8 @@ from nodebench.benchmark.report import Report
 from nodebench.models import ConvVectorField
 
 TOL = 1e-3
-FULL = (128, Effort(10, (1e-1, 1e-2, 1e-4), 3))
-QUICK = (4, Effort(2, (1e-2,), 1))
+FULL = (128, Effort(9, (1e-1, 1e-2, 1e-4), 2, (3e-2, 3e-3, 3e-4, 3e-5)))
+QUICK = (4, Effort(2, (1e-2,)))
 
 
 def odenet(setup: Setup) -> Report:
