@@ -35,7 +35,7 @@ def write_epochs(run: Path, counts: list[float], cut_off: str = "") -> None:
 def measured(tmp_path: Path, write_run: Write, write_measures: Write) -> Path:
     """A run with three batches at every tolerance, three solvers and two epochs."""
     run = write_run()
-    write_measures(run, solvers=("dopri5", "tsit5", "torchdiffeq.dopri5"))
+    write_measures(run, solvers=("dopri5", "tsit5", "torchdiffeq dopri5"))
     write_epochs(run, [14.0, 20.0])
     return run
 
@@ -135,7 +135,7 @@ class TestFig3:
         path = write_measures(write_run(), gradients=("adjoint",), batches=1)
         header, *lines = path.read_text().splitlines()
         columns = header.split(",")
-        kept = {"solver", "tol", "gradient", "batch", "nfe_forward"}
+        kept = {"library", "solver", "tol", "gradient", "batch", "nfe_forward"}
         emptied = [
             ",".join(
                 text if name in kept else "" for name, text in zip(columns, line.split(","), strict=True)
@@ -157,6 +157,26 @@ class TestFig3:
         assert len(data[(data["panel"] == "abc") & (data["source"] == "paper")]) == 6
 
 
+@pytest.mark.parametrize("name", [name for name in FIGURES if name != "speed_accuracy"])
+def test_torchdiffeqs_rows_are_in_no_other_figure(
+    name: str, tmp_path: Path, write_run: Write, write_measures: Write
+) -> None:
+    run = write_run()
+    write_epochs(run, [14.0, 20.0])
+    write_measures(run)
+    alone = drawn(name, tmp_path)
+    path = run / "measure.csv"
+    header, *lines = path.read_text().splitlines()
+    slower = [
+        line.replace("nodebench,dopri5", "torchdiffeq,dopri5").replace(",14,", ",1400,") for line in lines
+    ]
+    path.write_text("\n".join([header, *slower, *lines]) + "\n")
+    beside = drawn(name, tmp_path)
+    assert beside.data.to_csv(index=False) == alone.data.to_csv(index=False)
+    assert beside.notes == alone.notes
+    assert len(beside.figure.axes) == len(alone.figure.axes)
+
+
 class TestSpeedAccuracy:
     def test_a_curve_a_solver_and_torchdiffeqs_in_the_same_colour(
         self, tmp_path: Path, measured: Path
@@ -166,17 +186,47 @@ class TestSpeedAccuracy:
         ours = curve(axes, "tsit5")
         np.testing.assert_allclose(ours, [[14 + 6 * step, 10.0 ** -(step + 1)] for step in range(6)])
         colours = {str(line.get_label()): line.get_color() for line in axes.lines}
-        assert colours["dopri5"] == colours["dopri5 (torchdiffeq)"] != colours["tsit5"]
+        assert colours["dopri5"] == colours["torchdiffeq dopri5"] != colours["tsit5"]
         assert drawing.notes == []
+
+    def test_torchdiffeqs_curves_are_dashed_and_hollow(self, tmp_path: Path, measured: Path) -> None:
+        drawing = drawn("speed_accuracy", tmp_path)
+        for title in ("(a) evaluations", "(b) time"):
+            looks = {
+                str(line.get_label()): (line.get_linestyle(), to_hex(line.get_markerfacecolor()) == "#ffffff")
+                for line in panel(drawing.figure, title).lines
+            }
+            assert looks == {
+                "dopri5": ("-", False),
+                "tsit5": ("-", False),
+                "torchdiffeq dopri5": ("--", True),
+            }
+        assert set(zip(drawing.data["library"], drawing.data["solver"], strict=True)) == {
+            ("nodebench", "dopri5"),
+            ("nodebench", "tsit5"),
+            ("torchdiffeq", "dopri5"),
+        }
+
+    def test_what_torchdiffeqs_solvers_reuse_and_that_they_are_not_measured_is_said(
+        self, tmp_path: Path, write_run: Write, write_measures: Write
+    ) -> None:
+        run = write_run()
+        write_measures(run, solvers=("dopri5", "tsit5"))
+        (note,) = drawn("speed_accuracy", tmp_path).notes
+        assert f"`nodebench measure {run} --baselines`" in note
+        write_measures(run, solvers=("dopri5", "adaptive_heun", "torchdiffeq adaptive_heun"))
+        (note,) = drawn("speed_accuracy", tmp_path).notes
+        assert note.startswith("torchdiffeq's adaptive_heun and fehlberg2 begin a step with a slope")
 
     def test_only_batches_of_every_solver_are_compared(self, tmp_path: Path, measured: Path) -> None:
         path = measured / "measure.csv"
         lines = path.read_text().splitlines()
-        kept = [line for line in lines if not (line.startswith("tsit5") and line.split(",")[3] == "1")]
+        kept = [line for line in lines if not (line.split(",")[1] == "tsit5" and line.split(",")[4] == "1")]
         path.write_text("\n".join(kept) + "\n")
         data = drawn("speed_accuracy", tmp_path).data
         assert set(data["batches"]) == {2}
-        assert data[data["solver"] == "dopri5"]["nfe_forward"].tolist() == [44, 38, 32, 26, 20, 14]
+        own = data[(data["library"] == "nodebench") & (data["solver"] == "dopri5")]
+        assert own["nfe_forward"].tolist() == [44, 38, 32, 26, 20, 14]
 
     def test_one_solver_alone_asks_for_others(
         self, tmp_path: Path, write_run: Write, write_measures: Write

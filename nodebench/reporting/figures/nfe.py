@@ -12,7 +12,7 @@ from nodebench.reporting.figures.drawing.charts import chart, plain_numbers, pow
 from nodebench.reporting.figures.drawing.drawing import Drawing, NothingToDrawError
 from nodebench.reporting.figures.drawing.panels import new_figure
 from nodebench.reporting.figures.drawing.style import SERIES_COLOURS, WIDTH, series_looks
-from nodebench.reporting.measures import PEER, Measures, NotMeasuredError, medians, pick_measured
+from nodebench.reporting.measures import Measures, NotMeasuredError, medians, pick_measured
 from nodebench.reporting.records import is_number, read_records
 from nodebench.reporting.runs import Run
 
@@ -66,9 +66,7 @@ def nfe(runs: Sequence[Run]) -> Drawing:
 
 def _counted(measures: Measures) -> pd.DataFrame:
     """One line a solver of ours, tolerance and batch, of the adjoint where it was run."""
-    table = measures.table[
-        measures.table["nfe_forward"].notna() & ~measures.table["solver"].str.contains(PEER)
-    ]
+    table = measures.ours[measures.ours["nfe_forward"].notna()]
     adjoint_first = table.sort_values("gradient", kind="stable", key=lambda column: column != "adjoint")
     return adjoint_first.drop_duplicates(["solver", "tol", "batch"]).sort_index()
 
