@@ -19,6 +19,10 @@ from nodebench.reporting.figures.drawing.style import TOLERANCE_COLOURS, toleran
 from nodebench.reporting.measures import TOLERANCES, NotMeasuredError
 
 Write = Callable[..., Path]
+OTHERS = ("dopri8", "tsit5", "bosh3", "adaptive_heun", "fehlberg2", "vode_adams")
+THEIRS = tuple(
+    f"torchdiffeq {solver}" for solver in ("dopri5", "bosh3", "dopri8", "adaptive_heun", "fehlberg2")
+)
 FIGURES = ("fig3", "gradients", "memory", "nfe", "speed_accuracy")
 
 
@@ -72,6 +76,23 @@ def test_the_same_runs_give_the_same_bytes(name: str, tmp_path: Path, measured: 
             (tmp_path / folder / f"{name}.{ending}").read_bytes() for folder in ("first", "second")
         )
         assert first == second
+
+
+@pytest.mark.parametrize("tolerances", [TOLERANCES, (1.0, 0.7, 0.5)], ids=["six decades", "within a decade"])
+@pytest.mark.parametrize("name", FIGURES)
+def test_nothing_reaches_over_the_edge_of_the_figure(
+    name: str, tolerances: tuple[float, ...], tmp_path: Path, write_run: Write, write_measures: Write
+) -> None:
+    run = write_run()
+    write_epochs(run, [14.0, 20.0])
+    write_measures(run, solvers=("dopri5", *OTHERS, *THEIRS), tolerances=tolerances)
+    figure = drawn(name, tmp_path).figure
+    width, height = figure.get_size_inches()
+    reach = figure.get_tightbbox()
+    assert reach.x0 >= 0
+    assert reach.y0 >= 0
+    assert reach.x1 <= width
+    assert reach.y1 <= height
 
 
 @pytest.mark.parametrize("name", [name for name in FIGURES if name != "nfe"])

@@ -115,6 +115,8 @@ def _draw_published(figure: Figure, box: tuple[float, float, float, float], line
 
 def _draw_counts(axes: Axes, lines: pd.DataFrame, column: str) -> None:
     """Backward against forward counts, on equal axes, with y = x."""
+    from matplotlib.ticker import MaxNLocator
+
     known = lines[lines[column].notna() & lines["nfe_backward"].notna()]
     if known.empty:
         has_backward = lines["nfe_backward"].notna().any()
@@ -127,6 +129,8 @@ def _draw_counts(axes: Axes, lines: pd.DataFrame, column: str) -> None:
     for tol, x, y in rings:
         ring(axes, x, y, tolerance_colour(tol))
     axes.set(xlim=(0, largest), ylim=(0, largest))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
     return None
 
 
@@ -151,7 +155,8 @@ def _draw_epochs(figure: Figure, box: tuple[float, float, float, float], epochs:
         return say(axes, "metrics.jsonl has no epochs")
     last = float(epochs["epoch"].max())
     paper = [(epoch, nfe) for epoch, nfe in FIG3_EPOCHS if epoch <= last]
-    axes.plot(*zip(*paper, strict=True), color=GREY, marker="D", markersize=3.5, markerfacecolor="white")
+    diamonds: dict[str, Any] = {"marker": "D", "markersize": 3.5, "markerfacecolor": "white"}
+    axes.plot(*zip(*paper, strict=True), color=GREY, clip_on=False, zorder=3, **diamonds)
     if len(paper) > 1:
         axes.annotate(
             "paper", paper[-1], (0, 6), textcoords="offset points", color=GREY, ha="right", fontsize=8
