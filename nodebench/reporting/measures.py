@@ -167,6 +167,11 @@ def pick_measured(
     found.sort(key=lambda pair: (not pair[0].run.is_finished, pair[0].run.names[0] != "mnist", -len(pair[1])))
     (measures, lines), *others = found
     notes = [*problems, *measures.notes]
+    if not measures.run.is_finished:
+        reason = f" ({measures.run.problem})" if measures.run.problem else ""
+        notes.insert(
+            0, f"{measures.run.folder} is {measures.run.status}{reason}: what is shown may not be its last"
+        )
     if others:
         left_out = ", ".join(str(other.run.folder) for other, _ in others)
         notes.insert(0, f"several runs are measured: shown is {measures.run.folder}, left out: {left_out}")

@@ -19,6 +19,10 @@ from nodebench.reporting.figures.drawing.style import TOLERANCE_COLOURS, toleran
 from nodebench.reporting.measures import TOLERANCES, NotMeasuredError
 
 Write = Callable[..., Path]
+ODENET = {
+    "model": {"name": "odenet", "gradient": "adjoint"},
+    "solver": {"method": "dopri5", "tol": 0.001, "rtol": None, "atol": None, "dt": None},
+}
 OTHERS = ("dopri8", "tsit5", "bosh3", "adaptive_heun", "fehlberg2", "vode_adams")
 THEIRS = tuple(
     f"torchdiffeq {solver}" for solver in ("dopri5", "bosh3", "dopri8", "adaptive_heun", "fehlberg2")
@@ -196,6 +200,39 @@ def test_torchdiffeqs_rows_are_in_no_other_figure(
     assert beside.data.to_csv(index=False) == alone.data.to_csv(index=False)
     assert beside.notes == alone.notes
     assert len(beside.figure.axes) == len(alone.figure.axes)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_seed_that_lies_in_two_places_counts_once(
+    name: str, tmp_path: Path, write_run: Write, write_measures: Write
+) -> None:
+    run = write_run()
+    write_epochs(run, [14.0, 20.0])
+    write_measures(run)
+    alone = drawn(name, tmp_path)
+    copy = write_run(root=tmp_path / "outputs" / "copy")
+    write_epochs(copy, [50.0, 70.0])
+    beside = drawn(name, tmp_path)
+    assert beside.data.to_csv(index=False) == alone.data.to_csv(index=False)
+    if name in ("fig3", "nfe"):
+        assert f"seed 0 is counted once: {copy} repeats {run}" in beside.notes
+
+
+def test_a_run_that_is_not_finished_is_named(tmp_path: Path, write_run: Write, write_measures: Write) -> None:
+    run = write_run(status="interrupted", reason="by Ctrl-C")
+    write_measures(run)
+    assert (
+        f"{run} is interrupted (by Ctrl-C): what is shown may not be its last"
+        in drawn("fig3", tmp_path).notes
+    )
+
+
+def test_figure_3_of_other_data_says_so(tmp_path: Path, write_run: Write, write_measures: Write) -> None:
+    write_measures(write_run(config={**ODENET, "data": {"name": "digits"}}))
+    drawing = drawn("fig3", tmp_path)
+    assert any(note.startswith("the net is of digits and the paper's of mnist") for note in drawing.notes)
+    words = [text.get_text() for legend in drawing.figure.legends for text in legend.get_texts()]
+    assert "one batch of 100 test images of digits" in words
 
 
 class TestSpeedAccuracy:
