@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
+import torch
 
 from nodebench import cli
 from nodebench.commands.measure_files import MeasureFiles
@@ -267,3 +269,40 @@ def test_a_folder_that_is_no_run_and_a_damaged_checkpoint_are_sentences(
     assert measure(run) == 2
     assert "no readable checkpoint" in capsys.readouterr().err
     assert not (run / "measure.csv").exists()
+
+
+class Payload:
+    """Runs a command where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_checkpoint_of_somebody_elses_making_is_never_unpickled(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (run / "checkpoints").iterdir():
+        content = torch.load(path, weights_only=True)
+        torch.save({**content, "more": Payload(tmp_path / "was here")}, path)
+    for command in (["measure"], ["evaluate"], ["evaluate", "--swap"]):
+        assert cli.main([*command, str(run)]) == 2
+        assert "it holds objects that are not tensors or plain values" in capsys.readouterr().err
+    assert not (tmp_path / "was here").exists()
+    assert not (run / "measure.csv").exists()
+
+
+def test_a_checkpoint_of_another_model_is_one_sentence(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (run / "checkpoints").iterdir():
+        content = torch.load(path, weights_only=True)
+        weights = {name: weight for name, weight in content["model"].items() if "head" not in name}
+        torch.save({**content, "model": weights}, path)
+    capsys.readouterr()
+    for command in ("measure", "evaluate"):
+        assert cli.main([command, str(run)]) == 2
+        (sentence,) = capsys.readouterr().err.splitlines()
+        assert re.search(
+            r"is of another model: \d weights are missing \(head\..*\); train the run again", sentence
+        )
