@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
@@ -317,6 +318,28 @@ def test_gradient_error_stands_against_the_cost_of_both_passes(tmp_path: Path, m
     np.testing.assert_allclose(sorted(time.tolist())[0], [6 * 14, 0.2])
     evaluations = curve(panel(figure, "(b) evaluations"), "adjoint")
     np.testing.assert_allclose(sorted(evaluations.tolist())[0], [14 + 8, 0.2])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_tolerance_is_written_over_a_mark(
+    seed: int, tmp_path: Path, write_run: Write, write_measures: Write
+) -> None:
+    path = write_measures(write_run(), batches=1)
+    lines = pd.read_csv(path)
+    generator = np.random.default_rng(seed)
+    for name, span in (("time_backward_ms", 200), ("nfe_backward", 30), ("error_gradient", 0.1)):
+        lines[name] = span * (0.2 + generator.random(len(lines)))
+    lines.to_csv(path, index=False)
+    figure = drawn("gradients", tmp_path).figure
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        marks = np.concatenate(
+            [axes.transData.transform(np.asarray(line.get_xydata())) for line in axes.lines]
+        )
+        assert axes.texts
+        for text in axes.texts:
+            box = text.get_window_extent()
+            assert not any(box.contains(*mark) for mark in marks), text.get_text()
 
 
 class TestNfe:
