@@ -231,7 +231,8 @@ def test_a_run_that_is_not_finished_is_named(tmp_path: Path, write_run: Write, w
 def test_figure_3_of_other_data_says_so(tmp_path: Path, write_run: Write, write_measures: Write) -> None:
     write_measures(write_run(config={**ODENET, "data": {"name": "digits"}}))
     drawing = drawn("fig3", tmp_path)
-    assert any(note.startswith("the net is of digits and the paper's of mnist") for note in drawing.notes)
+    (note,) = drawing.notes
+    assert note.startswith("the net is of digits and the paper's of mnist")
     words = [text.get_text() for legend in drawing.figure.legends for text in legend.get_texts()]
     assert "one batch of 100 test images of digits" in words
 
