@@ -7,13 +7,21 @@ import hashlib
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nodebench.commands.evaluate import with_changes
-from nodebench.config.check import GRADIENTS, check_device, check_solver, check_state_size
+from nodebench.commands.measure_plan import (
+    Solvers,
+    baseline_versions,
+    check_solvers,
+    make_baseline_cases,
+    make_cases,
+    print_plan,
+)
+from nodebench.config.check import check_device
 from nodebench.config.errors import ConfigError
 from nodebench.config.saved import read_config
 
@@ -27,8 +35,12 @@ if TYPE_CHECKING:
 EPILOG = """examples:
   nodebench measure outputs/classification/RUN/seed0
   nodebench measure outputs/classification/RUN/seed0 solver=dopri8,tsit5,bosh3
+  nodebench measure outputs/classification/RUN/seed0 solver=dopri5,bosh3 --baselines
 
 The run's own solver is measured forward and backward on the whole test set, every other one forward on 5 batches.
+Times compare best where all solvers are named at once: they are then measured in turns, batch by batch. With
+--baselines so are torchdiffeq's dopri5, bosh3, dopri8, adaptive_heun and fehlberg2, made to end on the last time as
+ours do; the last two begin a step with a slope from a stage at another point, which ours evaluate anew.
 Further settings are solver.tol=LIST, solver.controller and so on, solver.adjoint.*, data.root and device.
 The same command again continues. Writes RUN/measure.csv, and RUN/measure.json with what it was made with."""
 _BATCHES_A_LINE = 10
@@ -49,14 +61,15 @@ def run(argv: Sequence[str]) -> int:
     check_has_solve(own, "measure")
     config = with_changes(own, others, args.config_dir)
     check_device(config["device"])
-    solvers = _check_solvers(config, methods, tols)
+    solvers = check_solvers(config, methods, tols)
+    versions = baseline_versions() if args.baselines else {}
     trained = load_trained(args.run, config, args.config_dir)
 
     from nodebench.ode import SolverError
     from nodebench.training import RunFolderError
 
     try:
-        return _measure(args, config, solvers, trained)
+        return _measure(args, config, solvers, tols, versions, trained)
     except SolverError as error:
         print(f"nodebench: the reference solve failed: {error}", file=sys.stderr)
         return 1
@@ -82,6 +95,11 @@ def _parser() -> argparse.ArgumentParser:
         default=1e-8,
         metavar="TOL",
         help="of the float64 solve (default: 1e-8)",
+    )
+    parser.add_argument(
+        "--baselines",
+        action="store_true",
+        help="torchdiffeq's solvers too, forward on 5 batches (extra `baselines`; takes some minutes more)",
     )
     parser.add_argument("--config-dir", help="a folder of your own, searched beside the shipped configs")
     return parser
@@ -115,49 +133,12 @@ def _tolerance(text: str) -> float:
     return tol
 
 
-def _check_solvers(
-    config: dict[str, Any], methods: list[str], tols: list[float]
-) -> list[tuple[dict[str, Any], tuple[str, ...]]]:
-    """A solver node for each (method, tol), and the gradient modes that it is measured with: none for others.
-
-    Raises ConfigError for a method that does not exist or has no tolerance to vary.
-    """
-    from nodebench.measurement import TOLERANCES
-
-    own = config["solver"]
-    if own["dt"] is not None and not methods:
-        raise ConfigError(
-            f"the run was trained with {own['method']} at fixed steps of {own['dt']:g}, which have no tolerance to "
-            "vary; name solvers that choose their steps, such as solver=dopri5,bosh3"
-        )
-    solvers = []
-    for method in methods or [own["method"]]:
-        is_own = method == own["method"] and own["dt"] is None
-        for tol in tols or TOLERANCES:
-            node = {**own, "method": method, "tol": tol, "rtol": None, "atol": None, "dt": None}
-            check_solver(node, gradient=None)
-            check_state_size({**config, "solver": node})
-            solvers.append((node, tuple(_possible_gradients(node)) if is_own else ()))
-    return solvers
-
-
-def _possible_gradients(node: dict[str, Any]) -> Iterator[str]:
-    """The adjoint, and the modes that go through the solver's own steps where it shows them."""
-    without_adjoint = {**node, "adjoint": dict.fromkeys(node["adjoint"])}
-    for gradient in GRADIENTS:
-        try:
-            check_solver(node if gradient == "adjoint" else without_adjoint, gradient)
-        except ConfigError:
-            if gradient == "adjoint":
-                raise
-        else:
-            yield gradient
-
-
 def _measure(
     args: argparse.Namespace,
     config: dict[str, Any],
-    solvers: list[tuple[dict[str, Any], tuple[str, ...]]],
+    solvers: Solvers,
+    tols: Sequence[float],
+    versions: Mapping[str, str],
     trained: Trained,
 ) -> int:
     from nodebench.commands.measure_files import MeasureFiles
@@ -179,11 +160,13 @@ def _measure(
         "reference": {**asdict(settings), "dtype": "float64"},
         **{key: environment[key] for key in ("version", "device", "device_name", "num_threads")},
     }
-    files = MeasureFiles(args.run, made_with, environment["git_commit"])
+    files = MeasureFiles(args.run, made_with, environment["git_commit"], versions)
     measurement = Measurement(net, task, data.test, settings, measure_memory, say, files.errors)
-    cases = _cases(solvers, measurement.num_batches, args.batches)
+    cases = make_cases(solvers, measurement.num_batches, args.batches)
+    if versions:
+        cases += make_baseline_cases(config, tols, measurement.num_batches, args.batches)
     todo = order(cases, files.done)
-    _print_plan(args.run, trained.step, cases, todo, made_with)
+    print_plan(args.run, trained.step, cases, todo, made_with)
     if todo:
         files.begin()
         _add_rows(measurement, files, todo)
@@ -191,37 +174,19 @@ def _measure(
     return 0
 
 
-def _cases(
-    solvers: list[tuple[dict[str, Any], tuple[str, ...]]], num_batches: int, asked: int | None
-) -> list[Case]:
-    """The adjoint of the run's own solver on all batches, the other gradient modes and solvers on the first few."""
-    from nodebench.config.build import solver_settings
-    from nodebench.measurement import Case
-    from nodebench.measurement.cases import NUM_TIMED
-
-    most = min(num_batches, asked or num_batches)
-    cases = []
-    for node, gradients in solvers:
-        settings = solver_settings(node)
-        for gradient in gradients:
-            few = most if gradient == "adjoint" else min(most, NUM_TIMED)
-            cases.append(Case(settings, gradient, few))
-        if not gradients:  # forwards, which every gradient mode does alike
-            few = min(num_batches, asked or NUM_TIMED)
-            cases.append(Case(settings, "adjoint", few, has_backward=False))
-    return cases
-
-
 def _add_rows(measurement: Measurement, files: MeasureFiles, todo: list[tuple[Case, int]]) -> None:
     """Measure what is left to do, say how long it takes, and append every row at once."""
     from tqdm import tqdm
 
+    from nodebench.measurement import OWN
     from nodebench.training.progress import say
 
     say("timing the first batch ...")
     seconds = measurement.estimate(todo)
     total, passed = sum(seconds.values()), 0.0
-    say(f"about {_duration(total)} for {len(todo):,} rows")
+    others = sum(left for key, left in seconds.items() if key.library != OWN)
+    share = f", {_duration(others)} of it for torchdiffeq's" if others else ""
+    say(f"about {_duration(total)} for {len(todo):,} rows{share}")
     start = time.perf_counter()
     done = 0
     try:
@@ -257,30 +222,6 @@ def _shared(solver: Mapping[str, Any]) -> dict[str, Any]:
     own = ("name", "method", "tol", "rtol", "atol", "dt")
     shared = {key: value for key, value in solver.items() if key not in own}
     return {**shared, "max_step": None if math.isinf(solver["max_step"]) else solver["max_step"]}
-
-
-def _print_plan(
-    run: Path, step: int, cases: list[Case], todo: list[tuple[Case, int]], made_with: dict[str, Any]
-) -> None:
-    print(f"run        {run}, step {step:,}")
-    methods = dict.fromkeys(case.solver.method for case in cases)
-    for method in methods:
-        own = [case for case in cases if case.solver.method == method]
-        tols = ", ".join(dict.fromkeys(f"{case.solver.rtol:g}" for case in own))
-        modes = dict.fromkeys(
-            f"{case.gradient if case.has_backward else 'forward'} on {case.num_batches}" for case in own
-        )
-        print(f"solver     {method} at tol {tols}: {', '.join(modes)} batches of 100")
-    adjoint = made_with["solver"]["adjoint"]
-    if any(case.has_backward for case in cases):
-        tol = "the row's" if adjoint["rtol"] is None else f"{adjoint['rtol']:g}"
-        print(f"adjoint    tolerance {tol}, norm {adjoint['norm']}")
-    reference = made_with["reference"]
-    print(
-        f"reference  {reference['method']} at {reference['tol']:g} in float64, its gradient {reference['gradient']}"
-    )
-    num_rows = sum(case.num_batches for case in cases)
-    print(f"rows       {num_rows:,}, {num_rows - len(todo):,} of them done", flush=True)
 
 
 def _print_summary(rows: Sequence[Mapping[str, Any]], run: Path) -> None:

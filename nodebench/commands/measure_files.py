@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,16 +17,24 @@ from nodebench.training.storage import append_durably, write_atomically
 class MeasureFiles:
     """The rows that a run folder has, and where further ones go.
 
-    made_with: what all rows of a table must share: checkpoint, settings, machine. Opening cuts off a half line at the
+    made_with: what all rows of a table must share: checkpoint, settings, machine. libraries: the versions of the other
+    libraries that rows are added of, which all rows of that library must share. Opening cuts off a half line at the
     end. Raises ConfigError for a table that was made with something else, or that is damaged: nothing is mixed, and
     nothing is lost.
     """
 
-    def __init__(self, folder: Path, made_with: dict[str, Any], git_commit: str | None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        made_with: dict[str, Any],
+        git_commit: str | None,
+        libraries: Mapping[str, str] | None = None,
+    ) -> None:
         self.table, self.notes = folder / "measure.csv", folder / "measure.json"
         self.rows: list[Row] = []
         self.errors: ReferenceErrors | None = None
         self._made_with = json.loads(json.dumps(made_with))
+        self._libraries = dict(libraries or {})
         self._commits = [git_commit]
         if self.table.exists() and self.table.stat().st_size:
             self._take_over()
@@ -59,7 +68,7 @@ class MeasureFiles:
             self.table.write_bytes(b"")
             return
         self._compare()
-        if len(whole) < len(text):
+        if whole != text:
             write_atomically(self.table, whole.encode())
 
     def _compare(self) -> None:
@@ -67,6 +76,7 @@ class MeasureFiles:
             notes = json.loads(self.notes.read_text(encoding="utf-8"))
             before, commits, errors = notes["made_with"], notes["git_commits"], notes["reference_errors"]
             self.errors = None if errors is None else ReferenceErrors(**errors)
+            libraries = dict(notes.get("libraries", {}))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ConfigError(
                 f"{self.notes} cannot be read, so what {self.table} was made with is not known; {self._again()}"
@@ -76,13 +86,20 @@ class MeasureFiles:
             for key, value in self._made_with.items()
             if before.get(key) != value
         ]
+        changed += [
+            f"{name} {libraries[name]} and not {found}"
+            for name, found in self._libraries.items()
+            if libraries.get(name, found) != found
+        ]
         if changed:
             raise ConfigError(f"{self.table} was measured with {'; '.join(changed)}; {self._again()}")
+        self._libraries = libraries | self._libraries
         self._commits = commits if commits[-1:] == self._commits else [*commits, *self._commits]
 
     def _write_notes(self) -> None:
         notes = {
             "made_with": self._made_with,
+            "libraries": self._libraries,
             "git_commits": self._commits,  # that added rows, in order
             "reference_errors": None if self.errors is None else asdict(self.errors),
         }

@@ -8,6 +8,8 @@ from typing import Any
 
 from tabulate import tabulate
 
+from nodebench.measurement import OWN
+
 COLUMNS = {
     "nfe_forward": ("NFE f", "g"),
     "nfe_backward": ("NFE b", "g"),
@@ -22,12 +24,17 @@ COLUMNS = {
 
 def summary(rows: Sequence[Mapping[str, Any]]) -> str:
     """Medians by solver, tolerance and gradient mode of all rows there are, and a note on solves that failed."""
-    groups: dict[tuple[str, float, str], list[Mapping[str, Any]]] = {}
+    groups: dict[tuple[str, str, float, str], list[Mapping[str, Any]]] = {}
     for row in rows:
-        groups.setdefault((row["solver"], row["tol"], row["gradient"]), []).append(row)
+        groups.setdefault((row["library"], row["solver"], row["tol"], row["gradient"]), []).append(row)
     lines = [
-        [solver, f"{tol:g}", gradient, len(group), *(_median(group, *column) for column in _formats())]
-        for (solver, tol, gradient), group in sorted(groups.items(), key=lambda item: _order(*item[0]))
+        [
+            *(solver if library == OWN else f"{library} {solver}", f"{tol:g}", gradient, len(group)),
+            *(_median(group, *column) for column in _formats()),
+        ]
+        for (library, solver, tol, gradient), group in sorted(
+            groups.items(), key=lambda item: _order(*item[0])
+        )
     ]
     headers = ["solver", "tol", "gradient", "batches", *(label for label, _ in COLUMNS.values())]
     failed = sum(row["nfe_forward"] is None for row in rows)
@@ -44,8 +51,8 @@ def _formats() -> list[tuple[str, str]]:
     return [(name, form) for name, (_, form) in COLUMNS.items()]
 
 
-def _order(solver: str, tol: float, gradient: str) -> tuple[str, str, float]:
-    return solver, gradient, -tol
+def _order(library: str, solver: str, tol: float, gradient: str) -> tuple[bool, str, str, str, float]:
+    return library != OWN, library, solver, gradient, -tol
 
 
 def _median(group: Sequence[Mapping[str, Any]], name: str, form: str) -> str:

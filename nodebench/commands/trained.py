@@ -86,7 +86,7 @@ def append_evaluation(
 ) -> dict[str, Any]:
     """The record of an evaluation, appended to the run's evaluations.jsonl with what it was made with.
 
-    Raises ConfigError if the file cannot be written.
+    A last line that was cut off stays, as a line of its own. Raises ConfigError if the file cannot be written.
     """
     environment = describe_environment(trained.device)
     record = {
@@ -98,8 +98,18 @@ def append_evaluation(
         **{key: environment[key] for key in ("version", "git_commit", "device", "device_name")},
     }
     line = f"{json.dumps(record, allow_nan=False)}\n"
+    path = folder / "evaluations.jsonl"
     try:
-        append_durably(folder / "evaluations.jsonl", line.encode())
+        append_durably(path, f"{_end_of_line(path)}{line}".encode())
     except RunFolderError as error:
         raise ConfigError(str(error)) from error
     return record
+
+
+def _end_of_line(path: Path) -> str:
+    """What ends a last line that a kill has cut off, so that the next record is not lost with it."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return ""  # not there; if it cannot be read, appending says so
+    return "\n" if content and not content.endswith(b"\n") else ""

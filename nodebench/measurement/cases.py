@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from nodebench.measurement.rows import Key
+from nodebench.measurement.rows import OWN, Key
 from nodebench.models.ode_block import SolverSettings
 
 TOLERANCES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
@@ -17,16 +17,22 @@ BATCH_SIZE = 100
 class Case:
     """One solver at one tolerance with one gradient mode, on the first `num_batches` batches of the test set.
 
-    Without `has_backward` it is solved forwards alone.
+    Without `has_backward` it is solved forwards alone, as every case of another `library` is.
     """
 
     solver: SolverSettings
     gradient: str
     num_batches: int
     has_backward: bool = True
+    library: str = OWN
+
+    @property
+    def name(self) -> str:
+        """The solver as users know it: `dopri5`, `torchdiffeq dopri5`."""
+        return self.solver.method if self.library == OWN else f"{self.library} {self.solver.method}"
 
     def key(self, batch: int) -> Key:
-        return Key(self.solver.method, self.solver.rtol, self.gradient, batch)
+        return Key(self.library, self.solver.method, self.solver.rtol, self.gradient, batch)
 
 
 def order(cases: Sequence[Case], done: Collection[Key] = ()) -> list[tuple[Case, int]]:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from nodebench.data import ImageSet
+from nodebench.measurement.baselines import TORCHDIFFEQ, TorchdiffeqBlock
 from nodebench.measurement.cases import BATCH_SIZE, NUM_TIMED, Case
-from nodebench.measurement.passes import Pass, now_ms, run_pass
+from nodebench.measurement.passes import Block, Pass, now_ms, run_pass
 from nodebench.measurement.reference import (
     Reference,
     ReferenceErrors,
@@ -105,7 +106,7 @@ class Measurement:
             try:
                 row |= self._measure(case, index, batch)
             except SolverError as error:
-                self._say(f"{case.solver.method} at tol {case.solver.rtol:g}, batch {index}: {error}")
+                self._say(f"{case.name} at tol {case.solver.rtol:g}, batch {index}: {error}")
             yield row
 
     def _measure(self, case: Case, index: int, batch: _Prepared) -> dict[str, str | float | None]:
@@ -116,7 +117,7 @@ class Measurement:
             **(_count_columns(found.stats.backward, "backward") if case.has_backward else {}),
             "error_endpoint": endpoint_error(found.y1, batch.reference.y1),
             "error_reference": self.errors.endpoint if self.errors is not None and index == 0 else None,
-            "recon_error": block.reconstruction_error(batch.y0),
+            "recon_error": _reconstruction_error(block, batch.y0),
         }
         if case.has_backward and case.gradient == "adjoint":
             adjoint = case.solver.adjoint
@@ -130,7 +131,7 @@ class Measurement:
             columns["memory_saved_mib"] = self._memory_saved_mib(block, batch)
         return columns
 
-    def _times(self, case: Case, block: ODEBlock, batch: _Prepared) -> dict[str, float | None]:
+    def _times(self, case: Case, block: Block, batch: _Prepared) -> dict[str, float | None]:
         """Medians; the pass that gave the counts has warmed up."""
         passes = [self._pass(case, block, batch) for _ in range(NUM_REPEATS)]
         backward = [found.time_backward_ms for found in passes if found.time_backward_ms is not None]
@@ -139,7 +140,7 @@ class Measurement:
             "time_backward_ms": statistics.median(backward) if backward else None,
         }
 
-    def _memory_saved_mib(self, block: ODEBlock, batch: _Prepared) -> float | None:
+    def _memory_saved_mib(self, block: Block, batch: _Prepared) -> float | None:
         y0 = batch.y0.detach().requires_grad_()
         # Of the sum, autograd keeps nothing.
         return self._measure_memory(block, lambda: block(y0).sum(), y0.device)["memory_saved_mib"]
@@ -150,20 +151,22 @@ class Measurement:
         try:
             block = self._block(case)
             self._pass(case, block, batch)
-            block.reconstruction_error(batch.y0)
+            _reconstruction_error(block, batch.y0)
         except SolverError:
             pass  # its row will say so
         return (now_ms(batch.y0.device) - start) / 1000
 
-    def _pass(self, case: Case, block: ODEBlock, batch: _Prepared) -> Pass:
+    def _pass(self, case: Case, block: Block, batch: _Prepared) -> Pass:
         def loss_gradient(y1: Tensor) -> Tensor:
             return self._loss_gradient(self._net.head, y1, batch.labels)
 
         return run_pass(block, batch.y0, loss_gradient if case.has_backward else None)
 
-    def _block(self, case: Case) -> ODEBlock:
+    def _block(self, case: Case) -> Block:
         """The net's own field behind the case's solver."""
         own = self._net.ode_block
+        if case.library == TORCHDIFFEQ:
+            return TorchdiffeqBlock(own, case.solver)
         return ODEBlock(own.vector_field, case.solver, case.gradient, own.t1)
 
     def _prepare(self, index: int) -> _Prepared:
@@ -191,6 +194,11 @@ class Measurement:
             loss = self._task.loss(head, Batch(y1, labels)).loss
         (adj_y1,) = torch.autograd.grad(loss, y1)
         return adj_y1
+
+
+def _reconstruction_error(block: Block, y0: Tensor) -> float | None:
+    """Of a solve by another library it is not measured."""
+    return block.reconstruction_error(y0) if isinstance(block, ODEBlock) else None
 
 
 def _count_columns(counts: Counts, direction: str) -> dict[str, str | float | None]:

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nodebench.measurement.baselines import TorchdiffeqBlock
 from nodebench.models.ode_block import ODEBlock
 from nodebench.ode import SolveStats
 
+Block = ODEBlock | TorchdiffeqBlock
 LossGradient = Callable[[Tensor], Tensor]
 """dL/dy1 at y1, through what follows the ODE block."""
 
@@ -27,7 +29,7 @@ class Pass:
     time_backward_ms: float | None = None
 
 
-def run_pass(block: ODEBlock, y0: Tensor, loss_gradient: LossGradient | None) -> Pass:
+def run_pass(block: Block, y0: Tensor, loss_gradient: LossGradient | None) -> Pass:
     """Solve from y0, and with `loss_gradient` back again for the gradient in y0 and in the field's parameters.
 
     Times are the ODE block's alone, synchronised with the device. Raises SolverError if a solve fails.

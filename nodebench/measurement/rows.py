@@ -1,19 +1,21 @@
-"""The columns of measure.csv and its lines, one a (solver, tol, gradient, batch)."""
+"""The columns of measure.csv and its lines, one a (library, solver, tol, gradient, batch)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
+OWN = "nodebench"
 COLUMNS = (
-    *("solver", "tol", "gradient", "batch", "nfe_forward", "nfe_backward"),
+    *("library", "solver", "tol", "gradient", "batch", "nfe_forward", "nfe_backward"),
     *("num_accepted_forward", "num_rejected_forward", "num_accepted_backward", "num_rejected_backward"),
     *("error_endpoint", "error_reference", "recon_error", "time_forward_ms", "time_backward_ms"),
     *("error_gradient", "memory_saved_mib", "tol_adjoint", "norm_adjoint"),
 )
-"""In the order of a line; one that is not known is empty, and so are all but the first four of a solve that failed.
+"""In the order of a line; one that is not known is empty, and so are all but the first five of a solve that failed.
 
-gradient: direct, checkpointed or adjoint. nfe_backward: of the backward pass alone; empty where none was taken.
+library: nodebench, or the one whose solver it is. gradient: direct, checkpointed or adjoint. nfe_backward: of the
+backward pass alone; empty where none was taken.
 error_endpoint: the largest sample's L2 distance of y(t1) from the float64 reference, over the largest L2 norm of a
 reference sample. error_reference: the same between the reference and one a decade tighter, batch 0 alone.
 recon_error: ||z - y0|| / ||y0|| after forward and back. error_gradient: relative L2 error of dL/d(y0, theta), theta of
@@ -21,13 +23,14 @@ the ODE block, against the float64 reference's. memory_saved_mib: what the ODE b
 tol_adjoint, norm_adjoint: of the backward solve (its rtol); empty where there is none.
 """
 
-_TEXTS = ("solver", "gradient", "norm_adjoint")
+_TEXTS = ("library", "solver", "gradient", "norm_adjoint")
 Row = Mapping[str, str | float | None]
 
 
 class Key(NamedTuple):
     """What a line is about."""
 
+    library: str
     solver: str
     tol: float
     gradient: str
@@ -49,11 +52,12 @@ def write_row(row: Row) -> str:
 
 
 def read_rows(text: str) -> tuple[list[Row], str]:
-    """The rows of a table, and the beginning of `text` that holds whole lines alone.
+    """The rows of a table, and its text with whole lines and today's columns alone.
 
-    A line at the end that was cut off by a kill is left out. Raises DamagedTableError for any other damage.
+    A line at the end that was cut off by a kill is left out; a table without the column `library` is nodebench's own.
+    Raises DamagedTableError for any other damage.
     """
-    whole = text[: text.rfind("\n") + 1]
+    whole = _with_library(text[: text.rfind("\n") + 1])
     if whole and not whole.startswith(header()):
         raise DamagedTableError("its first line does not name the columns of a measurement")
     return [_row(line, number) for number, line in enumerate(whole.splitlines()[1:], start=2)], whole
@@ -61,7 +65,18 @@ def read_rows(text: str) -> tuple[list[Row], str]:
 
 def key_of(row: Row) -> Key:
     """What a row is about."""
-    return Key(str(row["solver"]), float(row["tol"] or 0), str(row["gradient"]), int(row["batch"] or 0))
+    return Key(
+        *(str(row["library"]), str(row["solver"]), float(row["tol"] or 0)),
+        *(str(row["gradient"]), int(row["batch"] or 0)),
+    )
+
+
+def _with_library(whole: str) -> str:
+    """A table from before other libraries were measured, with the column that says so."""
+    first, *lines = whole.splitlines(keepends=True) or [""]
+    if f"library,{first}" != header():
+        return whole
+    return header() + "".join(f"{OWN},{line}" for line in lines)
 
 
 def _row(line: str, number: int) -> Row:
@@ -74,8 +89,9 @@ def _row(line: str, number: int) -> Row:
             row[name] = text if name in _TEXTS else float(text) if text else None
         except ValueError as error:
             raise DamagedTableError(f"line {number} has {name}={text}, which is no number") from error
-    if row["tol"] is None or row["batch"] is None:
-        raise DamagedTableError(f"line {number} does not say which tol and batch it is about")
+    missing = [name for name in Key._fields if row[name] in (None, "")]
+    if missing:
+        raise DamagedTableError(f"line {number} does not say which {missing[0]} it is about")
     return row
 
 

@@ -13,7 +13,8 @@ import pandas as pd
 from nodebench.reporting.runs import Run
 
 FILE = "measure.csv"
-KEY = ("solver", "tol", "gradient", "batch")
+OWN = "nodebench"
+KEY = ("library", "solver", "tol", "gradient", "batch")
 NUMBERS = (
     *("nfe_forward", "nfe_backward"),
     *("num_accepted_forward", "num_rejected_forward", "num_accepted_backward", "num_rejected_backward"),
@@ -21,7 +22,6 @@ NUMBERS = (
     *("error_gradient", "memory_saved_mib", "tol_adjoint"),
 )
 WORDS = ("norm_adjoint",)
-PEER = "torchdiffeq"  # a solver whose name holds this is that library's
 TOLERANCES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 GRADIENTS = ("direct", "checkpointed", "adjoint")
 NUM_BATCHES = 100  # MNIST's test set in batches of 100
@@ -40,6 +40,7 @@ class DamagedMeasuresError(ValueError):
 class Measures:
     """A run's measurements: KEY, NUMBERS (NaN where there is none) and WORDS, in the order of the file.
 
+    `library` is OWN in a file from before other libraries were measured.
     `notes` are sentences on lines that could not be used.
     """
 
@@ -53,9 +54,14 @@ class Measures:
         return str(self.run.setting("solver.method") or "")
 
     @property
+    def ours(self) -> pd.DataFrame:
+        """The lines of nodebench's solvers."""
+        return self.table[self.table["library"] == OWN]
+
+    @property
     def own(self) -> pd.DataFrame:
         """The lines of the run's own solver."""
-        return self.table[self.table["solver"] == self.method]
+        return self.ours[self.ours["solver"] == self.method]
 
     @property
     def is_complete(self) -> bool:
@@ -81,7 +87,7 @@ def read_measures(run: Run) -> Measures | None:
         raise DamagedMeasuresError(f"{path} cannot be read: {error.strerror}") from error
     *lines, rest = text.split("\n")
     header = lines[0].strip().split(",") if lines else []
-    missing = [name for name in (*KEY, *NUMBERS, *WORDS) if name not in header]
+    missing = [name for name in (*KEY[1:], *NUMBERS, *WORDS) if name not in header]
     if missing:
         raise DamagedMeasuresError(f"{path} has no column `{missing[0]}`; {again}")
     notes = []
@@ -112,9 +118,13 @@ def _values(header: Sequence[str], line: Sequence[str]) -> dict[str, object] | N
         tol, batch = float(texts["tol"]), int(texts["batch"])
     except (ValueError, KeyError):
         return None
+    library = texts.get("library", OWN)
     if len(line) != len(header) or not tol > 0 or batch < 0 or texts["gradient"] not in GRADIENTS:
         return None
+    if not library or not texts["solver"]:
+        return None
     return {
+        "library": library,
         "solver": texts["solver"],
         "tol": tol,
         "gradient": texts["gradient"],
@@ -157,6 +167,11 @@ def pick_measured(
     found.sort(key=lambda pair: (not pair[0].run.is_finished, pair[0].run.names[0] != "mnist", -len(pair[1])))
     (measures, lines), *others = found
     notes = [*problems, *measures.notes]
+    if not measures.run.is_finished:
+        reason = f" ({measures.run.problem})" if measures.run.problem else ""
+        notes.insert(
+            0, f"{measures.run.folder} is {measures.run.status}{reason}: what is shown may not be its last"
+        )
     if others:
         left_out = ", ".join(str(other.run.folder) for other, _ in others)
         notes.insert(0, f"several runs are measured: shown is {measures.run.folder}, left out: {left_out}")

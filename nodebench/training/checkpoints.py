@@ -12,7 +12,7 @@ from types import NoneType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from nodebench.training.progress import say
 from nodebench.training.storage import RunFolderError, named_disk_errors, write_atomically
@@ -115,12 +115,34 @@ def load_trained_weights(folder: Path, module: nn.Module) -> int:
     state = content["model"]
     if content["averaged"] is not None:
         prefix = "module."
-        state = {k.removeprefix(prefix): v for k, v in content["averaged"].items() if k.startswith(prefix)}
-    try:
-        module.load_state_dict(state)
-    except RuntimeError as error:
-        raise RunFolderError(f"the checkpoint in `{folder}` is of another model: {error}") from error
+        state = {
+            str(key).removeprefix(prefix): value
+            for key, value in content["averaged"].items()
+            if str(key).startswith(prefix)
+        }
+    if problem := _mismatch(state, module.state_dict()):
+        raise RunFolderError(
+            f"the checkpoint in `{folder}` is of another model: {problem}; train the run again"
+        )
+    module.load_state_dict(state)
     return int(content["step"])
+
+
+def _mismatch(state: Mapping[Any, Any], own: Mapping[str, Any]) -> str:
+    """Why `state` cannot be loaded where `own` is, by the first weight that differs; empty if it can."""
+    missing = [name for name in own if name not in state]
+    foreign = [name for name in state if name not in own]
+    if missing or foreign:
+        examples = [f"{len(missing)} weights are missing ({missing[0]})"] if missing else []
+        examples += [f"{len(foreign)} are not this model's ({foreign[0]})"] if foreign else []
+        return ", ".join(examples)
+    for name, weight in own.items():
+        found = state[name]
+        if not isinstance(found, Tensor):
+            return f"its {name} is a {type(found).__name__}"
+        if found.shape != weight.shape:
+            return f"its {name} is {tuple(found.shape)} and not {tuple(weight.shape)}"
+    return ""
 
 
 def discard_after(folder: Path, step: int) -> None:

@@ -55,6 +55,19 @@ def test_a_run_is_evaluated_with_its_own_and_with_another_solver(
     assert (other["nfe_eval"], other["solver"]["method"], other["step"]) == (16, "rk4", 2)
 
 
+def test_a_record_that_was_cut_off_takes_no_later_one_with_it(smoke: tuple[str, ...]) -> None:
+    run = trained("model=mlp", *smoke[:-1])
+    assert evaluate(run) == 0
+    path = run / "evaluations.jsonl"
+    whole = path.read_text()
+    path.write_text(whole + '{"kind": "evaluation", "ti')
+    assert evaluate(run) == 0
+    first, cut_off, later = path.read_text().splitlines()
+    assert f"{first}\n" == whole
+    assert cut_off == '{"kind": "evaluation", "ti'
+    assert json.loads(later)["error_test"] == json.loads(first)["error_test"]
+
+
 def test_a_net_without_an_ode_is_evaluated_and_takes_no_solver(
     smoke: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:

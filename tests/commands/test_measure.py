@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import re
 from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
+import torch
 
 from nodebench import cli
 from nodebench.commands.measure_files import MeasureFiles
 from nodebench.config.compose import compose
 from nodebench.config.identity import run_folder
 from nodebench.config.saved import config_text
+from nodebench.measurement import Key
 
 NUM_IMAGES = 8
 QUICK = ("--reference-tol", "1e-2", "--batches", "2", "solver.tol=1,1e-1")
@@ -46,7 +51,7 @@ def rows(run: Path) -> list[dict[str, str]]:
 
 
 def keys(run: Path) -> list[tuple[str, ...]]:
-    return [tuple(row[name] for name in ("solver", "tol", "gradient", "batch")) for row in rows(run)]
+    return [tuple(row[name] for name in Key._fields) for row in rows(run)]
 
 
 def test_a_run_is_measured_in_pieces_that_end_as_one(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -85,6 +90,81 @@ def test_a_run_is_measured_in_pieces_that_end_as_one(run: Path, capsys: pytest.C
         ("0.1", "adjoint", ""),
     ]
     assert all(float(row["error_endpoint"]) > 0 for row in added)
+
+
+def test_a_table_from_before_other_libraries_were_measured_goes_on_as_nodebenchs_own(
+    run: Path,
+) -> None:
+    assert measure(run, *QUICK, "--batches", "1") == 0
+    text, notes = (run / "measure.csv").read_text(), json.loads((run / "measure.json").read_text())
+    before = "".join(line.partition(",")[2] for line in text.splitlines(keepends=True))
+    assert before.startswith("solver,tol")
+    (run / "measure.csv").write_text(before)
+    del notes["libraries"]
+    (run / "measure.json").write_text(json.dumps(notes))
+    assert measure(run, *QUICK) == 0
+    assert (run / "measure.csv").read_text().startswith(text)
+    assert len(set(keys(run))) == len(rows(run)) == OWN_ROWS
+    assert {row["library"] for row in rows(run)} == {"nodebench"}
+
+
+class TestBaselines:
+    METHODS = ("dopri5", "bosh3", "dopri8", "adaptive_heun", "fehlberg2")
+    BESIDE = ("--reference-tol", "1e-2", "--batches", "1", "solver.tol=1", "--baselines")
+
+    def test_torchdiffeqs_solvers_are_measured_beside_ours_and_once(
+        self, run: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        torchdiffeq = pytest.importorskip("torchdiffeq")
+        capsys.readouterr()
+        assert measure(run, *self.BESIDE) == 0
+        printed = capsys.readouterr()
+        for method in self.METHODS:
+            assert f"solver     torchdiffeq {method} at tol 1: forward on 1 batches of 100\n" in printed.out
+            assert f"\ntorchdiffeq {method} " in printed.out
+        assert re.search(r"about .* for 8 rows, .* of it for torchdiffeq's\n", printed.err)
+        theirs = [row for row in rows(run) if row["library"] == "torchdiffeq"]
+        assert [row["solver"] for row in theirs] == list(self.METHODS)
+        for row in theirs:
+            assert int(row["nfe_forward"]) > 0
+            assert float(row["error_endpoint"]) > 0
+            assert float(row["time_forward_ms"]) > 0
+            assert row["nfe_backward"] == row["recon_error"] == ""
+        notes = json.loads((run / "measure.json").read_text())
+        assert notes["libraries"] == {"torchdiffeq": torchdiffeq.__version__}
+        whole = (run / "measure.csv").read_text()
+
+        # Interrupted in the middle of its rows; what is asked for without it leaves them alone.
+        (run / "measure.csv").write_text(whole[:-30])
+        assert measure(run, *self.BESIDE[:-1], "--batches", "2") == 0
+        assert measure(run, *self.BESIDE) == 0
+        assert len(set(keys(run))) == len(rows(run)) == 3 + 3 + 5
+        assert json.loads((run / "measure.json").read_text())["libraries"] == notes["libraries"]
+
+    def test_rows_of_two_versions_are_not_mixed(
+        self, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        pytest.importorskip("torchdiffeq")
+        assert measure(run, *self.BESIDE) == 0
+        before = (run / "measure.csv").read_text()
+        monkeypatch.setattr("nodebench.commands.measure_plan.version", lambda name: "9.9")
+        assert measure(run, *self.BESIDE) == 2
+        assert "and not 9.9; move measure.csv and measure.json away" in capsys.readouterr().err
+        assert (run / "measure.csv").read_text() == before
+        assert measure(run, *self.BESIDE[:-1]) == 0
+
+    def test_without_torchdiffeq_what_to_install_is_said(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def missing(name: str) -> str:
+            raise PackageNotFoundError(name)
+
+        monkeypatch.setattr("nodebench.commands.measure_plan.version", missing)
+        (tmp_path / "config.yaml").write_text(config_text(compose(["data=digits"]).config))
+        assert measure(tmp_path, "--baselines") == 2
+        assert (
+            "--baselines needs torchdiffeq, which is not installed: `pip install" in capsys.readouterr().err
+        )
 
 
 def test_what_was_measured_before_an_interruption_is_kept(
@@ -189,3 +269,40 @@ def test_a_folder_that_is_no_run_and_a_damaged_checkpoint_are_sentences(
     assert measure(run) == 2
     assert "no readable checkpoint" in capsys.readouterr().err
     assert not (run / "measure.csv").exists()
+
+
+class Payload:
+    """Runs a command where it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_checkpoint_of_somebody_elses_making_is_never_unpickled(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (run / "checkpoints").iterdir():
+        content = torch.load(path, weights_only=True)
+        torch.save({**content, "more": Payload(tmp_path / "was here")}, path)
+    for command in (["measure"], ["evaluate"], ["evaluate", "--swap"]):
+        assert cli.main([*command, str(run)]) == 2
+        assert "it holds objects that are not tensors or plain values" in capsys.readouterr().err
+    assert not (tmp_path / "was here").exists()
+    assert not (run / "measure.csv").exists()
+
+
+def test_a_checkpoint_of_another_model_is_one_sentence(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (run / "checkpoints").iterdir():
+        content = torch.load(path, weights_only=True)
+        weights = {name: weight for name, weight in content["model"].items() if "head" not in name}
+        torch.save({**content, "model": weights}, path)
+    capsys.readouterr()
+    for command in ("measure", "evaluate"):
+        assert cli.main([command, str(run)]) == 2
+        (sentence,) = capsys.readouterr().err.splitlines()
+        assert re.search(
+            r"is of another model: \d weights are missing \(head\..*\); train the run again", sentence
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -12,7 +13,17 @@ import torch
 from torch.nn import functional as F
 
 from nodebench.data import ImageSet
-from nodebench.measurement import COLUMNS, Case, Measurement, ReferenceErrors, ReferenceSettings, order
+from nodebench.measurement import (
+    COLUMNS,
+    OWN,
+    Case,
+    Key,
+    Measurement,
+    ReferenceErrors,
+    ReferenceSettings,
+    order,
+)
+from nodebench.measurement.baselines import METHODS
 from nodebench.models.classifiers import ODENet
 from nodebench.models.ode_block import AdjointSettings, SolverSettings
 from nodebench.ode import odeint
@@ -141,9 +152,89 @@ def test_times_are_of_the_first_batches_and_the_last_batch_is_as_small_as_it_com
 def test_a_solve_that_fails_is_a_row_without_numbers_and_is_said(bench: Bench) -> None:
     failing = replace(at(1e-6), max_steps=1)
     failed, fine = map(complete, bench.rows([Case(failing, "adjoint", 1), Case(at(1e-2), "adjoint", 1)]))
-    assert [name for name in COLUMNS if failed[name] is not None] == ["solver", "tol", "gradient", "batch"]
+    assert [name for name in COLUMNS if failed[name] is not None] == list(Key._fields)
     assert fine["nfe_forward"] > 0
     assert "dopri5 at tol 1e-06, batch 0: max_steps=1 reached" in bench.said[0]
+
+
+class TestTorchdiffeq:
+    @pytest.fixture(autouse=True)
+    def installed(self) -> None:
+        pytest.importorskip("torchdiffeq")
+
+    def theirs(self, method: str, tol: float, **settings: Any) -> Case:
+        solver = SolverSettings(method, rtol=tol, atol=tol, **settings)
+        return Case(solver, "adjoint", 1, has_backward=False, library="torchdiffeq")
+
+    def test_counts_and_error_are_those_of_its_own_solve(self, bench: Bench) -> None:
+        import torchdiffeq
+
+        (row,) = map(complete, bench.rows([self.theirs("fehlberg2", 1e-4)]))
+        matrix = bench.net.ode_block.vector_field.matrix.detach()
+        calls = []
+
+        def field(t: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            calls.append(t)
+            return y @ matrix.T
+
+        y0, ts = bench.y0(), torch.tensor([0.0, 1.0])
+        y1 = torchdiffeq.odeint(
+            field, y0, ts, method="fehlberg2", rtol=1e-4, atol=1e-4, options={"step_t": ts[-1:]}
+        )[-1]
+        exact = y0.double() @ torch.linalg.matrix_exp(matrix.double()).T
+        distance = (y1.double() - exact).norm(dim=1).max() / exact.norm(dim=1).max()
+        assert row["nfe_forward"] == len(calls)
+        assert row["error_endpoint"] == pytest.approx(float(distance), rel=1e-3)
+        assert 2 + 2 * (row["num_accepted_forward"] + row["num_rejected_forward"]) == len(calls)
+        assert row["time_forward_ms"] > 0
+
+    @pytest.mark.parametrize("method", ["dopri5", "bosh3", "dopri8"])
+    @pytest.mark.parametrize("tol", [1e-1, 1e-3])
+    def test_where_it_is_the_same_method_it_takes_the_same_steps(
+        self, bench: Bench, method: str, tol: float
+    ) -> None:
+        theirs = self.theirs(method, tol)
+        pair = bench.rows([theirs, replace(theirs, library=OWN)])
+        for name in ("nfe_forward", "num_accepted_forward", "num_rejected_forward"):
+            assert pair[0][name] == pair[1][name]
+        # In float32: errors are alike as far as its rounding lets them be.
+        assert pair[0]["error_endpoint"] == pytest.approx(pair[1]["error_endpoint"], rel=1e-2, abs=5e-6)
+
+    def test_what_is_not_measured_of_it_is_empty(self, bench: Bench) -> None:
+        (row,) = map(complete, bench.rows([self.theirs("bosh3", 1e-2)]))
+        assert {name for name in COLUMNS if row[name] is None} == {
+            *("nfe_backward", "num_accepted_backward", "num_rejected_backward", "time_backward_ms"),
+            *("recon_error", "error_gradient", "memory_saved_mib", "tol_adjoint", "norm_adjoint"),
+        }
+
+    @pytest.mark.parametrize("method", METHODS)
+    def test_every_solver_comes_closer_with_the_tolerance(self, bench: Bench, method: str) -> None:
+        loose, tight = bench.rows([self.theirs(method, tol) for tol in (1e-1, 1e-5)])
+        assert (loose["library"], loose["solver"]) == ("torchdiffeq", method)
+        assert tight["error_endpoint"] < min(1e-2, loose["error_endpoint"])
+        assert tight["nfe_forward"] >= loose["nfe_forward"]
+
+    @pytest.mark.parametrize(
+        ("tol", "scale", "settings", "reason"),
+        [
+            (1e-6, 1.0, {"max_steps": 1}, "max_num_steps exceeded"),
+            (1e-3, math.nan, {}, "underflow in dt"),
+            (1e-3, 1e38, {}, "(underflow in dt|non-finite values in state)"),
+        ],
+    )
+    def test_a_solve_that_fails_is_a_row_without_numbers_and_says_why(
+        self, bench: Bench, tol: float, scale: float, settings: dict[str, Any], reason: str
+    ) -> None:
+        case = self.theirs("dopri5", tol, **settings)
+        bench.measurement.errors = ReferenceErrors(0.0, 0.0)
+        bench.measurement._prepare(0)  # the reference of the field as it was
+        with torch.no_grad():
+            bench.net.ode_block.vector_field.matrix.mul_(scale)
+        (failed,) = map(complete, bench.rows([case]))
+        assert [name for name in COLUMNS if failed[name] is not None] == list(Key._fields)
+        assert re.match(f"torchdiffeq dopri5 at tol {tol:g}, batch 0: torchdiffeq: {reason}", bench.said[0])
+        assert "\n" not in bench.said[0]
+        assert len(bench.said[0]) < 120
 
 
 def test_the_reference_is_solved_once_a_batch(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

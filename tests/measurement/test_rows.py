@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -20,7 +21,14 @@ from nodebench.measurement import (
 from nodebench.measurement.rows import key_of
 from nodebench.models.ode_block import SolverSettings
 
-ROW: Row = {"solver": "dopri5", "tol": 1e-5, "gradient": "adjoint", "batch": 3, "nfe_forward": 116}
+ROW: Row = {
+    "library": "nodebench",
+    "solver": "dopri5",
+    "tol": 1e-5,
+    "gradient": "adjoint",
+    "batch": 3,
+    "nfe_forward": 116,
+}
 
 
 def case(tol: float, gradient: str, num_batches: int) -> Case:
@@ -32,7 +40,7 @@ def test_a_row_is_read_back_as_it_was_written() -> None:
     ((read,), whole) = read_rows(header() + write_row(row))
     assert whole == header() + write_row(row)
     assert {name: value for name, value in read.items() if value not in (None, "")} == row
-    assert key_of(read) == ("dopri5", 1e-5, "adjoint", 3)
+    assert key_of(read) == ("nodebench", "dopri5", 1e-5, "adjoint", 3)
 
 
 @pytest.mark.parametrize("tol", [*TOLERANCES, 0.00123456789])
@@ -49,13 +57,31 @@ def test_a_line_that_was_cut_off_is_left_out() -> None:
     assert read_rows("") == ([], "")
 
 
+def test_a_table_from_before_other_libraries_were_measured_is_nodebenchs_own() -> None:
+    now = header() + write_row(ROW) + write_row({**ROW, "batch": 4})
+    before = "".join(line.partition(",")[2] for line in now.splitlines(keepends=True))
+    assert before.startswith("solver,tol")
+    assert read_rows(before) == read_rows(now) == read_rows(before + "dopri5,1e-0")
+    assert read_rows(before)[1] == now
+
+
+def test_the_same_solver_of_another_library_is_another_case() -> None:
+    own = Case(SolverSettings(rtol=1e-3, atol=1e-3), "adjoint", 2, has_backward=False)
+    other = replace(own, library="torchdiffeq")
+    assert (own.name, other.name) == ("dopri5", "torchdiffeq dopri5")
+    assert order([own, other], {own.key(0), other.key(1)}) == [(other, 0), (own, 1)]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("solver,tol\n", "its first line does not name the columns"),
-        (header() + "dopri5,1\n", f"line 2 has 2 entries in place of {len(COLUMNS)}"),
+        ("library,solver,tol\n", "its first line does not name the columns"),
+        (header() + "nodebench,dopri5,1\n", f"line 2 has 3 entries in place of {len(COLUMNS)}"),
         (header() + write_row(ROW).replace("116", "1l6"), "line 2 has nfe_forward=1l6, which is no number"),
-        (header() + write_row({**ROW, "tol": None}), "line 2 does not say which tol and batch"),
+        *(
+            (header() + write_row({**ROW, name: None}), f"line 2 does not say which {name} it is about")
+            for name in ("library", "solver", "tol", "gradient", "batch")
+        ),
     ],
 )
 def test_other_damage_is_named_with_its_line(text: str, message: str) -> None:
@@ -65,8 +91,8 @@ def test_other_damage_is_named_with_its_line(text: str, message: str) -> None:
 
 def test_rows_go_batch_by_batch_and_those_that_are_done_are_left_out() -> None:
     cases = [case(1.0, "direct", 1), case(1.0, "adjoint", 3)]
-    keys = [found.key(batch)[2:] for found, batch in order(cases)]
+    keys = [found.key(batch)[3:] for found, batch in order(cases)]
     assert keys == [("direct", 0), ("adjoint", 0), ("adjoint", 1), ("adjoint", 2)]
     left = order(cases, {cases[1].key(0), cases[0].key(0)})
-    assert [found.key(batch)[2:] for found, batch in left] == [("adjoint", 1), ("adjoint", 2)]
+    assert [found.key(batch)[3:] for found, batch in left] == [("adjoint", 1), ("adjoint", 2)]
     assert order([]) == []

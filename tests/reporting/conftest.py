@@ -61,7 +61,10 @@ def write_run(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def write_measures() -> Callable[..., Path]:
-    """write_measures(run, ...) writes a run folder's measure.csv: dopri5 at six tolerances, all gradient modes."""
+    """write_measures(run, ...) writes a run folder's measure.csv: dopri5 at six tolerances, all gradient modes.
+
+    Another library's solver is called `torchdiffeq dopri5`.
+    """
 
     def write(
         run: Path,
@@ -85,15 +88,17 @@ def write_measures() -> Callable[..., Path]:
     return write
 
 
-def _measured(solver: str, gradient: str, step: int, tol: float, batch: int) -> dict[str, object]:
+def _measured(name: str, gradient: str, step: int, tol: float, batch: int) -> dict[str, object]:
+    *others, solver = name.split()
+    library = others[0] if others else "nodebench"
     nfe = 14 + 6 * step + 6 * (batch % 2)
     backward = {"adjoint": nfe - 6, "direct": 0, "checkpointed": nfe - 2}[gradient]
     return {
-        **{"solver": solver, "tol": tol, "gradient": gradient, "batch": batch},
-        **{"nfe_forward": nfe, "nfe_backward": backward if solver == "dopri5" else ""},
+        **{"library": library, "solver": solver, "tol": tol, "gradient": gradient, "batch": batch},
+        **{"nfe_forward": nfe, "nfe_backward": backward if name == "dopri5" else ""},
         **{"error_endpoint": tol / 10, "error_reference": 1e-8, "recon_error": tol},
         **{"time_forward_ms": 2.0 * nfe, "time_backward_ms": 4.0 * nfe},
-        "error_gradient": tol / 5 if solver == "dopri5" else "",
+        "error_gradient": tol / 5 if name == "dopri5" else "",
         "memory_saved_mib": (3 * nfe if gradient == "direct" else 2) if batch == 0 else "",
         "tol_adjoint": tol if gradient == "adjoint" else "",
         "norm_adjoint": "state" if gradient == "adjoint" else "",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
@@ -19,6 +20,14 @@ from nodebench.reporting.figures.drawing.style import TOLERANCE_COLOURS, toleran
 from nodebench.reporting.measures import TOLERANCES, NotMeasuredError
 
 Write = Callable[..., Path]
+ODENET = {
+    "model": {"name": "odenet", "gradient": "adjoint"},
+    "solver": {"method": "dopri5", "tol": 0.001, "rtol": None, "atol": None, "dt": None},
+}
+OTHERS = ("dopri8", "tsit5", "bosh3", "adaptive_heun", "fehlberg2", "vode_adams")
+THEIRS = tuple(
+    f"torchdiffeq {solver}" for solver in ("dopri5", "bosh3", "dopri8", "adaptive_heun", "fehlberg2")
+)
 FIGURES = ("fig3", "gradients", "memory", "nfe", "speed_accuracy")
 
 
@@ -35,7 +44,7 @@ def write_epochs(run: Path, counts: list[float], cut_off: str = "") -> None:
 def measured(tmp_path: Path, write_run: Write, write_measures: Write) -> Path:
     """A run with three batches at every tolerance, three solvers and two epochs."""
     run = write_run()
-    write_measures(run, solvers=("dopri5", "tsit5", "torchdiffeq.dopri5"))
+    write_measures(run, solvers=("dopri5", "tsit5", "torchdiffeq dopri5"))
     write_epochs(run, [14.0, 20.0])
     return run
 
@@ -72,6 +81,23 @@ def test_the_same_runs_give_the_same_bytes(name: str, tmp_path: Path, measured: 
             (tmp_path / folder / f"{name}.{ending}").read_bytes() for folder in ("first", "second")
         )
         assert first == second
+
+
+@pytest.mark.parametrize("tolerances", [TOLERANCES, (1.0, 0.7, 0.5)], ids=["six decades", "within a decade"])
+@pytest.mark.parametrize("name", FIGURES)
+def test_nothing_reaches_over_the_edge_of_the_figure(
+    name: str, tolerances: tuple[float, ...], tmp_path: Path, write_run: Write, write_measures: Write
+) -> None:
+    run = write_run()
+    write_epochs(run, [14.0, 20.0])
+    write_measures(run, solvers=("dopri5", *OTHERS, *THEIRS), tolerances=tolerances)
+    figure = drawn(name, tmp_path).figure
+    width, height = figure.get_size_inches()
+    reach = figure.get_tightbbox()
+    assert reach.x0 >= 0
+    assert reach.y0 >= 0
+    assert reach.x1 <= width
+    assert reach.y1 <= height
 
 
 @pytest.mark.parametrize("name", [name for name in FIGURES if name != "nfe"])
@@ -135,7 +161,7 @@ class TestFig3:
         path = write_measures(write_run(), gradients=("adjoint",), batches=1)
         header, *lines = path.read_text().splitlines()
         columns = header.split(",")
-        kept = {"solver", "tol", "gradient", "batch", "nfe_forward"}
+        kept = {"library", "solver", "tol", "gradient", "batch", "nfe_forward"}
         emptied = [
             ",".join(
                 text if name in kept else "" for name, text in zip(columns, line.split(","), strict=True)
@@ -157,6 +183,60 @@ class TestFig3:
         assert len(data[(data["panel"] == "abc") & (data["source"] == "paper")]) == 6
 
 
+@pytest.mark.parametrize("name", [name for name in FIGURES if name != "speed_accuracy"])
+def test_torchdiffeqs_rows_are_in_no_other_figure(
+    name: str, tmp_path: Path, write_run: Write, write_measures: Write
+) -> None:
+    run = write_run()
+    write_epochs(run, [14.0, 20.0])
+    write_measures(run)
+    alone = drawn(name, tmp_path)
+    path = run / "measure.csv"
+    header, *lines = path.read_text().splitlines()
+    slower = [
+        line.replace("nodebench,dopri5", "torchdiffeq,dopri5").replace(",14,", ",1400,") for line in lines
+    ]
+    path.write_text("\n".join([header, *slower, *lines]) + "\n")
+    beside = drawn(name, tmp_path)
+    assert beside.data.to_csv(index=False) == alone.data.to_csv(index=False)
+    assert beside.notes == alone.notes
+    assert len(beside.figure.axes) == len(alone.figure.axes)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_seed_that_lies_in_two_places_counts_once(
+    name: str, tmp_path: Path, write_run: Write, write_measures: Write
+) -> None:
+    run = write_run()
+    write_epochs(run, [14.0, 20.0])
+    write_measures(run)
+    alone = drawn(name, tmp_path)
+    copy = write_run(root=tmp_path / "outputs" / "copy")
+    write_epochs(copy, [50.0, 70.0])
+    beside = drawn(name, tmp_path)
+    assert beside.data.to_csv(index=False) == alone.data.to_csv(index=False)
+    if name in ("fig3", "nfe"):
+        assert f"seed 0 is counted once: {copy} repeats {run}" in beside.notes
+
+
+def test_a_run_that_is_not_finished_is_named(tmp_path: Path, write_run: Write, write_measures: Write) -> None:
+    run = write_run(status="interrupted", reason="by Ctrl-C")
+    write_measures(run)
+    assert (
+        f"{run} is interrupted (by Ctrl-C): what is shown may not be its last"
+        in drawn("fig3", tmp_path).notes
+    )
+
+
+def test_figure_3_of_other_data_says_so(tmp_path: Path, write_run: Write, write_measures: Write) -> None:
+    write_measures(write_run(config={**ODENET, "data": {"name": "digits"}}))
+    drawing = drawn("fig3", tmp_path)
+    (note,) = drawing.notes
+    assert note.startswith("the net is of digits and the paper's of mnist")
+    words = [text.get_text() for legend in drawing.figure.legends for text in legend.get_texts()]
+    assert "one batch of 100 test images of digits" in words
+
+
 class TestSpeedAccuracy:
     def test_a_curve_a_solver_and_torchdiffeqs_in_the_same_colour(
         self, tmp_path: Path, measured: Path
@@ -166,17 +246,47 @@ class TestSpeedAccuracy:
         ours = curve(axes, "tsit5")
         np.testing.assert_allclose(ours, [[14 + 6 * step, 10.0 ** -(step + 1)] for step in range(6)])
         colours = {str(line.get_label()): line.get_color() for line in axes.lines}
-        assert colours["dopri5"] == colours["dopri5 (torchdiffeq)"] != colours["tsit5"]
+        assert colours["dopri5"] == colours["torchdiffeq dopri5"] != colours["tsit5"]
         assert drawing.notes == []
+
+    def test_torchdiffeqs_curves_are_dashed_and_hollow(self, tmp_path: Path, measured: Path) -> None:
+        drawing = drawn("speed_accuracy", tmp_path)
+        for title in ("(a) evaluations", "(b) time"):
+            looks = {
+                str(line.get_label()): (line.get_linestyle(), to_hex(line.get_markerfacecolor()) == "#ffffff")
+                for line in panel(drawing.figure, title).lines
+            }
+            assert looks == {
+                "dopri5": ("-", False),
+                "tsit5": ("-", False),
+                "torchdiffeq dopri5": ("--", True),
+            }
+        assert set(zip(drawing.data["library"], drawing.data["solver"], strict=True)) == {
+            ("nodebench", "dopri5"),
+            ("nodebench", "tsit5"),
+            ("torchdiffeq", "dopri5"),
+        }
+
+    def test_what_torchdiffeqs_solvers_reuse_and_that_they_are_not_measured_is_said(
+        self, tmp_path: Path, write_run: Write, write_measures: Write
+    ) -> None:
+        run = write_run()
+        write_measures(run, solvers=("dopri5", "tsit5"))
+        (note,) = drawn("speed_accuracy", tmp_path).notes
+        assert f"`nodebench measure {run} --baselines`" in note
+        write_measures(run, solvers=("dopri5", "adaptive_heun", "torchdiffeq adaptive_heun"))
+        (note,) = drawn("speed_accuracy", tmp_path).notes
+        assert note.startswith("torchdiffeq's adaptive_heun and fehlberg2 begin a step with a slope")
 
     def test_only_batches_of_every_solver_are_compared(self, tmp_path: Path, measured: Path) -> None:
         path = measured / "measure.csv"
         lines = path.read_text().splitlines()
-        kept = [line for line in lines if not (line.startswith("tsit5") and line.split(",")[3] == "1")]
+        kept = [line for line in lines if not (line.split(",")[1] == "tsit5" and line.split(",")[4] == "1")]
         path.write_text("\n".join(kept) + "\n")
         data = drawn("speed_accuracy", tmp_path).data
         assert set(data["batches"]) == {2}
-        assert data[data["solver"] == "dopri5"]["nfe_forward"].tolist() == [44, 38, 32, 26, 20, 14]
+        own = data[(data["library"] == "nodebench") & (data["solver"] == "dopri5")]
+        assert own["nfe_forward"].tolist() == [44, 38, 32, 26, 20, 14]
 
     def test_one_solver_alone_asks_for_others(
         self, tmp_path: Path, write_run: Write, write_measures: Write
@@ -209,6 +319,28 @@ def test_gradient_error_stands_against_the_cost_of_both_passes(tmp_path: Path, m
     np.testing.assert_allclose(sorted(time.tolist())[0], [6 * 14, 0.2])
     evaluations = curve(panel(figure, "(b) evaluations"), "adjoint")
     np.testing.assert_allclose(sorted(evaluations.tolist())[0], [14 + 8, 0.2])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_tolerance_is_written_over_a_mark(
+    seed: int, tmp_path: Path, write_run: Write, write_measures: Write
+) -> None:
+    path = write_measures(write_run(), batches=1)
+    lines = pd.read_csv(path)
+    generator = np.random.default_rng(seed)
+    for name, span in (("time_backward_ms", 200), ("nfe_backward", 30), ("error_gradient", 0.1)):
+        lines[name] = span * (0.2 + generator.random(len(lines)))
+    lines.to_csv(path, index=False)
+    figure = drawn("gradients", tmp_path).figure
+    figure.draw_without_rendering()
+    for axes in figure.axes:
+        marks = np.concatenate(
+            [axes.transData.transform(np.asarray(line.get_xydata())) for line in axes.lines]
+        )
+        assert axes.texts
+        for text in axes.texts:
+            box = text.get_window_extent()
+            assert not any(box.contains(*mark) for mark in marks), text.get_text()
 
 
 class TestNfe:

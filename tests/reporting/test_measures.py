@@ -59,7 +59,7 @@ def test_a_last_line_that_was_cut_off_is_left_out_even_where_it_looks_whole(
     whole = path.read_text()
     path.write_text(whole.rstrip("\n"))
     assert len(read(tmp_path).table) == 5
-    path.write_text(whole + "dopri5,1e-0")
+    path.write_text(whole + "nodebench,dopri5,1e-0")
     measures = read(tmp_path)
     assert len(measures.table) == 6
     assert "the last line is cut off" in measures.notes[0]
@@ -69,10 +69,12 @@ def test_a_last_line_that_was_cut_off_is_left_out_even_where_it_looks_whole(
 @pytest.mark.parametrize(
     "line",
     [
-        "dopri5,0.1,adjoint",  # too few fields
-        "dopri5,0.1,adjoint,7" + ",nonsense" * 15,
-        "dopri5,0.1,sideways,7" + "," * 15,
-        "dopri5,-0.1,adjoint,7" + "," * 15,
+        "nodebench,dopri5,0.1,adjoint",  # too few fields
+        "nodebench,dopri5,0.1,adjoint,7" + ",nonsense" * 15,
+        "nodebench,dopri5,0.1,sideways,7" + "," * 15,
+        "nodebench,dopri5,-0.1,adjoint,7" + "," * 15,
+        ",dopri5,0.1,adjoint,7" + "," * 15,
+        "nodebench,,0.1,adjoint,7" + "," * 15,
         "\x00\x00\x00",
     ],
 )
@@ -94,7 +96,30 @@ def test_a_batch_that_stands_twice_counts_once(
     path.write_text(path.read_text() + path.read_text().splitlines()[1] + "\n")
     measures = read(tmp_path)
     assert len(measures.table) == 6
-    assert "line 8 repeats dopri5, 1.0, adjoint, 0" in measures.notes[0]
+    assert "line 8 repeats nodebench, dopri5, 1.0, adjoint, 0" in measures.notes[0]
+
+
+def test_the_same_solver_of_another_library_is_no_repetition_and_not_the_runs_own(
+    tmp_path: Path, write_run: Write, write_measures: Write
+) -> None:
+    write_measures(write_run(), batches=2, solvers=("dopri5", "tsit5", "torchdiffeq dopri5"))
+    measures = read(tmp_path)
+    assert measures.notes == ()
+    assert len(measures.table) == 2 * 6 * (3 + 1 + 1)
+    assert len(measures.ours) == 2 * 6 * (3 + 1)
+    assert len(measures.own) == 2 * 6 * 3
+
+
+def test_a_file_from_before_other_libraries_were_measured_is_nodebenchs_own(
+    tmp_path: Path, write_run: Write, write_measures: Write
+) -> None:
+    path = write_measures(write_run(), batches=2)
+    now = read(tmp_path)
+    path.write_text("".join(line.partition(",")[2] for line in path.read_text().splitlines(keepends=True)))
+    before = read(tmp_path)
+    assert path.read_text().startswith("solver,tol")
+    assert before.table.equals(now.table)
+    assert set(before.table["library"]) == {"nodebench"}
 
 
 @pytest.mark.parametrize("content", ["", "some,other,table\n1,2,3\n"])

@@ -256,6 +256,32 @@ def test_weights_from_before_a_damaged_checkpoint_are_not_loaded_in_silence(toy,
     assert "step-000000023.pt is damaged" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda key, weight: None, r"weights are missing \(.+\); train the run again"),
+        (
+            lambda key, weight: {f"{key}_": weight},
+            r"weights are missing \(.+\), \d are not this model's \(.+_\)",
+        ),
+        (lambda key, weight: {key: weight.repeat(2)}, r"its .+ is \(.+\) and not \(.+\)"),
+        (lambda key, weight: {key: "text"}, "its .+ is a str"),
+        (lambda key, weight: {3: weight}, "weights are missing"),
+    ],
+)
+def test_weights_of_another_model_are_refused_in_a_sentence(toy, unbroken, tmp_path, change, message):
+    newest = max((unbroken / "checkpoints").iterdir())
+    content = torch.load(newest, weights_only=True)
+    for key, weight in list(content["averaged"].items()):
+        if key.endswith("bias"):
+            del content["averaged"][key]
+            content["averaged"] |= change(key, weight) or {}
+    torch.save(content, tmp_path / newest.name)
+    with pytest.raises(RunFolderError, match=message) as refused:
+        load_trained_weights(tmp_path, toy.toy_module())
+    assert "\n" not in str(refused.value)
+
+
 def test_averaged_weights_are_those_that_load_trained_weights_gives(toy, unbroken):
     module = toy.toy_module()
     assert load_trained_weights(unbroken / "checkpoints", module) == toy.NUM_STEPS

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from nodebench.reporting.epochs import read_epochs
 from nodebench.reporting.figures.drawing.charts import chart, dots, power, ring, say, whole_epochs
 from nodebench.reporting.figures.drawing.drawing import Drawing
 from nodebench.reporting.figures.drawing.panels import new_figure
@@ -19,7 +20,6 @@ from nodebench.reporting.measures import (
     pick_measured,
 )
 from nodebench.reporting.paper import FIG3, FIG3_EPOCHS
-from nodebench.reporting.records import is_number, read_records
 from nodebench.reporting.runs import Run
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 # Inches: three columns, two rows.
 LEFT, TOP, PANEL, HEIGHT, GAP, ROW_GAP, BOTTOM = 0.62, 0.36, 2.46, 2.0, 0.71, 0.86, 0.5
 
+PAPERS_DATA = "mnist"
 PUBLISHED = "nfe_forward_published"
 OURS = MODEL_COLOURS["cnf"]
 
@@ -49,8 +50,11 @@ def fig3(runs: Sequence[Run]) -> Drawing:
     _draw_time(figure, (left[1], TOP, PANEL, HEIGHT), lines)
     _draw_backward(figure, (left[2], TOP, PANEL, HEIGHT), lines)
     epochs, problems = _epochs(measures.run, runs)
+    data, _ = measures.run.names
+    if data != PAPERS_DATA:
+        notes.append(f"the net is of {data} and the paper's of {PAPERS_DATA}: its diamonds are no comparison")
     _draw_epochs(figure, (left[0], below, PANEL, HEIGHT), epochs)
-    _draw_legend(figure, left[1] + PANEL / 2, below + 0.15, lines)
+    _draw_legend(figure, left[1] + PANEL / 2, below + 0.15, lines, data)
     _draw_published(figure, (left[2], below, PANEL, HEIGHT), lines)
     return Drawing(figure, _numbers(lines, epochs), [*notes, *problems, *_missing(measures, lines)])
 
@@ -115,6 +119,8 @@ def _draw_published(figure: Figure, box: tuple[float, float, float, float], line
 
 def _draw_counts(axes: Axes, lines: pd.DataFrame, column: str) -> None:
     """Backward against forward counts, on equal axes, with y = x."""
+    from matplotlib.ticker import MaxNLocator
+
     known = lines[lines[column].notna() & lines["nfe_backward"].notna()]
     if known.empty:
         has_backward = lines["nfe_backward"].notna().any()
@@ -127,22 +133,16 @@ def _draw_counts(axes: Axes, lines: pd.DataFrame, column: str) -> None:
     for tol, x, y in rings:
         ring(axes, x, y, tolerance_colour(tol))
     axes.set(xlim=(0, largest), ylim=(0, largest))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
     return None
 
 
 def _epochs(drawn: Run, runs: Sequence[Run]) -> tuple[pd.DataFrame, list[str]]:
     """Forward evaluations a batch by epoch, of all seeds of the run that is drawn."""
-    found, problems = [], []
-    for run in (run for run in runs if run.group == drawn.group):
-        records, damaged = read_records(run.folder / "metrics.jsonl")
-        problems += damaged
-        found += [
-            {"seed": run.seed, "epoch": record["epoch"], "nfe_forward": record["nfe_forward"]}
-            for record in records
-            if record.get("kind") == "epoch"
-            and all(is_number(record.get(key)) for key in ("epoch", "nfe_forward"))
-        ]
-    return pd.DataFrame(found, columns=["seed", "epoch", "nfe_forward"]), problems
+    seeds = [run for run in runs if run.group == drawn.group and run is not drawn]
+    epochs, problems = read_epochs([drawn, *seeds])
+    return epochs[["seed", "epoch", "nfe_forward"]].sort_values("seed", kind="stable"), problems
 
 
 def _draw_epochs(figure: Figure, box: tuple[float, float, float, float], epochs: pd.DataFrame) -> None:
@@ -151,7 +151,8 @@ def _draw_epochs(figure: Figure, box: tuple[float, float, float, float], epochs:
         return say(axes, "metrics.jsonl has no epochs")
     last = float(epochs["epoch"].max())
     paper = [(epoch, nfe) for epoch, nfe in FIG3_EPOCHS if epoch <= last]
-    axes.plot(*zip(*paper, strict=True), color=GREY, marker="D", markersize=3.5, markerfacecolor="white")
+    diamonds: dict[str, Any] = {"marker": "D", "markersize": 3.5, "markerfacecolor": "white"}
+    axes.plot(*zip(*paper, strict=True), color=GREY, clip_on=False, zorder=3, **diamonds)
     if len(paper) > 1:
         axes.annotate(
             "paper", paper[-1], (0, 6), textcoords="offset points", color=GREY, ha="right", fontsize=8
@@ -163,7 +164,7 @@ def _draw_epochs(figure: Figure, box: tuple[float, float, float, float], epochs:
     return None
 
 
-def _draw_legend(figure: Figure, middle: float, top: float, lines: pd.DataFrame) -> None:
+def _draw_legend(figure: Figure, middle: float, top: float, lines: pd.DataFrame, data: str) -> None:
     """The tolerances' colours, and what the other marks are, where a sixth panel would be."""
     from matplotlib.lines import Line2D
 
@@ -172,7 +173,7 @@ def _draw_legend(figure: Figure, middle: float, top: float, lines: pd.DataFrame)
 
     tolerances = [mark(power(tol), color=tolerance_colour(tol)) for tol, _ in loosest_first(lines)]
     marks = [
-        mark("one batch of 100 test images"),
+        mark(f"one batch of 100 test images{'' if data == PAPERS_DATA else f' of {data}'}"),
         mark(
             "the paper: middle of its dots\n(true counts; at the right as published)", marker="D", mfc="white"
         ),
@@ -191,7 +192,9 @@ def _draw_legend(figure: Figure, middle: float, top: float, lines: pd.DataFrame)
 
 
 def _missing(measures: Measures, lines: pd.DataFrame) -> list[str]:
-    """What the drawn run still lacks, and the command that measures it."""
+    """What the drawn run still lacks, and the command that measures it; other test sets are of other sizes."""
+    if measures.run.names[0] != PAPERS_DATA:
+        return []
     counts = lines.groupby("tol").size()
     lacking = [f"{tol:g}" for tol in TOLERANCES if counts.get(tol, 0) < NUM_BATCHES]
     if not lacking:

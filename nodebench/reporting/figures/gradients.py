@@ -28,7 +28,10 @@ COLUMNS = (
     "error_gradient",
 )
 
-# Inches.
+CORNERS = tuple(np.array(corner) for corner in ((-1, -1), (1, 1), (-1, 1), (1, -1)))
+
+# Inches. LABEL: from a mark to the middle of its label, in each direction.
+LABEL = np.array([0.21, 0.11])
 LEFT, TOP, PANEL, HEIGHT, GAP, BOTTOM = 0.68, 0.36, 4.0, 3.1, 0.76, 0.5
 
 
@@ -84,24 +87,47 @@ def _with_gradient(measures: Measures) -> pd.DataFrame:
 
 
 def _label_tolerances(axes: Axes, table: pd.DataFrame, column: str) -> None:
-    """The tolerance below the marks of the cheapest curve, from the ends inwards, where there is room."""
+    """The tolerance beside the marks of the cheapest curve, from the ends inwards, where there is room.
+
+    Below and left of its mark, or at another corner where a mark of any curve is in the way.
+    """
     axes.set_xlim(left=0.7 * table[column].min())
-    cheapest = table.groupby("gradient")[column].median().idxmin()
-    marks = table[(table["gradient"] == cheapest) & table[column].notna()].sort_values("tol")
+    known = table[table[column].notna()]
+    cheapest = known.groupby("gradient")[column].median().idxmin()
+    marks = known[known["gradient"] == cheapest].sort_values("tol")
+    all_marks = _inches(axes, known[[column, "error_gradient"]].to_numpy(float))
     taken: list[np.ndarray] = []
     for place in sorted(range(len(marks)), key=lambda place: min(place, len(marks) - 1 - place)):
         mark = marks.iloc[place]
         at = (mark[column], mark["error_gradient"])
-        position = axes.transAxes.inverted().transform(axes.transData.transform(at)) * (PANEL, HEIGHT)
-        if all(abs(position - other)[0] > 0.36 or abs(position - other)[1] > 0.14 for other in taken):
-            taken.append(position)
-            axes.annotate(
-                power(mark["tol"]),
-                at,
-                xytext=(-4, -3),
-                textcoords="offset points",
-                ha="right",
-                va="top",
-                color=GREY,
-                fontsize=8,
-            )
+        position = _inches(axes, np.array([at]))[0]
+        corner = next((c for c in CORNERS if _is_free(position + c * LABEL, all_marks, taken)), None)
+        if corner is None:
+            continue
+        taken.append(position + corner * LABEL)
+        right, up = corner > 0
+        axes.annotate(
+            power(mark["tol"]),
+            at,
+            xytext=(4 * corner[0], 3 * corner[1]),
+            textcoords="offset points",
+            ha="left" if right else "right",
+            va="bottom" if up else "top",
+            color=GREY,
+            fontsize=8,
+        )
+
+
+def _inches(axes: Axes, points: np.ndarray) -> np.ndarray:
+    """Where points of the data lie in the panel, from its lower left corner."""
+    return axes.transAxes.inverted().transform(axes.transData.transform(points)) * (PANEL, HEIGHT)
+
+
+def _is_free(middle: np.ndarray, marks: np.ndarray, labels: Sequence[np.ndarray]) -> bool:
+    """Whether a label around `middle` touches no mark and no label, and lies in the panel."""
+
+    def touches(others: Sequence[np.ndarray] | np.ndarray, reach: tuple[float, float]) -> bool:
+        return any((abs(middle - other) < reach).all() for other in others)
+
+    is_inside = bool((middle > 0).all() and (middle < (PANEL, HEIGHT)).all())
+    return is_inside and not touches(marks, (0.2, 0.1)) and not touches(labels, (0.33, 0.13))

@@ -8,19 +8,18 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from nodebench.reporting.columns import identity
+from nodebench.reporting.epochs import COUNTS, read_epochs
 from nodebench.reporting.figures.drawing.charts import chart, plain_numbers, power, say, whole_epochs
 from nodebench.reporting.figures.drawing.drawing import Drawing, NothingToDrawError
 from nodebench.reporting.figures.drawing.panels import new_figure
 from nodebench.reporting.figures.drawing.style import SERIES_COLOURS, WIDTH, series_looks
-from nodebench.reporting.measures import PEER, Measures, NotMeasuredError, medians, pick_measured
-from nodebench.reporting.records import is_number, read_records
+from nodebench.reporting.measures import Measures, NotMeasuredError, medians, pick_measured
 from nodebench.reporting.runs import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COUNTS = ("nfe_forward", "nfe_backward")
 MAX_CURVES = len(SERIES_COLOURS)
 
 DASHES = (0, (4, 2))
@@ -66,29 +65,14 @@ def nfe(runs: Sequence[Run]) -> Drawing:
 
 def _counted(measures: Measures) -> pd.DataFrame:
     """One line a solver of ours, tolerance and batch, of the adjoint where it was run."""
-    table = measures.table[
-        measures.table["nfe_forward"].notna() & ~measures.table["solver"].str.contains(PEER)
-    ]
+    table = measures.ours[measures.ours["nfe_forward"].notna()]
     adjoint_first = table.sort_values("gradient", kind="stable", key=lambda column: column != "adjoint")
     return adjoint_first.drop_duplicates(["solver", "tol", "batch"]).sort_index()
 
 
 def _by_epoch(runs: Sequence[Run]) -> tuple[pd.DataFrame, list[str]]:
     """Evaluations a training batch by epoch, of every recipe, as the mean over its seeds."""
-    found, problems = [], []
-    for run in runs:
-        if not run.setting("solver.method"):
-            continue
-        records, damaged = read_records(run.folder / "metrics.jsonl")
-        problems += damaged
-        found += [
-            {"group": run.group, "epoch": record["epoch"], **{key: record.get(key) for key in COUNTS}}
-            for record in records
-            if record.get("kind") == "epoch"
-            and is_number(record.get("epoch"))
-            and is_number(record.get(COUNTS[0]))
-        ]
-    table = pd.DataFrame(found, columns=["group", "epoch", *COUNTS]).astype(dict.fromkeys(COUNTS, float))
+    table, problems = read_epochs([run for run in runs if run.setting("solver.method")])
     means = table.groupby(["group", "epoch"], sort=True)[list(COUNTS)].mean().reset_index()
     return means.assign(run=means.pop("group").map(_names(runs))), problems
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -11,32 +11,37 @@ from nodebench.reporting.figures.drawing.charts import chart, plain_numbers, say
 from nodebench.reporting.figures.drawing.drawing import Drawing
 from nodebench.reporting.figures.drawing.panels import new_figure
 from nodebench.reporting.figures.drawing.style import GREY, WIDTH, series_looks
-from nodebench.reporting.measures import PEER, Measures, medians, pick_measured
+from nodebench.reporting.measures import OWN, Measures, medians, pick_measured
 from nodebench.reporting.runs import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+REUSING = ("adaptive_heun", "fehlberg2")
+REUSE = (
+    "torchdiffeq's adaptive_heun and fehlberg2 begin a step with a slope from a stage at another point; ours "
+    "evaluate it anew"
+)
 COLUMNS = ("nfe_forward", "time_forward_ms", "error_endpoint")
 
 # Inches.
-LEFT, TOP, PANEL, HEIGHT, GAP, LEGEND_GAP, BOTTOM = 0.68, 0.36, 3.14, 3.2, 0.72, 0.2, 0.5
+LEFT, TOP, PANEL, HEIGHT, GAP, LEGEND_GAP, BOTTOM = 0.68, 0.36, 2.94, 3.2, 0.72, 0.16, 0.5
 
 
 def speed_accuracy(runs: Sequence[Run]) -> Drawing:
     """Endpoint error against (a) forward evaluations and (b) forward time, a curve a solver, a mark a tolerance.
 
     Medians over the batches that every solver was measured on. The error of the reference solve is the grey band:
-    what lies in it is not decided. Dashed: torchdiffeq's solvers, in the colour of ours of the same method. Raises
-    NotMeasuredError if no run was measured.
+    what lies in it is not decided. Dashed and hollow: torchdiffeq's solvers, in the colour of ours of the same
+    method. Raises NotMeasuredError if no run was measured.
     """
     measures, lines, notes = pick_measured(runs, _with_error)
     shared = _shared_batches(lines)
     lines = lines[lines["batch"].isin(shared)]
-    table = medians(lines, ("solver", "tol"), COLUMNS)
-    methods = sorted(table["solver"].unique(), key=lambda method: (PEER in method, method))
+    table = medians(lines, ("library", "solver", "tol"), COLUMNS)
+    curves = dict(sorted(_curves(table).items(), key=lambda item: (item[0][0] != OWN, item[0])))
     figure = new_figure(WIDTH, TOP + HEIGHT + BOTTOM)
-    looks = series_looks(_base(method) for method in methods)
+    looks = series_looks(solver for _, solver in curves)
     for number, (column, title, label) in enumerate(
         (
             ("nfe_forward", "(a) evaluations", "NFE forward"),
@@ -45,17 +50,32 @@ def speed_accuracy(runs: Sequence[Run]) -> Drawing:
     ):
         box = (LEFT + number * (PANEL + GAP), TOP, PANEL, HEIGHT)
         axes = chart(figure, box, title=title, x=label, y="endpoint error", log="xy")
-        _draw_curves(axes, table, methods, column, looks)
+        _draw_curves(axes, curves, column, looks)
         plain_numbers(axes, "x")
         reference = lines["error_reference"].median()
         whole_decades(axes, [*table["error_endpoint"], *([reference / 2] if reference > 0 else [])])
         _draw_reference(axes, reference)
         if number == 1:
-            axes.legend(loc="center left", bbox_to_anchor=(1 + LEGEND_GAP / PANEL, 0.5), borderaxespad=0.0)
-    if len(methods) == 1:
-        solvers = "solver=dopri8,tsit5,bosh3,adaptive_heun,fehlberg2"
-        notes.append(f"one solver only: `nodebench measure {measures.run.folder} {solvers}` measures others")
+            axes.legend(
+                loc="center left",
+                bbox_to_anchor=(1 + LEGEND_GAP / PANEL, 0.5),
+                borderaxespad=0.0,
+                handlelength=2.8,
+                fontsize=8,
+            )
+    notes += _remarks(curves, measures.run)
     return Drawing(figure, table.assign(batches=len(shared)), notes)
+
+
+def _remarks(curves: Mapping[tuple[str, str], pd.DataFrame], run: Run) -> Iterator[str]:
+    """What could be measured beside, and what is special about torchdiffeq's solvers."""
+    if len(curves) == 1:
+        solvers = "solver=dopri8,tsit5,bosh3,adaptive_heun,fehlberg2"
+        yield f"one solver only: `nodebench measure {run.folder} {solvers}` measures others"
+    elif all(library == OWN for library, _ in curves):
+        yield f"without torchdiffeq: `nodebench measure {run.folder} --baselines` measures its solvers"
+    if any(library == "torchdiffeq" and solver in REUSING for library, solver in curves):
+        yield REUSE
 
 
 def _with_error(measures: Measures) -> pd.DataFrame:
@@ -63,46 +83,45 @@ def _with_error(measures: Measures) -> pd.DataFrame:
     table = measures.table[measures.table["error_endpoint"].gt(0) & measures.table["nfe_forward"].gt(0)]
     timed_first = table.sort_values("time_forward_ms", kind="stable", na_position="last")
     adjoint_first = timed_first.sort_values("gradient", kind="stable", key=lambda column: column != "adjoint")
-    return adjoint_first.drop_duplicates(["solver", "tol", "batch"]).sort_index()
+    return adjoint_first.drop_duplicates(["library", "solver", "tol", "batch"]).sort_index()
 
 
 def _shared_batches(lines: pd.DataFrame) -> set[int]:
     """The batches of every solver; of those, where there are any, the ones whose time was measured by all."""
     timed = lines[lines["time_forward_ms"].notna()]
     common = [
-        set.intersection(*(set(group["batch"]) for _, group in part.groupby("solver")))
+        set.intersection(*(set(group["batch"]) for group in _curves(part).values()))
         for part in (timed, lines)
-        if part["solver"].nunique() == lines["solver"].nunique()
+        if len(_curves(part)) == len(_curves(lines))
     ]
     return next((batches for batches in common if batches), set(lines["batch"]))
 
 
-def _base(method: str) -> str:
-    """`dopri5` of `torchdiffeq.dopri5`, whatever stands between."""
-    return method.replace(PEER, "").strip(" .:_-/()")
+def _curves(lines: pd.DataFrame) -> dict[tuple[str, str], pd.DataFrame]:
+    """The lines of every (library, solver)."""
+    return {
+        (str(library), str(solver)): group
+        for (library, solver), group in lines.groupby(["library", "solver"], sort=True)
+    }
 
 
 def _draw_curves(
     axes: Axes,
-    table: pd.DataFrame,
-    methods: Sequence[str],
+    curves: Mapping[tuple[str, str], pd.DataFrame],
     column: str,
     looks: Mapping[str, tuple[str, str]],
 ) -> None:
-    if table[column].notna().sum() == 0:
+    if all(curve[column].isna().all() for curve in curves.values()):
         return say(axes, "no time was measured")
-    for method in methods:
-        curve = table[(table["solver"] == method) & table[column].notna()].sort_values("tol", ascending=False)
-        colour, marker = looks[_base(method)]
-        is_peer = PEER in method
-        axes.plot(
-            *(curve[column], curve["error_endpoint"]),
-            color=colour,
-            marker=marker,
-            linestyle=(0, (4, 2)) if is_peer else "-",
-            markerfacecolor="white" if is_peer else colour,
-            label=f"{_base(method)} ({PEER})" if is_peer else method,
-        )
+    for (library, solver), table in curves.items():
+        curve = table[table[column].notna()].sort_values("tol", ascending=False)
+        colour, marker = looks[solver]
+        if library == OWN:
+            style: dict[str, Any] = {"label": solver, "zorder": 3}
+        else:  # below, and larger: where both took the same steps, ours stands in theirs
+            style = {"label": f"{library} {solver}", "markersize": 7.0, "markerfacecolor": "white"}
+            style |= {"linestyle": (0, (4, 2)), "linewidth": 1.1, "zorder": 2}
+        axes.plot(*(curve[column], curve["error_endpoint"]), color=colour, marker=marker, **style)
     return None
 
 

@@ -65,7 +65,7 @@ def gradients(runs: Sequence[Run], root: Path) -> Table:
 
 
 def _with_gradient(measures: Measures) -> pd.DataFrame:
-    return measures.table[measures.table["error_gradient"].notna()]
+    return measures.ours[measures.ours["error_gradient"].notna()]
 
 
 def _order(own: str, method: str, gradient: str, tol: float) -> tuple[bool, str, int, float]:

@@ -46,7 +46,13 @@ def plain_numbers(axes: Axes, which: str) -> None:
 
 
 def whole_decades(axes: Axes, values: Iterable[float]) -> None:
-    """Let the logarithmic y axis begin and end at powers of ten around `values`."""
+    """Let the logarithmic y axis begin and end at powers of ten around `values`, and number these alone.
+
+    Numbers in between, which matplotlib writes within one decade, would push the axis' name out of the figure.
+    """
+    from matplotlib.ticker import NullFormatter
+
+    axes.yaxis.set_minor_formatter(NullFormatter())
     known = [value for value in values if value > 0]
     axes.set_ylim(
         10.0 ** math.floor(math.log10(min(known))), 10.0 ** math.ceil(math.log10(max(known)) + 1e-9)
