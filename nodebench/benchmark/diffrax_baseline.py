@@ -2,8 +2,8 @@
 
 Value and gradient are one compiled program, on the CPU, in float32, on as many threads as JAX finds cores; the
 tolerance is an argument of it, so that it is compiled once for all tolerances. It is timed until its results are
-there. What a program does inside cannot be timed: `time_forward_ms` is that of a second program, of y(t1) alone, and
-`time_backward_ms` what is left of the whole.
+there. What a program does inside cannot be timed: `time_forward_ms` is that of a second program, of y(t1) alone, which
+keeps nothing for a gradient, and `time_backward_ms` what is left of the whole.
 
 As in nodebench, the norm is the RMS over the whole state, the controller integral with safety 0.9 and factors 0.2
 and 10, the last step ends on t1, and no gradient flows through the choice of the steps. What differs:
@@ -70,7 +70,8 @@ def diffrax_notes(problem: Problem) -> list[str]:
         return [f"{DIFFRAX} is left out here: {reason}."]
     return [
         f"{DIFFRAX} runs compiled, value and gradient as one program, on as many threads as JAX finds cores. Its time "
-        "forward is that of a program of its own, and backward is what is left of the whole."
+        "forward is that of a program of its own, which keeps nothing for a gradient, and backward is what is left of "
+        "the whole."
     ]
 
 
