@@ -7,7 +7,8 @@ the norm of error / (atol + rtol * max(|y0|, |y1|)) is at most 1.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -27,23 +28,32 @@ def max_sample_norm(x: Tensor) -> Tensor:
     return torch.linalg.vector_norm(samples, dim=1).max() / math.sqrt(samples.shape[1])
 
 
-def max_block_norm(sizes: Sequence[int]) -> Norm:
-    """Largest RMS over consecutive blocks of a packed vector: the default for tuple states, as torchdiffeq."""
-    sizes = [size for size in sizes if size]
-    scales = [1 / math.sqrt(size) for size in sizes]
+@dataclass(frozen=True)
+class MaxBlockNorm:
+    """Largest RMS over consecutive blocks of a packed vector: the default for tuple states, as torchdiffeq.
 
-    def norm(x: Tensor) -> Tensor:
+    Equal for equal sizes, as compiled steps are kept by their norm.
+    """
+
+    sizes: tuple[int, ...]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        sizes = [size for size in self.sizes if size]
         blocks = x.split(sizes)
         return torch.stack(
-            [torch.linalg.vector_norm(b) * s for b, s in zip(blocks, scales, strict=True)]
+            [torch.linalg.vector_norm(b) / math.sqrt(n) for b, n in zip(blocks, sizes, strict=True)]
         ).max()
 
-    return norm
 
-
-def leading_norm(norm: Norm, size: int) -> Norm:
+@dataclass(frozen=True)
+class LeadingNorm:
     """`norm` of the first `size` entries of a packed vector."""
-    return lambda x: norm(x[:size])
+
+    norm: Norm
+    size: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.norm(x[: self.size])
 
 
 NORMS: dict[str, Norm] = {"rms": rms_norm, "max_sample": max_sample_norm}

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from nodebench.ode.clock import Clock
-from nodebench.ode.compiled import DEFAULT_BACKEND, CompiledSteps, CompileWarning, missing_compiler
+from nodebench.ode.compiled import DEFAULT_BACKEND, CompiledSteps, CompileWarning, forgotten, missing_compiler
 from nodebench.ode.counting import CountedField, SolveStats
 from nodebench.ode.gradients.adjoint import solve_adjoint
 from nodebench.ode.gradients.checkpointed import solve_checkpointed
 from nodebench.ode.gradients.direct import solve_direct
 from nodebench.ode.gradients.problem import AdjointNorm, AdjointSolve, Outputs, Problem
 from nodebench.ode.methods import SolverOptions, make_solver, nearest
-from nodebench.ode.norms import NORMS, Norm, leading_norm, max_block_norm, rms_norm
+from nodebench.ode.norms import NORMS, LeadingNorm, MaxBlockNorm, Norm, rms_norm
 from nodebench.ode.packing import Packing, State, check_state
 from nodebench.ode.solution import DenseOutput, Solution
 from nodebench.ode.solvers import Solver
@@ -36,10 +36,10 @@ GRADIENTS: dict[str, Callable[[Problem], Outputs]] = {
 # without a tableau hands over the integrals even to a norm that leaves them out. seminorm: Kidger et al. 2021
 # (arXiv 2009.09457).
 ADJOINT_NORMS: dict[str, AdjointNorm] = {
-    "full": lambda y, params: max_block_norm([*y, *y, *params]),  # torchdiffeq's default
+    "full": lambda y, params: MaxBlockNorm((*y, *y, *params)),  # torchdiffeq's default
     "joint": lambda y, params: rms_norm,  # one RMS over everything: VODE's, the paper's
-    "seminorm": lambda y, params: leading_norm(max_block_norm([*y, *y]), 2 * sum(y)),
-    "state": lambda y, params: leading_norm(rms_norm, 2 * sum(y)),  # one RMS over (y, a)
+    "seminorm": lambda y, params: LeadingNorm(MaxBlockNorm((*y, *y)), 2 * sum(y)),
+    "state": lambda y, params: LeadingNorm(rms_norm, 2 * sum(y)),  # one RMS over (y, a)
 }
 _NORMS_WITH_PARAMS = ("full", "joint")
 
@@ -138,7 +138,7 @@ def odeint(
             ),
             make_norm=ADJOINT_NORMS[adjoint_norm],
             params_in_norm=adjoint_norm in _NORMS_WITH_PARAMS,
-            make_stepper=EagerStepper if compiled is None else compiled.adjoint_stepper(adjoint_norm),
+            make_stepper=EagerStepper if compiled is None else compiled.augmented_stepper,
         ),
         raise_on_failure=raise_on_failure,
         make_stepper=EagerStepper if compiled is None else compiled.stepper,
@@ -256,6 +256,8 @@ def _compiled_steps(
     if dense_output:
         raise ValueError("compile and dense_output exclude each other; name the times in `ts`")
     reason = missing_compiler(y0.device) if compile in (True, DEFAULT_BACKEND) else None
+    if reason is None:
+        reason = forgotten(f)
     if reason is not None:
         warnings.warn(f"steps run eagerly: {reason}", CompileWarning, stacklevel=3)
         return None
@@ -264,7 +266,7 @@ def _compiled_steps(
 
 def _state_norm(norm: str | Norm | None, packing: Packing) -> Norm:
     if norm is None:
-        return rms_norm if packing.shapes is None else max_block_norm(packing.sizes)
+        return rms_norm if packing.shapes is None else MaxBlockNorm(packing.sizes)
     if not isinstance(norm, str):
         return norm
     if norm not in NORMS:

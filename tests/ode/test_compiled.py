@@ -147,6 +147,30 @@ def test_tuple_states_and_arguments_that_require_grad_compile(gradient: str) -> 
     torch.testing.assert_close(our_grads, eager_grads, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("gradient", ["direct", "adjoint"])
+def test_tuple_states_are_compiled_once(gradient: str) -> None:
+    def f(t: Tensor, y: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        return -y[0] * t, y[1] - y[0].sum()
+
+    y0 = (torch.ones(2, dtype=torch.float64).requires_grad_(), torch.ones(1, dtype=torch.float64))
+    variants = []
+    for _ in range(2):
+        odeint(f, y0, [0.0, 1.0], gradient=gradient, params=(), compile=CAPTURE).ys[1].sum().backward()
+        variants.append(len(compiler._cache[f]))
+    assert variants[0] == variants[1]
+
+
+def test_a_field_that_nothing_can_be_kept_with_is_solved_eagerly() -> None:
+    class Unhashable:
+        __hash__ = None  # type: ignore[assignment]
+
+        def __call__(self, t: Tensor, y: Tensor) -> Tensor:
+            return -y
+
+    with pytest.warns(CompileWarning, match="a Unhashable is not hashable"):
+        odeint(Unhashable(), torch.ones(1), [0.0, 1.0], gradient="direct", compile=CAPTURE)
+
+
 def test_output_times_that_require_grad_are_solved_eagerly_and_get_it() -> None:
     def gradient_of_end(compile: bool | str) -> Tensor:
         ts = torch.tensor([0.0, 1.0], dtype=torch.float64).requires_grad_()

@@ -68,6 +68,11 @@ def test_the_adjoint_keeps_its_outputs_whatever_the_number_of_steps(method: str,
     assert {kept_bytes(net, "adjoint", n, method) for n in (2, 8, 32)} == {2 * STATE_BYTES}
 
 
+def test_the_adjoint_keeps_after_a_thousand_steps_what_it_keeps_after_ten(time_net: Any) -> None:
+    net = time_net()
+    assert kept_bytes(net, "adjoint", 1000) == kept_bytes(net, "adjoint", 10)
+
+
 @pytest.mark.parametrize("method", ["dopri5", "rk4", "dopri8"])
 def test_checkpointed_keeps_one_state_a_step(method: str, time_net: Any) -> None:
     net = time_net()

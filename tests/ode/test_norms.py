@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from nodebench.ode import odeint
-from nodebench.ode.norms import NORMS, error_ratio, max_block_norm, max_sample_norm, rms_norm
+from nodebench.ode.norms import NORMS, MaxBlockNorm, error_ratio, max_sample_norm, rms_norm
 from nodebench.ode.odeint import ADJOINT_NORMS
 
 DTYPE = torch.float64
 
 
-@pytest.mark.parametrize("norm", [*NORMS.values(), max_block_norm([2, 0, 4])])
+@pytest.mark.parametrize("norm", [*NORMS.values(), MaxBlockNorm((2, 0, 4))])
 def test_a_vector_of_ones_has_norm_one(norm: Any) -> None:
     assert norm(torch.ones(6, dtype=DTYPE)).item() == pytest.approx(1.0)
     assert norm(torch.ones(6, dtype=DTYPE)).shape == ()
@@ -35,8 +35,8 @@ def test_norms_of_complex_vectors_are_real() -> None:
 
 def test_the_block_norm_is_the_largest_rms_of_a_block() -> None:
     x = torch.tensor([1.0, 1.0, 5.0, 0.0, 0.0, 0.0], dtype=DTYPE)
-    assert max_block_norm([2, 4])(x).item() == pytest.approx(2.5)
-    assert max_block_norm([2, 1, 3])(x).item() == pytest.approx(5.0)
+    assert MaxBlockNorm((2, 4))(x).item() == pytest.approx(2.5)
+    assert MaxBlockNorm((2, 1, 3))(x).item() == pytest.approx(5.0)
 
 
 def test_the_error_ratio_scales_each_entry_by_the_larger_end_of_the_step() -> None:

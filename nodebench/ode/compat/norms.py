@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nodebench.ode.gradients.problem import AdjointNorm
-from nodebench.ode.norms import Norm, max_block_norm, rms_norm
+from nodebench.ode.norms import MaxBlockNorm, Norm, rms_norm
 from nodebench.ode.packing import Packing
 
 
@@ -17,7 +17,7 @@ def state_norm(options: Mapping[str, Any], packing: Packing) -> Norm:
     """The user's norm, called with the state as the user wrote it, or the largest RMS of the state's entries."""
     norm = options.get("norm")
     if norm is None:
-        return rms_norm if packing.shapes is None else max_block_norm(packing.sizes)
+        return rms_norm if packing.shapes is None else MaxBlockNorm(packing.sizes)
     if not callable(norm):
         raise ValueError(f"`options` has norm={norm!r}; it must be a function of the state to a 0-d tensor")
     return lambda y: norm(packing.unpack(y))
@@ -57,7 +57,7 @@ def _over_everything(norm: Norm, n: int, shape: torch.Size, param_sizes: Sequenc
     over_state = _over_state(norm, n, shape)
     if not any(param_sizes):
         return over_state
-    over_params = max_block_norm(param_sizes)
+    over_params = MaxBlockNorm(tuple(param_sizes))
     return lambda x: torch.maximum(over_state(x), over_params(x[2 * n :]))
 
 

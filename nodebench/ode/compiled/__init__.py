@@ -4,7 +4,7 @@ The numbers are those of the eager steps to rounding, and so are the counts. Wha
 first stage of a solve and the trial of the initial-step rule, stays eager.
 """
 
-from nodebench.ode.compiled.compiler import DEFAULT_BACKEND, CompileWarning, missing_compiler
+from nodebench.ode.compiled.compiler import DEFAULT_BACKEND, CompileWarning, forgotten, missing_compiler
 from nodebench.ode.compiled.steps import CompiledSteps
 
-__all__ = ["DEFAULT_BACKEND", "CompileWarning", "CompiledSteps", "missing_compiler"]
+__all__ = ["DEFAULT_BACKEND", "CompileWarning", "CompiledSteps", "forgotten", "missing_compiler"]

@@ -35,24 +35,20 @@ class AugmentedStep(NamedTuple):
 
 
 class CompiledAugmentedStepper:
-    """Steps of the augmented system [y, a] with the parameters' integral, a compiled call each.
-
-    `norm_key` stands for the norm, which is made anew for each solve, in the cache of what was compiled.
-    """
+    """Steps of the augmented system [y, a] with the parameters' integral, a compiled call each."""
 
     def __init__(
         self,
         f: Callable[..., Any],
         packing: Packing,
         backend: str,
-        norm_key: str,
         field: AugmentedField,
         tableau: ButcherTableau,
         clock: Clock,
         control: StepControl | None,
         quadrature: ParameterQuadrature | None,
     ) -> None:
-        self._f, self._packing, self._backend, self._norm_key = f, packing, backend, norm_key
+        self._f, self._packing, self._backend = f, packing, backend
         self._field, self._tableau, self._clock = field, tableau, clock
         self._control, self._quadrature = control, quadrature
 
@@ -82,13 +78,14 @@ class CompiledAugmentedStepper:
         field, tableau, quadrature = self._field, self._tableau, self._quadrature
         leaves = tuple(field.leaves)
         wants = tuple(leaf.requires_grad for leaf in leaves)
-        key = ("augmented", tableau, self._norm_key, control is not None, self._packing, field.shape, wants)
+        norm = None if control is None else control.norm
+        key = ("augmented", tableau, norm, self._packing, field.shape, wants)
         step = compiled_for(
             self._f,
             (*key, *layout(state)),
             lambda: make_augmented_step(
                 tableau,
-                None if control is None else control.norm,
+                norm,
                 self._packing,
                 field.shape,
                 frozenset() if quadrature is None else quadrature.needed,

@@ -7,11 +7,11 @@ import os
 import shutil
 import types
 import warnings
+import weakref
 from collections.abc import Callable, Hashable, MutableMapping
 from contextlib import AbstractContextManager, nullcontext
 from importlib.util import find_spec
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 import torch._dynamo
@@ -20,7 +20,7 @@ DEFAULT_BACKEND = "inductor"
 MOST_VARIANTS = 32  # of shapes, methods and norms for one vector field; beyond, steps run eagerly
 
 _names = itertools.count()
-_cache: MutableMapping[Any, dict[Hashable, CompiledFunction]] = WeakKeyDictionary()
+_cache: MutableMapping[Any, dict[Hashable, CompiledFunction]] = weakref.WeakKeyDictionary()
 
 
 class CompileWarning(UserWarning):
@@ -41,6 +41,16 @@ def missing_compiler(device: torch.device) -> str | None:
     return "no C++ compiler was found (tried g++, clang++, c++ and $CXX)"
 
 
+def forgotten(f: Callable[..., Any]) -> str | None:
+    """Why nothing compiled can be kept with a vector field, in half a sentence; None if it can."""
+    owner = f.__self__ if isinstance(f, types.MethodType) else f
+    try:
+        hash(weakref.ref(owner))
+    except TypeError:
+        return f"what is compiled is kept with its vector field, and a {type(owner).__name__} is not hashable"
+    return None
+
+
 def compiled_for(
     f: Callable[..., Any],
     key: Hashable,
@@ -56,7 +66,8 @@ def compiled_for(
     It lives as long as f, and must not hold it: f is an argument of it. `differentiates`: it calls torch.autograd.grad.
     `runs_eagerly`: what cannot be compiled is worth calling as it is; otherwise the call gives None then.
     """
-    owner, key = (f.__self__, (f.__func__, key)) if isinstance(f, types.MethodType) else (f, key)
+    owner, part = (f.__self__, f.__func__) if isinstance(f, types.MethodType) else (f, None)
+    key = (key, part, backend)
     variants = _cache.setdefault(owner, {})
     if key not in variants:
         if len(variants) == MOST_VARIANTS:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -26,7 +25,7 @@ from nodebench.ode.replay import end_time
 from nodebench.ode.seams import Quadrature
 from nodebench.ode.step import CompiledStages, StageBuffer, StageList
 from nodebench.ode.step_control import StepControl
-from nodebench.ode.steppers import Attempt, EagerStepper, MakeStepper, March, Stepper
+from nodebench.ode.steppers import Attempt, EagerStepper, March, Stepper
 from nodebench.ode.tableau import ButcherTableau
 
 
@@ -55,25 +54,21 @@ class CompiledSteps:
         assert isinstance(f, CountedField), "what a gradient mode solves forwards is the user's field"
         return CompiledStepper(self, f, tableau, clock, control)
 
-    def adjoint_stepper(self, norm_key: str) -> MakeStepper:
-        """A MakeStepper for the backward solve of the adjoint; `norm_key` names its norm among those of this state."""
-        return partial(self._augmented_stepper, norm_key)
-
-    def _augmented_stepper(
+    def augmented_stepper(
         self,
-        norm_key: str,
         f: Field,
         tableau: ButcherTableau,
         clock: Clock,
         control: StepControl | None,
         quadrature: Quadrature | None,
     ) -> Stepper:
+        """A MakeStepper for the backward solve of the adjoint."""
         assert isinstance(f, AugmentedField), "what the adjoint solves backwards"
         if any(leaf.is_complex() for leaf in f.leaves):
             return EagerStepper(f, tableau, clock, control, quadrature)
         assert quadrature is None or isinstance(quadrature, ParameterQuadrature), "the parameters' integrals"
         return CompiledAugmentedStepper(
-            self.f, self.packing, self.backend, norm_key, f, tableau, clock, control, quadrature
+            self.f, self.packing, self.backend, f, tableau, clock, control, quadrature
         )
 
 

@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# docs/results/bench: solvers on the same work, eager and compiled, and how a training step grows. Under an hour on 2 quiet
+# CPU cores; the baselines (torchdiffeq, torchode, diffrax) are raced where they are installed:
+# .venv/bin/pip install 'nodebench[baselines]'
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+export PATH="$PWD/.venv/bin:$PATH"
+
+nodebench bench cnf odenet vdp mlp epoch --out outputs/bench
+OMP_NUM_THREADS=1 nodebench bench cnf --out outputs/bench/one_thread
+nodebench bench scaling --out outputs/bench
