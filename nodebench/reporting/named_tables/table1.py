@@ -196,7 +196,8 @@ def _machine(row: Row) -> str:
         name, threads = run.environment.get("device_name"), run.environment.get("num_threads")
         if name:
             on_cpu = run.environment.get("device") == "cpu" and threads
-            machines.add(f"{name}, {threads} threads" if on_cpu else str(name))
+            words = f"{threads} thread" if threads == 1 else f"{threads} threads"
+            machines.add(f"{name}, {words}" if on_cpu else str(name))
     return "; ".join(sorted(machines))
 
 
