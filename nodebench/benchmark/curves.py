@@ -92,16 +92,17 @@ def describe_curves(rows: pd.DataFrame, tol: float) -> list[str]:
 
 
 def draw_curves(rows: pd.DataFrame) -> Figure:
-    """Gradient error against time, a line for each library, field and mode."""
+    """Gradient error against time, a line for each library, field and mode; compiled ones have hollow marks."""
     figure = Figure(figsize=(7.0, 4.6), facecolor="white", layout="constrained")
     axes = figure.add_subplot()
     kinds = rows[rows["library"] != BARE][["library", "field"]].drop_duplicates()
     colours = ("#2b6cb0", "#d1602a", "#a16207", "#6b7280", "#2f855a")
-    markers = ("o", "s", "^", "D", "v")
+    markers = ("o", "s", "^", "D", "v", "P", "X", "p")
     modes: dict[str, str] = {}
     for (library, field), colour in zip(kinds.itertuples(index=False), colours, strict=False):
         for gradient, curve in curves_of(rows, library, field).items():
-            marker = modes.setdefault(gradient, markers[len(modes) % len(markers)])
+            mode, _, execution = gradient.partition(", ")
+            marker = modes.setdefault(mode, markers[len(modes) % len(markers)])
             style = "-" if field == OWN else "--"
             label = f"{library}, {gradient}" + ("" if field == OWN else ", own field")
             axes.plot(
@@ -110,6 +111,7 @@ def draw_curves(rows: pd.DataFrame) -> Figure:
                 style,
                 marker=marker,
                 color=colour,
+                markerfacecolor="white" if execution else colour,
                 label=label,
                 linewidth=1.3,
                 markersize=4.5,

@@ -44,7 +44,11 @@ TOL = 1e-3
 STEPS_AN_EPOCH = 468  # 60,000 images in batches of 128, the rest dropped
 OWN_GRADIENTS = {
     EAGER: ("direct", "adjoint-state", "adjoint-seminorm", "adjoint-full"),
-    COMPILED: ("direct", "adjoint-state", "adjoint-seminorm"),  # nobody trains by the full norm: ten times the time
+    COMPILED: (
+        "direct",
+        "adjoint-state",
+        "adjoint-seminorm",
+    ),  # nobody trains by the full norm: ten times the time
 }
 EXAMPLE_GRADIENTS = ("direct", "adjoint-full")  # without and with --adjoint
 COLUMNS = {**ROW_COLUMNS, "time_epoch_s": ".4g"}
