@@ -160,6 +160,51 @@ def test_tuple_states_are_compiled_once(gradient: str) -> None:
     assert variants[0] == variants[1]
 
 
+@pytest.mark.parametrize("norm", ["full", "seminorm"])
+def test_a_method_whose_first_stage_has_no_weight_finds_the_parameters_that_are_used(norm: str) -> None:
+    settings = {
+        "gradient": "adjoint",
+        "method": "midpoint",
+        "dt": 0.5,
+        "adjoint_norm": norm,
+        "ts": [0.0, 1.0],
+    }
+    assert_same(solve(CAPTURE, **settings), solve(False, **settings))
+
+
+class Scaled(Field):
+    """Reads a number that is no tensor, and may count its evaluations."""
+
+    def __init__(self, counts: bool = False) -> None:
+        super().__init__()
+        self.scale, self.nfe, self.counts = 1.0, 0, counts
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        if self.counts:
+            self.nfe += 1
+        return self.scale * super().forward(t, y)
+
+
+@pytest.mark.parametrize("gradient", ["direct", "adjoint"])
+def test_a_number_that_the_field_reads_may_change(gradient: str) -> None:
+    field = Scaled()
+    settings = {"gradient": gradient, "ts": [0.0, 0.1]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CompileWarning)
+        for field.scale in (1.0, 0.5):
+            assert_same(solve(CAPTURE, field, **settings), solve(False, field, **settings))
+
+
+@pytest.mark.parametrize("gradient", ["direct", "adjoint"])
+def test_a_number_that_changes_at_every_step_ends_the_compiling(gradient: str) -> None:
+    field = Scaled(counts=True)
+    with pytest.warns(CompileWarning) as caught:
+        ours = solve(CAPTURE, field, gradient=gradient)
+    assert any("such as a count of evaluations in the field" in str(each.message) for each in caught)
+    assert field.nfe == ours[0].stats.forward.nfe + ours[0].stats.backward.nfe
+    assert_same(ours, solve(False, gradient=gradient))
+
+
 def test_a_field_that_nothing_can_be_kept_with_is_solved_eagerly() -> None:
     class Unhashable:
         __hash__ = None  # type: ignore[assignment]

@@ -26,12 +26,16 @@ from nodebench.ode.tableau import ButcherTableau
 
 
 class AugmentedStep(NamedTuple):
-    """State and parameters' integral at the end of a step; derivative and integrand at its last stage, if evaluated."""
+    """State and parameters' integral at the end of a step; derivative and integrand at its last stage, if evaluated.
+
+    `used` says of each leaf whether f depends on it.
+    """
 
     state: Tensor
     integral: Tensor | None
     error_ratio: Tensor | None
     last: tuple[Tensor, Tensor | None] | None
+    used: tuple[bool, ...]
 
 
 class CompiledAugmentedStepper:
@@ -115,6 +119,8 @@ class CompiledAugmentedStepper:
             *tolerances,
         )
         field.counts.nfe += tableau.num_stages - 1 - (tableau.is_fsal and control is None)
+        for i, used in enumerate(taken.used):
+            field.used[i] |= used
         if taken.last is not None:
             stages[-1] = taken.last[0]
         if quadrature is not None and taken.integral is not None:
@@ -166,7 +172,7 @@ def make_augmented_step(
                 start, end = torch.cat([state, integral]), torch.cat([state1, integral1])
             ratio = traced_ratio(y_error, start, end, rtol, atol, norm)
         last = (stages.from_second()[-1], field.integrands.get(tableau.num_stages - 1)) if with_last else None
-        return AugmentedStep(state1, integral1, ratio, last)
+        return AugmentedStep(state1, integral1, ratio, last, tuple(field.used))
 
     return step
 
@@ -179,6 +185,7 @@ class _TracedAugmentedField:
     ) -> None:
         self._f, self._leaves, self._shape, self._needed = f, leaves, shape, needed
         self.integrands: dict[int, Tensor | None] = {}
+        self.used = [False] * len(leaves)
 
     @property
     def counts(self) -> Counts:
@@ -216,6 +223,7 @@ class _TracedAugmentedField:
             products = torch.autograd.grad(dy, wanted, adj_y, allow_unused=True, retain_graph=True)
         vjp_y = torch.zeros_like(y) if products[0] is None else products[0]
         if stage in self._needed and self._leaves:
+            self.used = [used or g is not None for used, g in zip(self.used, products[1:], strict=True)]
             flat = [
                 torch.zeros_like(leaf).reshape(-1) if product is None else product.reshape(-1)
                 for product, leaf in zip(products[1:], self._leaves, strict=True)

@@ -8,16 +8,18 @@ import shutil
 import types
 import warnings
 import weakref
-from collections.abc import Callable, Hashable, MutableMapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Hashable, Iterator, MutableMapping
+from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 import torch._dynamo
+from torch._dynamo.eval_frame import _debug_get_cache_entry_list as entries_of
 
 DEFAULT_BACKEND = "inductor"
 MOST_VARIANTS = 32  # of shapes, methods and norms for one vector field; beyond, steps run eagerly
+MOST_TRACES = 4  # of one variant: what is compiled at every step is slower than eager code
 
 _names = itertools.count()
 _cache: MutableMapping[Any, dict[Hashable, CompiledFunction]] = weakref.WeakKeyDictionary()
@@ -100,9 +102,10 @@ class CompiledFunction:
         self._differentiates = differentiates
         self._is_traced = False
         self._compiled: Callable[..., Any] | None = None
+        self._own = _with_own_code(function)
         if backend is not None:
             self._compiled = torch.compile(
-                _with_own_code(function),
+                self._own,
                 backend=backend,
                 fullgraph=True,
                 dynamic=False,
@@ -113,30 +116,38 @@ class CompiledFunction:
         if self._compiled is None:
             return self._function(*args) if self._runs_eagerly else None
         try:
-            if self._is_traced:
-                return self._compiled(*args)
-            with self._tracing(), warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # torch warns of what its own tracing does
+            with nullcontext() if self._is_traced else self._tracing():
                 result = self._compiled(*args)
-            self._is_traced = True
-            return result
-        except torch._dynamo.exc.TorchDynamoException as error:
-            self._compiled = None
-            reason = str(error).strip().splitlines()[0]
-            warnings.warn(
-                f"the steps of this vector field cannot be compiled and run eagerly: {reason}",
-                CompileWarning,
-                stacklevel=2,
-            )
+        except (torch._dynamo.exc.TorchDynamoException, torch._dynamo.exc.FailOnRecompileLimitHit) as error:
+            if self._is_traced:  # something has changed that f reads, and it was not traced as it has to be
+                self._is_traced = False
+            else:
+                self._give_up(str(error).strip().splitlines()[0])
             return self(*args)
+        self._is_traced = True
+        if len(entries_of(self._own.__code__)) > MOST_TRACES:
+            self._give_up(
+                f"something that they read changed {MOST_TRACES} times, and each time they were compiled anew (such as "
+                "a count of evaluations in the field; solution.stats has one)"
+            )
+        return result
 
-    def _tracing(self) -> AbstractContextManager[object]:
+    def _give_up(self, reason: str) -> None:
+        self._compiled = None
+        warnings.warn(
+            f"the steps of this vector field cannot be compiled and run eagerly: {reason}",
+            CompileWarning,
+            stacklevel=3,
+        )
+
+    @contextmanager
+    def _tracing(self) -> Iterator[None]:
         """Has torch.compile see through torch.autograd.grad, which it does not by default."""
         config = torch._dynamo.config
-        if self._differentiates and hasattr(config, "trace_autograd_ops"):
-            patch: AbstractContextManager[object] = config.patch(trace_autograd_ops=True)
-            return patch
-        return nullcontext()
+        patches = self._differentiates and hasattr(config, "trace_autograd_ops")
+        with config.patch(trace_autograd_ops=True) if patches else nullcontext(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of what its own tracing does
+            yield
 
 
 def _with_own_code(function: Callable[..., Any]) -> Callable[..., Any]:
