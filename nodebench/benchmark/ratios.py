@@ -41,8 +41,11 @@ LEGEND = (
 )
 
 
-def make_ratios(rows: pd.DataFrame, tol: float | None) -> pd.DataFrame:
-    """Ratios of the rows of make_rows at one tolerance, in COLUMNS; empty if nothing can be compared."""
+def make_ratios(rows: pd.DataFrame, tol: float | None, *, across_modes: bool = False) -> pd.DataFrame:
+    """Ratios of the rows of make_rows at one tolerance, in COLUMNS; empty if nothing can be compared.
+
+    `across_modes`: also each mode of theirs against our fastest that is no less exact, where that is another mode.
+    """
     at_tol = rows if tol is None else rows[rows["tol"] == tol]
     contenders = at_tol[at_tol["library"] != BARE]
     ratios = []
@@ -55,22 +58,36 @@ def make_ratios(rows: pd.DataFrame, tol: float | None) -> pd.DataFrame:
             comparison = SAME_FIELD if field in set(own["field"]) else PUBLISHED_FIELDS
             labels = {"comparison": comparison, "theirs": library}
             labels |= {"their_execution": their_execution, "our_execution": execution}
-            ratios += [labels | _ratio(their, our) for their, our in _pairs(group, own)]
+            pairs = [*_pairs(group, own), *(_no_less_exact(group, own) if across_modes else ())]
+            ratios += [labels | _ratio(their, our) for their, our in pairs]
     return pd.DataFrame(ratios, columns=list(COLUMNS))
 
 
 def _pairs(theirs: pd.DataFrame, ours: pd.DataFrame) -> Iterator[tuple[pd.Series, pd.Series]]:
     """Rows to compare: those of one gradient mode, then the fastest of each side where there are several."""
     for _, their in theirs.iterrows():
-        mode = str(their["gradient"]).removesuffix("-per-sample")
-        modes = COUNTERPARTS.get((their["library"], mode), (mode,))
-        for _, our in ours[ours["gradient"].isin(modes)].iterrows():
+        for _, our in ours[ours["gradient"].isin(_counterparts(their))].iterrows():
             yield their, our
     if len(theirs) > 1 and len(ours) > 1:
         fastest = (side.loc[side["time_ms"].idxmin()].copy() for side in (theirs, ours))
         their, our = fastest
         their["gradient"], our["gradient"] = f"best: {their['gradient']}", f"best: {our['gradient']}"
         yield their, our
+
+
+def _no_less_exact(theirs: pd.DataFrame, ours: pd.DataFrame) -> Iterator[tuple[pd.Series, pd.Series]]:
+    for _, their in theirs.iterrows():
+        exact = ours[ours["error_gradient"] <= their["error_gradient"]]
+        if len(exact):
+            our = exact.loc[exact["time_ms"].idxmin()].copy()
+            if our["gradient"] not in _counterparts(their):
+                our["gradient"] = f"no less exact: {our['gradient']}"
+                yield their, our
+
+
+def _counterparts(their: pd.Series) -> tuple[str, ...]:
+    mode = str(their["gradient"]).removesuffix("-per-sample")
+    return COUNTERPARTS.get((their["library"], mode), (mode,))
 
 
 def _ratio(their: pd.Series, our: pd.Series) -> dict[str, object]:

@@ -124,6 +124,21 @@ def test_ratios_are_theirs_over_ours_mode_by_mode_then_best_against_best() -> No
     ]
 
 
+@pytest.mark.parametrize(
+    ("our_error", "faster"), [(0.2, ["adjoint-full: direct"]), (0.4, []), (None, [])], ids=str
+)
+def test_a_mode_meets_our_fastest_that_is_no_less_exact(our_error: float | None, faster: list[str]) -> None:
+    rows = ratio_rows()
+    rows["error_gradient"] = 0.3
+    rows.loc[(rows["library"] == OWN) & (rows["gradient"] == "direct"), "error_gradient"] = our_error
+    ratios = make_ratios(rows, 1e-3, across_modes=True)
+    same = ratios[
+        (ratios["comparison"] == SAME_FIELD) & ratios["our_gradient"].str.startswith("no less exact")
+    ]
+    crossed = same["their_gradient"] + same["our_gradient"].str.removeprefix("no less exact")
+    assert [pair for pair in crossed if pair.startswith("adjoint")] == faster
+
+
 def test_every_execution_of_ours_is_compared_by_itself() -> None:
     rows = ratio_rows()
     compiled = rows[(rows["library"] == OWN) & (rows["gradient"] == "direct")].assign(

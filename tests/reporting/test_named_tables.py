@@ -20,7 +20,7 @@ NETS = ("mlp", "resnet", "rknet", "odenet", "noblock", "resnet1")
 BLOCKS = {"resnet": 6, "resnet1": 1, "noblock": 0}
 SLOPES = """model,gradient,axis,quantity,exponent,stderr
 resnet,,depth,memory_saved_mib,0.93,0.02
-odenet,adjoint,depth,memory_saved_mib,0.004,0.001
+odenet,adjoint,depth,memory_saved_mib,-0.004,0.001
 odenet,adjoint,batch,memory_saved_mib,1.0,0.001
 odenet,direct,depth,memory_saved_mib,0.98,
 """

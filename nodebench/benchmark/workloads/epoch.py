@@ -82,7 +82,7 @@ def epoch(setup: Setup) -> Report:
     rows = make_rows(results, [])
     rows["error_gradient"] = errors
     rows["time_epoch_s"] = rows["time_ms"] * STEPS_AN_EPOCH / 1e3
-    ratios = make_ratios(rows, TOL)
+    ratios = make_ratios(rows, TOL, across_modes=True)
     paragraphs = [
         "# bench epoch",
         f"{num_steps} training steps of the whole MNIST net, batches of {batch_size} of {source}, dopri5 at {TOL:g}, "

@@ -43,7 +43,7 @@ SLOPE_COLUMNS = {
     "gradient": "",
     "axis": "",
     "quantity": "",
-    "exponent": ".2f",
+    "exponent": "z.2f",
     "stderr": ".2f",
 }
 

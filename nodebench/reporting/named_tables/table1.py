@@ -247,7 +247,8 @@ def _exponent(kind: _Kind, growth: Growth, quantity: str) -> tuple[float, float 
 
 def _grows(kind: _Kind, growth: Growth, quantity: str) -> str:
     exponent = _exponent(kind, growth, quantity)
-    return "" if exponent is None else f"{DEPTHS.get(kind.net, 'L')}^{exponent[0]:.2f}"
+    # z: what rounds to nothing has no sign.
+    return "" if exponent is None else f"{DEPTHS.get(kind.net, 'L')}^{exponent[0]:z.2f}"
 
 
 def _numbers(kind: _Kind, row: Row | None, growth: Growth) -> dict[str, object]:
