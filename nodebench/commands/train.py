@@ -158,16 +158,17 @@ def _plan(config: dict[str, Any], data: Any, model: Any, settings: Any, unit: st
         f"{optimizer}; on {settings.device}"
     )
     if config["compile"]:
-        yield f"compile   {_compile_words(settings.device)}"
+        yield f"compile   {_compile_words(config, model, settings.device)}"
 
 
-def _compile_words(device: Any) -> str:
-    from nodebench.ode import missing_compiler
+def _compile_words(config: dict[str, Any], model: Any, device: Any) -> str:
+    from nodebench.config.build import why_eager
 
-    missing = missing_compiler(device)
-    if missing is not None:
-        return f"off: {missing}; the run is eager"
-    return "the first step takes up to two minutes, less when the same net has been compiled here before"
+    reason = why_eager(model, device)
+    if reason is not None:
+        return f"off: {reason}; the run is eager"
+    what = "the solver's steps" if "solver" in config else "the net"
+    return f"{what}, at the first step: up to two minutes, less when the same has been compiled here before"
 
 
 def describe_solver(solver: dict[str, Any]) -> str:

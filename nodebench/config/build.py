@@ -24,7 +24,7 @@ from nodebench.config.identity import tolerances
 from nodebench.data import DensityData, EnergyData, ImageData
 from nodebench.models.flows import Flow
 from nodebench.models.ode_block import AdjointSettings, SolverSettings, ode_blocks
-from nodebench.ode import SolverError
+from nodebench.ode import SolverError, missing_compiler
 from nodebench.ode.tableaus import load_tableaus
 from nodebench.training import Task, TrainingSettings
 
@@ -74,10 +74,6 @@ class Builder:
                 f"task={chosen['task']} trains {'a flow' if wants_flow else 'a classifier'}, and "
                 f"model={chosen['model']} is {'no flow' if wants_flow else 'a flow'}; `nodebench list models` shows all"
             )
-        if wants_flow and self.config["compile"] and "solver" not in self.config:
-            raise ConfigError(
-                f"compile=true has nothing to compile in model={chosen['model']}, which solves no ODE; drop it"
-            )
         in_epochs = [key for key in ("epochs", "milestones") if self.config["training"][key]]
         if wants_flow and in_epochs:
             raise ConfigError(
@@ -101,8 +97,9 @@ class Builder:
     def model(self, dim: int | None = None) -> nn.Module:
         """The net with the initial weights that torch's current seed gives.
 
-        dim: of the data's points, which a flow takes and a classifier does not. With `compile`, ODE blocks take the
-        steps of Runge-Kutta methods whole while training; what takes other steps, or has no ODE, is compiled itself.
+        dim: of the data's points, which a flow takes and a classifier does not. With `compile`, unless why_eager says
+        otherwise, ODE blocks take the steps of Runge-Kutta methods whole while training; vector fields that are solved
+        otherwise, and classifiers without an ODE, are compiled themselves.
         """
         keys = self._keys("model")
         if dim is not None:
@@ -111,7 +108,7 @@ class Builder:
             keys["solver"] = solver_settings(self.config["solver"])
         make = _find(self.config["model"]["_target_"], _is_class_of(nn.Module), "Module")
         model: nn.Module = _call(make, "model", keys)
-        if self.config["compile"]:
+        if self.config["compile"] and why_eager(model, pick_device(self.config["device"])) is None:
             _compile(model)
         return model
 
@@ -139,6 +136,13 @@ class Builder:
 
     def _keys(self, node: str) -> dict[str, Any]:
         return {key: value for key, value in self.config[node].items() if key not in ("_target_", "name")}
+
+
+def why_eager(model: nn.Module, device: torch.device) -> str | None:
+    """Why `compile` changes nothing for a model on a device, in half a sentence; None if it does."""
+    if isinstance(model, Flow) and not ode_blocks(model):
+        return "this flow solves no ODE"
+    return missing_compiler(device)
 
 
 def _compile(model: nn.Module) -> None:

@@ -24,7 +24,7 @@ class PIDController:
     """Proportional, integral and derivative gains; (0, 1, 0) is the integral controller of torchdiffeq.
 
     An accepted step never shrinks the next one and a rejected one shrinks it by at least `safety`; rejected steps
-    do not enter the history.
+    do not enter the history. compiled/march.py has the same rules for tensors, and a test holds them together.
     """
 
     proportional: float = 0.0

@@ -17,7 +17,15 @@ from torch import Tensor
 Time = float | Tensor  # a float in every solve but one whose output times require grad
 
 
-class Field(Protocol):
+class StageFields(Protocol):
+    """What a step evaluates behind its first stage."""
+
+    def at_times(self, ts: Sequence[Time], y: Tensor) -> list[Callable[[Tensor], Tensor]]:
+        """One callable y -> dy for each of stages 1, 2, ... of a step; y gives dtype and device."""
+        ...
+
+
+class Field(StageFields, Protocol):
     """dy/dt = f(t, y) of a packed state, as the steps see it."""
 
     @property
@@ -27,10 +35,6 @@ class Field(Protocol):
 
     def __call__(self, t: Time, y: Tensor) -> Tensor:
         """One evaluation at the start of a step (stage 0)."""
-        ...
-
-    def at_times(self, ts: Sequence[Time], y: Tensor) -> list[Callable[[Tensor], Tensor]]:
-        """One callable y -> dy for each of stages 1, 2, ... of a step; y gives dtype and device."""
         ...
 
 
@@ -124,12 +128,7 @@ class CountedField:
         times = [time_tensor(t, y) for t in ts]
         if self._stage_fields is None or not ts:
             return [partial(self._evaluate, partial(self.f, time)) for time in times]
-        stage_fields = list(self._stage_fields(torch.stack(times)))
-        if len(stage_fields) != len(ts):
-            raise ValueError(
-                f"`at_times` returned {len(stage_fields)} callables for {len(ts)} times; it must return one for each"
-            )
-        return [partial(self._evaluate, stage_field) for stage_field in stage_fields]
+        return [partial(self._evaluate, field) for field in stage_fields_of(self._stage_fields, times)]
 
     def _evaluate(self, stage_field: Callable[..., Any], y: Tensor) -> Tensor:
         version = None if y.is_inference() else y._version  # inference tensors do not tell
@@ -140,13 +139,30 @@ class CountedField:
                 "the vector field changed its state in place, which the solve goes on with; "
                 "compute a new tensor: y * 2 instead of y.mul_(2)"
             )
-        if not isinstance(dy, Tensor) or dy.shape != y.shape or dy.dtype != y.dtype:
-            what = f"{tuple(dy.shape)} {dy.dtype}" if isinstance(dy, Tensor) else f"a {type(dy).__name__}"
-            raise ValueError(
-                f"the vector field returned {what} for a state of {tuple(y.shape)} {y.dtype}; "
-                "f(t, y) must return a tensor of y's shape and dtype"
-            )
-        return dy
+        return checked(dy, y)
+
+
+def stage_fields_of(
+    at_times: Callable[[Tensor], Sequence[Callable[..., Any]]], times: Sequence[Tensor]
+) -> list[Callable[..., Any]]:
+    """The user's f.at_times at 0-d times: one callable for each, or a ValueError."""
+    stage_fields = list(at_times(torch.stack(list(times))))
+    if len(stage_fields) != len(times):
+        raise ValueError(
+            f"`at_times` returned {len(stage_fields)} callables for {len(times)} times; it must return one for each"
+        )
+    return stage_fields
+
+
+def checked(dy: Any, y: Tensor) -> Tensor:
+    """What a vector field returned for a state y: a tensor of its shape and dtype, or a ValueError."""
+    if not isinstance(dy, Tensor) or dy.shape != y.shape or dy.dtype != y.dtype:
+        what = f"{tuple(dy.shape)} {dy.dtype}" if isinstance(dy, Tensor) else f"a {type(dy).__name__}"
+        raise ValueError(
+            f"the vector field returned {what} for a state of {tuple(y.shape)} {y.dtype}; "
+            "f(t, y) must return a tensor of y's shape and dtype"
+        )
+    return dy
 
 
 def time_tensor(t: Time, y: Tensor) -> Tensor:

@@ -12,7 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from nodebench.ode.clock import Clock
-from nodebench.ode.compiled import DEFAULT_BACKEND, CompiledSteps, CompileWarning, forgotten, missing_compiler
+from nodebench.ode.compiled import (
+    DEFAULT_BACKEND,
+    CompiledSteps,
+    CompileWarning,
+    check_backend,
+    forgotten,
+    missing_compiler,
+)
 from nodebench.ode.counting import CountedField, SolveStats
 from nodebench.ode.gradients.adjoint import solve_adjoint
 from nodebench.ode.gradients.checkpointed import solve_checkpointed
@@ -113,7 +120,9 @@ def odeint(
     if record_steps:
         stats.forward.steps, stats.backward.steps = [], []
     clock = Clock(times, travelling_times(ts, packed))
-    compiled = _compiled_steps(compile, f, packing, method, solver, packed, dense_output)
+    compiled = _compiled_steps(
+        compile, f, packing, method, solver, packed, dense_output, _state_norm(norm, packing)
+    )
     dense = None
     if dense_output and solver.tableau is not None:
         dense = DenseOutput(solver.tableau, clock if gradient == "direct" else Clock(times))
@@ -248,20 +257,22 @@ def _compiled_steps(
     solver: Solver,
     y0: Tensor,
     dense_output: bool,
+    norm: Norm,
 ) -> CompiledSteps | None:
-    if not compile:
+    if compile is False:
         return None
+    backend = DEFAULT_BACKEND if compile is True else compile
+    check_backend(backend)
     if solver.tableau is None:
         raise ValueError(f"`{method}` takes no Runge-Kutta steps, which alone are compiled; drop compile")
     if dense_output:
         raise ValueError("compile and dense_output exclude each other; name the times in `ts`")
-    reason = missing_compiler(y0.device) if compile in (True, DEFAULT_BACKEND) else None
-    if reason is None:
-        reason = forgotten(f)
+    reason = missing_compiler(y0.device) if backend == DEFAULT_BACKEND else None
+    reason = reason or forgotten(f, norm)
     if reason is not None:
         warnings.warn(f"steps run eagerly: {reason}", CompileWarning, stacklevel=3)
         return None
-    return CompiledSteps(f, packing, DEFAULT_BACKEND if compile is True else str(compile))
+    return CompiledSteps(f, packing, backend)
 
 
 def _state_norm(norm: str | Norm | None, packing: Packing) -> Norm:

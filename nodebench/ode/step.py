@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from nodebench.ode.counting import Field, Time
+from nodebench.ode.counting import StageFields, Time
 from nodebench.ode.tableau import ButcherTableau
 
 
@@ -167,7 +167,7 @@ class StageList:
 
 
 class CompiledStages(StageList):
-    """A StageList for the results of a compiled step, which nobody else holds: all but the first, which f gives."""
+    """A StageList for the results of compiled steps, which nobody else holds; the first stage may be f's own."""
 
     def __setitem__(self, i: int, k: Tensor) -> None:
         if i == 0:
@@ -176,8 +176,13 @@ class CompiledStages(StageList):
             self._stages[i] = k
 
 
+def num_evaluations(tableau: ButcherTableau, *, with_error: bool) -> int:
+    """Evaluations of a step whose first stage is given; see rk_step."""
+    return tableau.num_stages - 1 - (tableau.is_fsal and not with_error)
+
+
 def rk_step(
-    f: Field,
+    f: StageFields,
     tableau: ButcherTableau,
     t: Time,
     dt: Time,
@@ -192,7 +197,7 @@ def rk_step(
     Without an error estimate the last stage of a FSAL method is not evaluated (its weight is 0). `last_time`
     replaces t + dt where a stage sits at the end of the step: t + dt may round to a time beyond it.
     """
-    num_stages = tableau.num_stages - (1 if tableau.is_fsal and not with_error else 0)
+    num_stages = num_evaluations(tableau, with_error=with_error) + 1
     times: list[Time] = [t + c * dt for c in tableau.c[1:num_stages]]
     if last_time is not None:
         times = [last_time if c == 1.0 else time for c, time in zip(tableau.c[1:], times, strict=False)]

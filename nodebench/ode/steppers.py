@@ -106,7 +106,12 @@ class EagerStepper:
         if self._quadrature is not None:
             y_error, y0, y1 = self._quadrature.extend_error(y_error, y0, y1, record.dt)
         ratio = error_ratio(y_error, y0, y1, control.rtol, control.atol, control.norm)
-        if record.lands_on == len(self._clock.ts) - 1:
-            # A state that overflows makes its own tolerance infinite, and so passes for exact.
-            ratio = torch.where(torch.isfinite(y1).all(), ratio, torch.nan)
-        return ratio
+        return nan_at_overflow(ratio, y1) if record.lands_on == len(self._clock.ts) - 1 else ratio
+
+
+def nan_at_overflow(error_ratio: Tensor, y1: Tensor) -> Tensor:
+    """NaN where a state is not finite: one that overflows makes its own tolerance infinite, and so passes for exact.
+
+    For the last step of a solve; before it, the next step tells.
+    """
+    return torch.where(torch.isfinite(y1).all(), error_ratio, torch.nan)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from nodebench.config import build
 from nodebench.config.build import (
     KINDS_OF_DATA,
     Builder,
@@ -15,6 +16,7 @@ from nodebench.config.build import (
     pick_device,
     solver_settings,
     training_settings,
+    why_eager,
 )
 from nodebench.config.compose import compose
 from nodebench.config.errors import ConfigError
@@ -106,18 +108,42 @@ def test_the_ode_block_gets_the_solver_with_tol_as_rtol_and_atol() -> None:
     assert model.ode_block.gradient == "adjoint"
 
 
-@pytest.mark.parametrize(("solver", "whole_steps"), [("dopri5", True), ("vode_adams", False)])
-def test_compile_takes_whole_steps_of_runge_kutta_methods_and_the_field_of_others(
-    solver: str, whole_steps: bool
-) -> None:
-    block = builder("model=odenet", f"solver={solver}", "compile=true").model().ode_block
-    assert block.solver.compile is whole_steps
-    assert (block.vector_field._compiled_call_impl is None) is whole_steps
+class TestCompile:
+    @pytest.fixture
+    def missing(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        """What no compiler is there for; empty if there is one."""
+        reasons: list[str] = []
+        monkeypatch.setattr(build, "missing_compiler", lambda device: next(iter(reasons), None))
+        return reasons
 
+    @pytest.mark.parametrize(("solver", "whole_steps"), [("dopri5", True), ("vode_adams", False)])
+    @pytest.mark.usefixtures("missing")
+    def test_it_takes_whole_steps_of_runge_kutta_methods_and_the_field_of_others(
+        self, solver: str, whole_steps: bool
+    ) -> None:
+        block = builder("model=odenet", f"solver={solver}", "compile=true").model().ode_block
+        assert block.solver.compile is whole_steps
+        assert (block.vector_field._compiled_call_impl is None) is whole_steps
 
-def test_compile_takes_the_whole_of_a_net_without_an_ode() -> None:
-    assert builder("model=resnet", "compile=true").model()._compiled_call_impl is not None
-    assert builder("model=resnet").model()._compiled_call_impl is None
+    @pytest.mark.usefixtures("missing")
+    def test_it_takes_the_whole_of_a_classifier_without_an_ode(self) -> None:
+        assert builder("model=resnet", "compile=true").model()._compiled_call_impl is not None
+        assert builder("model=resnet").model()._compiled_call_impl is None
+
+    @pytest.mark.usefixtures("missing")
+    def test_a_flow_without_an_ode_stays_as_it_is(self) -> None:
+        built = builder("task=density", "data=two_moons", "model=planar_nf", "compile=true")
+        built.check_fit()
+        model = built.model(2)
+        assert model._compiled_call_impl is None
+        assert why_eager(model, torch.device("cpu")) == "this flow solves no ODE"
+
+    @pytest.mark.parametrize("choices", [["model=resnet"], ["model=odenet", "solver=vode_adams"]], ids=str)
+    def test_without_a_compiler_nothing_is_compiled(self, missing: list[str], choices: list[str]) -> None:
+        missing.append("no compiler")
+        model = builder(*choices, "compile=true").model()
+        assert all(part._compiled_call_impl is None for part in model.modules())
+        assert why_eager(model, torch.device("cpu")) == "no compiler"
 
 
 def test_rtol_and_atol_win_over_tol() -> None:
@@ -225,10 +251,6 @@ class TestWhatFits:
             (
                 ["task=density", "data=two_moons", "model=cnf", "training.epochs=3"],
                 "training.epochs means nothing",
-            ),
-            (
-                ["task=density", "data=two_moons", "model=planar_nf", "compile=true"],
-                "compile=true has nothing to compile in model=planar_nf",
             ),
         ],
     )

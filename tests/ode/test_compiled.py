@@ -8,9 +8,12 @@ from __future__ import annotations
 import copy
 import gc
 import shutil
+import subprocess
+import sys
 import warnings
 import weakref
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -205,6 +208,101 @@ def test_a_number_that_changes_at_every_step_ends_the_compiling(gradient: str) -
     assert_same(ours, solve(False, gradient=gradient))
 
 
+class OneBuffer:
+    """Hands out the same memory at every call."""
+
+    def __init__(self) -> None:
+        self.buffer = torch.empty(4, 3, dtype=torch.float64)
+
+    def __call__(self, t: Tensor, y: Tensor) -> Tensor:
+        return torch.mul(y, -(1 + t), out=self.buffer)
+
+
+@pytest.mark.parametrize("backend", [CAPTURE, pytest.param(True, marks=[pytest.mark.slow, NEEDS_COMPILER])])
+@pytest.mark.parametrize("settings", [{}, {"method": "rk4", "dt": 0.25}], ids=str)
+def test_a_field_may_hand_out_the_same_memory_at_every_call(
+    settings: dict[str, Any], backend: bool | str
+) -> None:
+    field, y0 = OneBuffer(), start().detach()
+    ours, eager = (odeint(field, y0, [0.0, 1.0], compile=way, **settings) for way in (backend, False))
+    assert ours.stats == eager.stats
+    torch.testing.assert_close(ours.ys, eager.ys, rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_a_state_that_overflows_fails_as_it_does_in_eager_steps(gradient: str) -> None:
+    field, y0 = RunsAway(), torch.zeros(3).requires_grad_()
+    settings = {"rtol": 1e-2, "atol": 1e18, "max_steps": 1000, "gradient": gradient}
+    for compile in (CAPTURE, False):
+        with pytest.raises(NonFiniteError):
+            odeint(field, y0, [0.0, 1e20, 1e21, 1.1e21], compile=compile, **settings)
+
+
+class RunsAway(nn.Module):
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        return torch.full_like(y, 1e18)
+
+
+class Short:
+    """Too few stages, or stages of the wrong shape."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __call__(self, t: Tensor, y: Tensor) -> Tensor:
+        return -y * t
+
+    def at_times(self, ts: Tensor) -> list[Callable[[Tensor], Tensor]]:
+        if self.size == 0:
+            return [lambda y: -y]
+        return [lambda y: -y[: self.size] for _ in ts]
+
+
+@pytest.mark.parametrize(("size", "message"), [(0, "returned 1 callables for 3"), (1, r"returned \(1, 3\)")])
+def test_what_a_field_returns_inside_a_step_is_checked(size: int, message: str) -> None:
+    with pytest.raises(ValueError, match=message), pytest.warns(CompileWarning):
+        odeint(Short(size), start(), [0.0, 1.0], method="rk4", dt=0.5, gradient="direct", compile=CAPTURE)
+
+
+@pytest.mark.parametrize("compile", [1, "", "nope"])
+def test_a_backend_that_is_none_is_refused(compile: Any) -> None:
+    with pytest.raises(ValueError, match=r"allowed: True, False, and torch's backends .*inductor"):
+        solve(compile)
+
+
+def test_a_norm_that_cannot_be_a_key_makes_steps_eager() -> None:
+    @dataclass
+    class Largest:
+        def __call__(self, error: Tensor) -> Tensor:
+            return error.abs().max()
+
+    with pytest.warns(CompileWarning, match="kept for its norm, which does not allow it: unhashable"):
+        ours = solve(CAPTURE, norm=Largest())
+    assert_same(ours, solve(False, norm=Largest()))
+
+
+def test_an_initial_state_that_is_a_parameter_is_compiled_for_once() -> None:
+    field, y0 = Field(), nn.Parameter(start().detach())
+    graphs = counters["stats"]["unique_graphs"]
+    odeint(field, y0, [0.0, 2.0], rtol=1e-5, atol=1e-5, gradient="direct", compile=CAPTURE)
+    assert counters["stats"]["unique_graphs"] == graphs + 1
+
+
+def test_variants_beyond_the_most_are_eager_and_not_kept(monkeypatch: Any) -> None:
+    monkeypatch.setattr(compiler, "MOST_VARIANTS", 1)
+    field = Field()
+    solve(CAPTURE, field)
+    with pytest.warns(CompileWarning, match="more than 1 variants"):
+        ours = solve(CAPTURE, field, method="bosh3")
+    assert_same(ours, solve(False, field, method="bosh3"))
+    assert len(compiler._cache[field]) == 1
+
+
+def test_importing_the_solvers_does_not_import_the_compiler() -> None:
+    code = "import sys, nodebench.ode; sys.exit('torch._dynamo' in sys.modules or 'torch._inductor' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
 def test_a_field_that_nothing_can_be_kept_with_is_solved_eagerly() -> None:
     class Unhashable:
         __hash__ = None  # type: ignore[assignment]
@@ -212,7 +310,7 @@ def test_a_field_that_nothing_can_be_kept_with_is_solved_eagerly() -> None:
         def __call__(self, t: Tensor, y: Tensor) -> Tensor:
             return -y
 
-    with pytest.warns(CompileWarning, match="a Unhashable is not hashable"):
+    with pytest.warns(CompileWarning, match="does not allow it: unhashable type: 'Unhashable'"):
         odeint(Unhashable(), torch.ones(1), [0.0, 1.0], gradient="direct", compile=CAPTURE)
 
 
@@ -310,11 +408,13 @@ def test_a_field_that_cannot_be_compiled_runs_eagerly_and_says_so(gradient: str)
             torch._dynamo.graph_break()
             return super().forward(t, y)
 
-    with pytest.warns(CompileWarning, match="run eagerly"):
+    with pytest.warns(CompileWarning) as caught:
         ours = solve(CAPTURE, Breaking(), gradient=gradient)
+    assert any("the steps of this vector field cannot be compiled" in str(each.message) for each in caught)
     assert_same(ours, solve(False, Breaking(), gradient=gradient))
-    with pytest.warns(CompileWarning, match="run eagerly"), torch.no_grad():
+    with pytest.warns(CompileWarning) as caught, torch.no_grad():
         odeint(Breaking(), start(), [0.0, 9.0], compile=CAPTURE)
+    assert "they are taken one by one" in str(caught[0].message)
 
 
 def test_without_a_compiler_steps_are_eager_and_a_warning_says_why(monkeypatch: Any) -> None:

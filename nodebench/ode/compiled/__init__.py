@@ -1,10 +1,23 @@
 """Whole steps under torch.compile: the stages, their sums and the error in one call, instead of one call an operation.
 
-The numbers are those of the eager steps to rounding, and so are the counts. What is evaluated outside of a step, the
-first stage of a solve and the trial of the initial-step rule, stays eager.
+The numbers are those of the eager steps to rounding, and the counts the same. What is evaluated outside of a step stays
+eager: the trial of the initial-step rule, and first stages that are no other step's last.
 """
 
-from nodebench.ode.compiled.compiler import DEFAULT_BACKEND, CompileWarning, forgotten, missing_compiler
+from nodebench.ode.compiled.compiler import (
+    DEFAULT_BACKEND,
+    CompileWarning,
+    check_backend,
+    forgotten,
+    missing_compiler,
+)
 from nodebench.ode.compiled.steps import CompiledSteps
 
-__all__ = ["DEFAULT_BACKEND", "CompileWarning", "CompiledSteps", "forgotten", "missing_compiler"]
+__all__ = [
+    "DEFAULT_BACKEND",
+    "CompileWarning",
+    "CompiledSteps",
+    "check_backend",
+    "forgotten",
+    "missing_compiler",
+]

@@ -12,16 +12,16 @@ from torch import Tensor
 from nodebench.ode.clock import Clock, StepRecord
 from nodebench.ode.compiled.compiler import compiled_for
 from nodebench.ode.compiled.inputs import OPTIONS, as_tensor, float64, layout
-from nodebench.ode.compiled.traced import TracedField, TracedStages, traced_ratio
-from nodebench.ode.counting import Counts, Time, time_tensor
+from nodebench.ode.compiled.traced import TracedField, TracedStages
+from nodebench.ode.counting import Time, time_tensor
 from nodebench.ode.gradients.adjoint import AugmentedField
 from nodebench.ode.gradients.quadrature import ParameterQuadrature
-from nodebench.ode.norms import Norm
+from nodebench.ode.norms import Norm, error_ratio
 from nodebench.ode.packing import Packing
 from nodebench.ode.replay import end_time
-from nodebench.ode.step import CompiledStages, StageBuffer, StageList, rk_step
+from nodebench.ode.step import CompiledStages, StageBuffer, StageList, num_evaluations, rk_step
 from nodebench.ode.step_control import StepControl
-from nodebench.ode.steppers import Attempt, March
+from nodebench.ode.steppers import Attempt, March, nan_at_overflow
 from nodebench.ode.tableau import ButcherTableau
 
 
@@ -70,8 +70,13 @@ class CompiledAugmentedStepper:
         """See Stepper."""
         assert self._control is not None, "only an adaptive loop asks for errors"
         step = self._call(self._control, record, y0, stages)
-        assert step.error_ratio is not None, "a step with a control has an error ratio"
-        return Attempt(step.state, step.error_ratio)
+        ratio = step.error_ratio
+        assert ratio is not None, "a step with a control has an error ratio"
+        if record.lands_on == len(self._clock.ts) - 1:
+            ratio = nan_at_overflow(ratio, step.state)
+            if self._quadrature is not None and self._quadrature.in_norm and step.integral is not None:
+                ratio = nan_at_overflow(ratio, step.integral)
+        return Attempt(step.state, ratio)
 
     def march(self, start: March, until: float, max_tries: int) -> None:
         """None: the integral rides along."""
@@ -83,21 +88,15 @@ class CompiledAugmentedStepper:
         leaves = tuple(field.leaves)
         wants = tuple(leaf.requires_grad for leaf in leaves)
         norm = None if control is None else control.norm
-        key = ("augmented", tableau, norm, self._packing, field.shape, wants)
+        needed = frozenset() if quadrature is None else quadrature.needed
+        in_norm = quadrature is not None and quadrature.in_norm
+        parts = (tableau, norm, self._packing, field.shape, needed, in_norm)
         step = compiled_for(
             self._f,
-            (*key, *layout(state)),
-            lambda: make_augmented_step(
-                tableau,
-                norm,
-                self._packing,
-                field.shape,
-                frozenset() if quadrature is None else quadrature.needed,
-                quadrature is not None and quadrature.in_norm,
-            ),
+            ("augmented", *parts, wants, *layout(state)),
+            lambda: make_augmented_step(*parts),
             self._backend,
             options=OPTIONS,
-            differentiates=True,
         )
         integrals = (None, None) if quadrature is None else (quadrature.first, quadrature.integral)
         tolerances = (
@@ -118,7 +117,7 @@ class CompiledAugmentedStepper:
             *integrals,
             *tolerances,
         )
-        field.counts.nfe += tableau.num_stages - 1 - (tableau.is_fsal and control is None)
+        field.counts.nfe += num_evaluations(tableau, with_error=control is not None)
         for i, used in enumerate(taken.used):
             field.used[i] |= used
         if taken.last is not None:
@@ -170,7 +169,7 @@ def make_augmented_step(
             if in_norm and integral is not None and integral1 is not None and tableau.b_err is not None:
                 y_error = torch.cat([y_error, field.sum(tableau.b_err, dt, state)])
                 start, end = torch.cat([state, integral]), torch.cat([state1, integral1])
-            ratio = traced_ratio(y_error, start, end, rtol, atol, norm)
+            ratio = error_ratio(y_error, start, end, rtol, atol, norm)
         last = (stages.from_second()[-1], field.integrands.get(tableau.num_stages - 1)) if with_last else None
         return AugmentedStep(state1, integral1, ratio, last, tuple(field.used))
 
@@ -187,16 +186,8 @@ class _TracedAugmentedField:
         self.integrands: dict[int, Tensor | None] = {}
         self.used = [False] * len(leaves)
 
-    @property
-    def counts(self) -> Counts:
-        """Nothing is counted here."""
-        raise NotImplementedError
-
-    def __call__(self, t: Time, y: Tensor) -> Tensor:
-        raise NotImplementedError("the first stage is evaluated outside of the step")
-
     def at_times(self, ts: Sequence[Time], y: Tensor) -> list[Callable[[Tensor], Tensor]]:
-        """See Field."""
+        """See StageFields."""
         with torch.enable_grad():
             stage_fields = self._f.at_times(ts, y[: len(y) // 2])
         return [partial(self._evaluate, f, i) for i, f in enumerate(stage_fields, start=1)]

@@ -1,25 +1,28 @@
-"""torch.compile with what steps need of it: one code an entry, eager code where it cannot be, a word about both."""
+"""torch.compile with what steps need of it: one code an entry, eager code where it cannot be, a word about both.
+
+torch's compiler is imported where it is first used: it takes a while, and most who solve an ODE compile nothing.
+"""
 
 from __future__ import annotations
 
 import itertools
 import os
 import shutil
+import sys
 import types
 import warnings
 import weakref
-from collections.abc import Callable, Hashable, Iterator, MutableMapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, nullcontext
+from functools import cache
 from importlib.util import find_spec
 from typing import Any
 
 import torch
-import torch._dynamo
-from torch._dynamo.eval_frame import _debug_get_cache_entry_list as entries_of
 
 DEFAULT_BACKEND = "inductor"
 MOST_VARIANTS = 32  # of shapes, methods and norms for one vector field; beyond, steps run eagerly
-MOST_TRACES = 4  # of one variant: what is compiled at every step is slower than eager code
+MOST_GRAPHS = 4  # of one variant: what is compiled at every step is slower than eager code
 
 _names = itertools.count()
 _cache: MutableMapping[Any, dict[Hashable, CompiledFunction]] = weakref.WeakKeyDictionary()
@@ -29,27 +32,42 @@ class CompileWarning(UserWarning):
     """Steps that were to be compiled run eagerly, and why."""
 
 
+@cache
+def check_backend(name: str) -> None:
+    """Raises ValueError for a backend that torch.compile does not know."""
+    from torch import _dynamo
+
+    if name not in _dynamo.list_backends(exclude_tags=()):
+        names = ", ".join(_dynamo.list_backends())
+        raise ValueError(f"`compile` is {name!r}; allowed: True, False, and torch's backends {names}")
+
+
 def missing_compiler(device: torch.device) -> str | None:
-    """Why steps cannot be compiled for `device`, in half a sentence; None if they can."""
-    if torch._dynamo.config.disable:
+    """Why nothing can be compiled for `device`, in half a sentence; None if it can."""
+    from torch import _dynamo
+
+    if _dynamo.config.disable:
         return "torch.compile is switched off (TORCH_COMPILE_DISABLE)"
     if device.type == "mps":
         return "mps has no float64, in which time is kept"
     if device.type == "cuda":
         return None if find_spec("triton") else "triton is not installed"
-    compilers = [os.environ.get("CXX", ""), "g++", "clang++", "c++"]
-    if any(shutil.which(name) for name in compilers if name):
-        return None
-    return "no C++ compiler was found (tried g++, clang++, c++ and $CXX)"
+    default = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
+    name = os.environ.get("CXX", default)
+    return None if shutil.which(name) else f"no C++ compiler was found (tried {name}; $CXX names another)"
 
 
-def forgotten(f: Callable[..., Any]) -> str | None:
-    """Why nothing compiled can be kept with a vector field, in half a sentence; None if it can."""
+def forgotten(f: Callable[..., Any], norm: object) -> str | None:
+    """Why nothing compiled can be kept for a vector field and a norm, in half a sentence; None if it can."""
     owner = f.__self__ if isinstance(f, types.MethodType) else f
     try:
         hash(weakref.ref(owner))
-    except TypeError:
-        return f"what is compiled is kept with its vector field, and a {type(owner).__name__} is not hashable"
+    except TypeError as error:
+        return f"what is compiled is kept with its vector field, which does not allow it: {error}"
+    try:
+        hash(norm)
+    except TypeError as error:
+        return f"what is compiled is kept for its norm, which does not allow it: {error}"
     return None
 
 
@@ -59,95 +77,121 @@ def compiled_for(
     make: Callable[[], Callable[..., Any]],
     backend: str,
     *,
-    options: dict[str, Any] | None = None,
-    differentiates: bool = False,
-    runs_eagerly: bool = True,
+    options: Mapping[str, Any],
+    is_loop: bool = False,
 ) -> CompiledFunction:
     """The compiled function under `key` of the vector field f, made by `make` where there is none yet.
 
-    It lives as long as f, and must not hold it: f is an argument of it. `differentiates`: it calls torch.autograd.grad.
-    `runs_eagerly`: what cannot be compiled is worth calling as it is; otherwise the call gives None then.
+    It lives as long as f, and must not hold it: f is an argument of it. options: of the default backend. `is_loop`:
+    what cannot be compiled is not worth calling as it is; the call gives None then.
     """
     owner, part = (f.__self__, f.__func__) if isinstance(f, types.MethodType) else (f, None)
     key = (key, part, backend)
     variants = _cache.setdefault(owner, {})
-    if key not in variants:
-        if len(variants) == MOST_VARIANTS:
-            warnings.warn(
-                f"more than {MOST_VARIANTS} variants of the steps of one vector field were compiled (shapes, methods, "
-                "norms); further ones run eagerly",
-                CompileWarning,
-                stacklevel=2,
-            )
-        eager = len(variants) >= MOST_VARIANTS
-        variants[key] = CompiledFunction(
-            make(), None if eager else backend, options or {}, differentiates, runs_eagerly
+    if key in variants:
+        return variants[key]
+    if len(variants) >= MOST_VARIANTS:
+        warnings.warn(
+            f"more than {MOST_VARIANTS} variants of the steps of one vector field were compiled (shapes, methods, "
+            "norms); further ones run eagerly",
+            CompileWarning,
+            stacklevel=2,
         )
+        return CompiledFunction(make(), None, is_loop)
+    settings = tuple(options.items()) if backend == DEFAULT_BACKEND else ()
+    variants[key] = CompiledFunction(make(), _backend(backend, settings), is_loop)
     return variants[key]
 
 
 class CompiledFunction:
     """A function of tensors under torch.compile, for inputs of one shape; the function itself if that fails."""
 
-    def __init__(
-        self,
-        function: Callable[..., Any],
-        backend: str | None,
-        options: dict[str, Any],
-        differentiates: bool,
-        runs_eagerly: bool,
-    ) -> None:
+    def __init__(self, function: Callable[..., Any], backend: _Backend | None, is_loop: bool) -> None:
         self._function = function
-        self._runs_eagerly = runs_eagerly
-        self._differentiates = differentiates
+        self._backend = backend
+        self._is_loop = is_loop
         self._is_traced = False
+        self._num_graphs = 0
         self._compiled: Callable[..., Any] | None = None
-        self._own = _with_own_code(function)
         if backend is not None:
             self._compiled = torch.compile(
-                self._own,
-                backend=backend,
-                fullgraph=True,
-                dynamic=False,
-                options=options if options and backend == DEFAULT_BACKEND else None,
+                _with_own_code(function), backend=backend, fullgraph=True, dynamic=False
             )
 
     def __call__(self, *args: Any) -> Any:
-        if self._compiled is None:
-            return self._function(*args) if self._runs_eagerly else None
+        if self._compiled is None or self._backend is None:
+            return None if self._is_loop else self._function(*args)
+        from torch._dynamo import exc
+
+        num_graphs = self._backend.num_graphs
         try:
-            with nullcontext() if self._is_traced else self._tracing():
+            with nullcontext() if self._is_traced else _tracing():
                 result = self._compiled(*args)
-        except (torch._dynamo.exc.TorchDynamoException, torch._dynamo.exc.FailOnRecompileLimitHit) as error:
+        except (exc.TorchDynamoException, exc.FailOnRecompileLimitHit) as error:
             if self._is_traced:  # something has changed that f reads, and it was not traced as it has to be
                 self._is_traced = False
             else:
                 self._give_up(str(error).strip().splitlines()[0])
             return self(*args)
         self._is_traced = True
-        if len(entries_of(self._own.__code__)) > MOST_TRACES:
+        self._num_graphs += self._backend.num_graphs - num_graphs
+        if self._num_graphs > MOST_GRAPHS:
             self._give_up(
-                f"something that they read changed {MOST_TRACES} times, and each time they were compiled anew (such as "
+                f"something that it reads changed {MOST_GRAPHS} times, and each time they were compiled anew (such as "
                 "a count of evaluations in the field; solution.stats has one)"
             )
         return result
 
     def _give_up(self, reason: str) -> None:
         self._compiled = None
-        warnings.warn(
-            f"the steps of this vector field cannot be compiled and run eagerly: {reason}",
-            CompileWarning,
-            stacklevel=3,
-        )
+        what = "the loop over the steps of this vector field cannot be compiled, so they are taken one by one"
+        if not self._is_loop:
+            what = "the steps of this vector field cannot be compiled and run eagerly"
+        warnings.warn(f"{what}: {reason}", CompileWarning, stacklevel=3)
 
-    @contextmanager
-    def _tracing(self) -> Iterator[None]:
-        """Has torch.compile see through torch.autograd.grad, which it does not by default."""
-        config = torch._dynamo.config
-        patches = self._differentiates and hasattr(config, "trace_autograd_ops")
-        with config.patch(trace_autograd_ops=True) if patches else nullcontext(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch warns of what its own tracing does
-            yield
+
+class _Backend:
+    """A backend of torch.compile that counts what it was given to compile, one for a name and options.
+
+    A graph's backward is compiled along with it, where it can still be replaced by eager code.
+    """
+
+    def __init__(self, name: str, options: Mapping[str, Any]) -> None:
+        self._name, self._options = name, dict(options)
+        self.num_graphs = 0
+
+    def __call__(self, graph: Any, inputs: Any) -> Any:
+        from torch import _dynamo
+        from torch._functorch import config
+
+        self.num_graphs += 1
+        at_once = "force_non_lazy_backward_lowering"
+        with config.patch({at_once: True}) if hasattr(config, at_once) else nullcontext():
+            if self._name != DEFAULT_BACKEND:
+                return _dynamo.lookup_backend(self._name)(graph, inputs)
+            from torch._inductor.compile_fx import compile_fx
+
+            return compile_fx(graph, inputs, config_patches=self._options)
+
+
+@cache
+def _backend(name: str, options: tuple[tuple[str, Any], ...]) -> _Backend:
+    """One object for all functions, as torch keeps every backend that it was ever given."""
+    return _Backend(name, dict(options))
+
+
+@contextmanager
+def _tracing() -> Iterator[None]:
+    """Has torch.compile see through torch.autograd.grad, which it does not by default."""
+    from torch import _dynamo
+
+    can = hasattr(_dynamo.config, "trace_autograd_ops")
+    with (
+        _dynamo.config.patch(trace_autograd_ops=True) if can else nullcontext(),
+        warnings.catch_warnings(),
+    ):
+        warnings.simplefilter("ignore")  # torch warns of what its own tracing does
+        yield
 
 
 def _with_own_code(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch._higher_order_ops import while_loop
 
 from nodebench.ode.clock import Clock
 from nodebench.ode.compiled.compiler import compiled_for
-from nodebench.ode.compiled.traced import TracedField, TracedStages, traced_ratio
+from nodebench.ode.compiled.inputs import OPTIONS, float64
+from nodebench.ode.compiled.traced import TracedField, TracedStages
 from nodebench.ode.controllers import PIDController
 from nodebench.ode.counting import time_tensor
-from nodebench.ode.norms import Norm
+from nodebench.ode.norms import Norm, error_ratio
 from nodebench.ode.packing import Packing
 from nodebench.ode.step import rk_step
 from nodebench.ode.step_control import StepControl
@@ -30,10 +30,7 @@ from nodebench.ode.tableau import ButcherTableau
 if TYPE_CHECKING:
     from nodebench.ode.compiled.steps import CompiledSteps
 
-OPTIONS = {
-    "layout_optimization": False,
-    "cpp_wrapper": True,
-}  # the loop is C++, not Python that calls kernels
+LOOP_OPTIONS = {**OPTIONS, "cpp_wrapper": True}  # the loop is C++, not Python that calls kernels
 
 
 def march(
@@ -55,13 +52,14 @@ def march(
         key,
         lambda: make_march(tableau, control.norm, controller, steps.packing),
         steps.backend,
-        options=OPTIONS,
-        runs_eagerly=False,
+        options=LOOP_OPTIONS,
+        is_loop=True,
     )
     least = max(control.min_step, clock.resolution(max(start.t, until, key=abs)))
     numbers = (until, clock.direction, least, control.max_step, start.t, start.size, *start.history)
-    scalars = [torch.tensor(number, dtype=torch.float64) for number in numbers]  # none a view of another
-    end = run(steps.f, args, *scalars, torch.tensor(max_tries), y, start.k0, *tolerances)
+    scalars = [float64(number, y) for number in numbers]  # none a view of another
+    tries = torch.full((), max_tries, dtype=torch.int64, device=y.device)
+    end = run(steps.f, args, *scalars, tries, y, start.k0, *tolerances)
     if end is None:
         return None
     *scalars_at_end, y1, k1 = end
@@ -75,6 +73,8 @@ def make_march(
     """(f, args, until, direction, least, most, t, size, history 0 and 1, max_tries, y, k0, rtol, atol) ->
     (t, size, history 0 and 1, accepted, rejected, last ratio, y, k0).
     """
+    # Imported here, as most who solve an ODE compile nothing.
+    from torch._higher_order_ops import while_loop
 
     def run(
         f: Callable[..., Any],
@@ -127,7 +127,7 @@ def make_march(
             dt = t1 - t
             stages = TracedStages(tableau, k0)
             y1 = rk_step(field, tableau, t, dt, y, stages, with_error=True, last_time=time_tensor(t1, y))
-            ratio = traced_ratio(stages.error(dt), y, y1, rtol, atol, norm).double()
+            ratio = error_ratio(stages.error(dt), y, y1, rtol, atol, norm).double()
             went_well = torch.isfinite(ratio)
             accepted, rejected = ratio <= 1.0, ratio > 1.0
             taken = dt.abs()
@@ -148,8 +148,8 @@ def make_march(
                 torch.where(accepted, stages[tableau.num_stages - 1], k0),
             )
 
-        none = torch.zeros((), dtype=torch.int64)
-        well = torch.ones((), dtype=torch.bool)
+        none = torch.zeros((), dtype=torch.int64, device=y.device)
+        well = torch.ones((), dtype=torch.bool, device=y.device)
         start = (t, size, history0, history1, none, none.clone(), well, torch.ones_like(t), y, k0)
         *scalars, _, last_ratio, y1, k1 = while_loop(goes_on, step, start)
         return (*scalars, last_ratio, y1, k1)
@@ -160,7 +160,7 @@ def make_march(
 def next_factor(
     controller: PIDController, ratio: Tensor, order: int, history0: Tensor, history1: Tensor
 ) -> Tensor:
-    """PIDController.factor of a tensor."""
+    """PIDController.factor of a tensor; `step` above has its `remember`."""
     p, i, d = controller.proportional, controller.integral, controller.derivative
     inverse = 1.0 / ratio
     accepted = inverse ** ((p + i + d) / order)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nodebench.ode.clock import Clock, StepRecord
 from nodebench.ode.compiled.augmented import CompiledAugmentedStepper
@@ -23,9 +23,9 @@ from nodebench.ode.norms import Norm
 from nodebench.ode.packing import Packing
 from nodebench.ode.replay import end_time
 from nodebench.ode.seams import Quadrature
-from nodebench.ode.step import CompiledStages, StageBuffer, StageList
+from nodebench.ode.step import CompiledStages, StageBuffer, StageList, num_evaluations
 from nodebench.ode.step_control import StepControl
-from nodebench.ode.steppers import Attempt, EagerStepper, March, Stepper
+from nodebench.ode.steppers import Attempt, EagerStepper, March, Stepper, nan_at_overflow
 from nodebench.ode.tableau import ButcherTableau
 
 
@@ -96,8 +96,7 @@ class CompiledStepper:
     ) -> Tensor:
         """See Stepper."""
         y1, _, kept = self._call(None, all_stages, record, y0, stages[0], (None, None))
-        is_short = self._tableau.is_fsal and not all_stages
-        self._f.counts.nfe += self._tableau.num_stages - 1 - is_short
+        self._f.counts.nfe += num_evaluations(self._tableau, with_error=all_stages)
         _keep(stages, kept, all_stages)
         return y1
 
@@ -109,9 +108,11 @@ class CompiledStepper:
         y1, ratio, kept = self._call(
             control.norm, all_stages, record, y0, stages[0], self.tolerances(y0, control)
         )
-        self._f.counts.nfe += self._tableau.num_stages - 1
+        self._f.counts.nfe += num_evaluations(self._tableau, with_error=True)
         _keep(stages, kept, all_stages)
         assert ratio is not None, "a step with a norm has an error ratio"
+        if record.lands_on == len(self._clock.ts) - 1:
+            ratio = nan_at_overflow(ratio, y1)
         return Attempt(y1, ratio)
 
     def march(self, start: March, until: float, max_tries: int) -> March | None:
@@ -135,7 +136,7 @@ class CompiledStepper:
         if end is None:
             return None
         tried = end.num_accepted + end.num_rejected
-        self._f.counts.nfe += tried * (self._tableau.num_stages - 1)
+        self._f.counts.nfe += tried * num_evaluations(self._tableau, with_error=True)
         return end
 
     def tolerances(self, y: Tensor, control: StepControl) -> tuple[Tensor, Tensor]:
@@ -177,4 +178,7 @@ def _keep(stages: StageBuffer | StageList, kept: list[Tensor], all_stages: bool)
 
 
 def _requiring_grad(tensor: Tensor) -> Tensor:
-    return tensor if tensor.requires_grad else tensor.detach().requires_grad_()
+    """The tensor as one that requires grad, and no nn.Parameter, which would be another kind to the compiler."""
+    if not tensor.requires_grad:
+        return tensor.detach().requires_grad_()
+    return tensor.view_as(tensor) if isinstance(tensor, nn.Parameter) else tensor

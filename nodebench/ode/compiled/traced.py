@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nodebench.ode.counting import Counts, Time, time_tensor
+from nodebench.ode.counting import Time, checked, stage_fields_of, time_tensor
 from nodebench.ode.norms import Norm, error_ratio
 from nodebench.ode.packing import Packing
 from nodebench.ode.step import rk_step
@@ -20,35 +20,28 @@ from nodebench.ode.tableau import ButcherTableau
 
 
 class TracedField:
-    """f(t, y, *args) behind `Field`, without counts and checks: those are made outside of what is compiled."""
+    """f(t, y, *args) behind `StageFields`: CountedField without its counts, which are made outside of a step."""
 
     def __init__(self, f: Callable[..., Any], packing: Packing, args: tuple[Any, ...]) -> None:
         self._f, self._args = packing.wrap(f), args
 
-    @property
-    def counts(self) -> Counts:
-        """Nothing is counted here."""
-        raise NotImplementedError
-
-    def __call__(self, t: Time, y: Tensor) -> Tensor:
-        dy: Tensor = self._f(time_tensor(t, y), y, *self._args)
-        return dy
-
     def at_times(self, ts: Sequence[Time], y: Tensor) -> list[Callable[[Tensor], Tensor]]:
-        """See Field."""
+        """See StageFields."""
         times = [time_tensor(t, y) for t in ts]
-        stage_fields = getattr(self._f, "at_times", None)
-        if stage_fields is None or not times:
+        at_times = getattr(self._f, "at_times", None)
+        if at_times is None or not times:
             return [partial(self._call, partial(self._f, time)) for time in times]
-        return [partial(self._call, stage_field) for stage_field in stage_fields(torch.stack(times))]
+        return [partial(self._call, stage_field) for stage_field in stage_fields_of(at_times, times)]
 
     def _call(self, stage_field: Callable[..., Any], y: Tensor) -> Tensor:
-        dy: Tensor = stage_field(y, *self._args)
-        return dy
+        return checked(stage_field(y, *self._args), y)
 
 
 class TracedStages:
-    """Stages as separate tensors and their sums as expressions, which a compiler is free to fuse."""
+    """Stages as separate tensors and their sums as expressions, which a compiler is free to fuse.
+
+    As in StageList, what a field hands out is copied where autograd need not remember it: the next stage may reuse it.
+    """
 
     def __init__(self, tableau: ButcherTableau, k0: Tensor) -> None:
         self._tableau = tableau
@@ -56,7 +49,7 @@ class TracedStages:
 
     def __setitem__(self, i: int, k: Tensor) -> None:
         assert i == len(self._stages), "stages are evaluated in turn"
-        self._stages.append(k)
+        self._stages.append(k if k.requires_grad else k.clone())
 
     def __getitem__(self, i: int) -> Tensor:
         return self._stages[i]
@@ -114,14 +107,8 @@ def make_step(
         ratio = None
         if norm is not None and rtol is not None and atol is not None:
             with torch.no_grad():
-                ratio = traced_ratio(stages.error(dt), y0, y1, rtol, atol, norm)
+                ratio = error_ratio(stages.error(dt), y0, y1, rtol, atol, norm)
         kept = stages.from_second()
         return y1, ratio, kept if all_stages else kept[-1:]
 
     return step
-
-
-def traced_ratio(y_error: Tensor, y0: Tensor, y1: Tensor, rtol: Tensor, atol: Tensor, norm: Norm) -> Tensor:
-    """The error ratio, NaN where y1 is not finite: a state that overflows would pass for exact."""
-    ratio = error_ratio(y_error, y0, y1, rtol, atol, norm)
-    return torch.where(torch.isfinite(y1).all(), ratio, torch.nan)
