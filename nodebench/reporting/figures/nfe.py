@@ -12,7 +12,13 @@ from nodebench.reporting.epochs import COUNTS, read_epochs
 from nodebench.reporting.figures.drawing.charts import chart, plain_numbers, power, say, whole_epochs
 from nodebench.reporting.figures.drawing.drawing import Drawing, NothingToDrawError
 from nodebench.reporting.figures.drawing.panels import new_figure
-from nodebench.reporting.figures.drawing.style import SERIES_COLOURS, WIDTH, series_looks
+from nodebench.reporting.figures.drawing.style import (
+    LINE_WIDTH,
+    MARKER_SIZE,
+    SERIES_COLOURS,
+    WIDTH,
+    series_looks,
+)
 from nodebench.reporting.measures import Measures, NotMeasuredError, medians, pick_measured
 from nodebench.reporting.runs import Run
 
@@ -93,15 +99,27 @@ def _curves(table: pd.DataFrame, by: str) -> dict[str, pd.DataFrame]:
     return {str(name): group for name, group in table.groupby(by, sort=True)}
 
 
-def _draw(axes: Axes, curves: Mapping[str, pd.DataFrame], x: str, *, legend_columns: int) -> None:
-    """Both counts against the column `x`, a colour a curve, and the legend under the axes."""
+def _draw(
+    axes: Axes, curves: Mapping[str, pd.DataFrame], x: str, *, legend_columns: int, nested: bool = False
+) -> None:
+    """Both counts against the column `x`, a colour a curve, and the legend under the axes.
+
+    `nested`: the first curves are the widest, to be seen beneath later ones of the same counts.
+    """
     from matplotlib.lines import Line2D
 
     handles = []
     looks = series_looks(curves)
-    for name, curve in curves.items():
+    for num_above, (name, curve) in zip(reversed(range(len(curves))), curves.items(), strict=True):
         colour, marker = looks[name]
-        axes.plot(curve[x], curve["nfe_forward"], color=colour, marker=marker)
+        scale = 1 + min(num_above, 2) if nested else 1
+        axes.plot(
+            *(curve[x], curve["nfe_forward"]),
+            color=colour,
+            marker=marker,
+            linewidth=scale * LINE_WIDTH,
+            markersize=(1 + scale) / 2 * MARKER_SIZE,
+        )
         backward = curve[curve["nfe_backward"].gt(0)]
         axes.plot(
             *(backward[x], backward["nfe_backward"]),
@@ -137,7 +155,7 @@ def _draw_tolerances(axes: Axes, curves: Mapping[str, pd.DataFrame]) -> None:
 def _draw_epochs(axes: Axes, curves: Mapping[str, pd.DataFrame]) -> None:
     if not curves:
         return say(axes, "no epochs with evaluations")
-    _draw(axes, curves, "epoch", legend_columns=1)
+    _draw(axes, curves, "epoch", legend_columns=1, nested=True)
     whole_epochs(axes, max(curve["epoch"].max() for curve in curves.values()))
     axes.set_ylim(0, 1.08 * max(curve[list(COUNTS)].max().max() for curve in curves.values()))
     return None

@@ -20,6 +20,7 @@ SERIES_COLOURS = (
     *("#444b59", "#7aa6d8"),
 )
 SERIES_MARKERS = ("o", "s", "D", "^", "v", "P", "X", "h", "<", ">")
+LINE_WIDTH, MARKER_SIZE = 1.4, 4.5
 GREY = "#6b7280"  # words and lines that step back
 PALE = "#eef0f3"  # a panel without a picture
 
@@ -42,8 +43,8 @@ _STYLE = {
     "ytick.minor.pad": 5.0,
     "legend.frameon": False,
     "legend.fontsize": 8.5,
-    "lines.linewidth": 1.4,
-    "lines.markersize": 4.5,
+    "lines.linewidth": LINE_WIDTH,
+    "lines.markersize": MARKER_SIZE,
     "pdf.fonttype": 42,  # text in the PDF stays text
 }
 
