@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # docs/results/fig3: Figure 3 from the first ODE-Net of Table 1 (trained if it is not there), measured at six tolerances,
-# with the library's other adaptive solvers and torchdiffeq's (extra `baselines`), and the figures of speed, memory,
-# evaluations and gradients. All solvers are measured in one go, so that they take turns and their times compare.
-# What is trained or measured is skipped, so after an interruption the same command goes on.
+# with the library's other adaptive solvers and torchdiffeq's (extra `baselines`), the figures of speed, memory,
+# evaluations and gradients, and the test error under other solvers. All solvers are measured in one go, so that they take
+# turns and their times compare. What is trained or measured is skipped, so after an interruption the same
+# command goes on.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH="$PWD/.venv/bin:$PATH"
@@ -15,4 +16,7 @@ nodebench reproduce fig3 --recipe fast --runs "$runs"
 for figure in fig3 speed_accuracy memory nfe gradients; do
     nodebench plot "$figure" --runs "$runs" --out outputs/fig3
 done
-nodebench table gradients --runs "$runs" --format markdown --out outputs/fig3/gradients.md
+[ -f "$run/evaluations.jsonl" ] || nodebench evaluate "$run" --swap
+for table in gradients swap; do
+    nodebench table "$table" --runs "$runs" --format markdown --out "outputs/fig3/$table.md"
+done
