@@ -158,16 +158,19 @@ def _plan(config: dict[str, Any], data: Any, model: Any, settings: Any, unit: st
         f"{optimizer}; on {settings.device}"
     )
     if config["compile"]:
-        yield f"compile   {_compile_words(config, model, settings.device)}"
+        yield f"compile   {_compile_words(model, settings.device)}"
 
 
-def _compile_words(config: dict[str, Any], model: Any, device: Any) -> str:
+def _compile_words(model: Any, device: Any) -> str:
     from nodebench.config.build import why_eager
+    from nodebench.models.ode_block import ode_blocks
 
     reason = why_eager(model, device)
     if reason is not None:
         return f"off: {reason}; the run is eager"
-    what = "the solver's steps" if "solver" in config else "the net"
+    blocks = ode_blocks(model)
+    steps = any(block.solver.compile for block in blocks)
+    what = "the solver's steps" if steps else "the vector field" if blocks else "the net"
     return f"{what}, at the first step: up to two minutes, less when the same has been compiled here before"
 
 

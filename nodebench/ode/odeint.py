@@ -107,11 +107,12 @@ def odeint(
     _check_call(f, args, params, gradient, adjoint_norm)
     solver_options = SolverOptions.from_keywords(options)
     packed = packing.pack(y0)
+    state_norm = _state_norm(norm, packing)
     solver = make_solver(
         method,
         packing.tolerance("rtol", rtol, packed),
         packing.tolerance("atol", atol, packed),
-        _state_norm(norm, packing),
+        state_norm,
         solver_options,
         keep_stages=dense_output,
     )
@@ -120,9 +121,7 @@ def odeint(
     if record_steps:
         stats.forward.steps, stats.backward.steps = [], []
     clock = Clock(times, travelling_times(ts, packed))
-    compiled = _compiled_steps(
-        compile, f, packing, method, solver, packed, dense_output, _state_norm(norm, packing)
-    )
+    compiled = _compiled_steps(compile, f, packing, method, solver, packed, dense_output, state_norm)
     dense = None
     if dense_output and solver.tableau is not None:
         dense = DenseOutput(solver.tableau, clock if gradient == "direct" else Clock(times))

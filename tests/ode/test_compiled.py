@@ -229,6 +229,11 @@ def test_a_field_may_hand_out_the_same_memory_at_every_call(
     torch.testing.assert_close(ours.ys, eager.ys, rtol=1e-13, atol=1e-13)
 
 
+class RunsAway(nn.Module):
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        return torch.full_like(y, 1e18)
+
+
 @pytest.mark.parametrize("gradient", GRADIENTS)
 def test_a_state_that_overflows_fails_as_it_does_in_eager_steps(gradient: str) -> None:
     field, y0 = RunsAway(), torch.zeros(3).requires_grad_()
@@ -236,11 +241,6 @@ def test_a_state_that_overflows_fails_as_it_does_in_eager_steps(gradient: str) -
     for compile in (CAPTURE, False):
         with pytest.raises(NonFiniteError):
             odeint(field, y0, [0.0, 1e20, 1e21, 1.1e21], compile=compile, **settings)
-
-
-class RunsAway(nn.Module):
-    def forward(self, t: Tensor, y: Tensor) -> Tensor:
-        return torch.full_like(y, 1e18)
 
 
 class Short:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -95,58 +95,22 @@ def make_march(
     ) -> tuple[Tensor, ...]:
         field = TracedField(f, packing, args)
 
-        def goes_on(
-            t: Tensor,
-            size: Tensor,
-            history0: Tensor,
-            history1: Tensor,
-            num_accepted: Tensor,
-            num_rejected: Tensor,
-            went_well: Tensor,
-            last_ratio: Tensor,
-            y: Tensor,
-            k0: Tensor,
-        ) -> Tensor:
-            wanted = torch.minimum(size, most)
-            fits = wanted < (until - t).abs() * (1 - 1e-12)  # else the loop clips it
-            return went_well & fits & (wanted > least) & (num_accepted + num_rejected < max_tries)
+        def goes_on(*carried: Tensor) -> Tensor:
+            now = _Carried(*carried)
+            wanted = torch.minimum(now.size, most)
+            fits = wanted < (until - now.t).abs() * (1 - 1e-12)  # else the loop clips it
+            return now.went_well & fits & (wanted > least) & (now.num_accepted + now.num_rejected < max_tries)
 
-        def step(
-            t: Tensor,
-            size: Tensor,
-            history0: Tensor,
-            history1: Tensor,
-            num_accepted: Tensor,
-            num_rejected: Tensor,
-            went_well: Tensor,
-            last_ratio: Tensor,
-            y: Tensor,
-            k0: Tensor,
-        ) -> tuple[Tensor, ...]:
-            t1 = t + direction * torch.minimum(size, most)
-            dt = t1 - t
-            stages = TracedStages(tableau, k0)
-            y1 = rk_step(field, tableau, t, dt, y, stages, with_error=True, last_time=time_tensor(t1, y))
-            ratio = error_ratio(stages.error(dt), y, y1, rtol, atol, norm).double()
-            went_well = torch.isfinite(ratio)
-            accepted, rejected = ratio <= 1.0, ratio > 1.0
-            taken = dt.abs()
-            following = taken * next_factor(controller, ratio, tableau.order, history0, history1)
-            # As in the loop: a step cut short says little about the step that the accuracy allows.
-            kept = torch.where(accepted & (taken < size), size, 0.0)
-            inverse = torch.where(ratio > 0.0, 1.0 / ratio, math.inf).clamp(max=1e8)
-            return (
-                torch.where(accepted, t1, t),
-                torch.where(went_well, torch.maximum(following, kept), size),
-                torch.where(accepted, inverse, history0),
-                torch.where(accepted, history0, history1),
-                num_accepted + accepted,
-                num_rejected + (rejected & went_well),
-                went_well,
-                torch.where(went_well, ratio, last_ratio),
-                torch.where(accepted, y1, y),
-                torch.where(accepted, stages[tableau.num_stages - 1], k0),
-            )
+        def step(*carried: Tensor) -> tuple[Tensor, ...]:
+            now = _Carried(*carried)
+            t1 = now.t + direction * torch.minimum(now.size, most)
+            dt = t1 - now.t
+            stages = TracedStages(tableau, now.k0)
+            last_time = time_tensor(t1, now.y)
+            y1 = rk_step(field, tableau, now.t, dt, now.y, stages, with_error=True, last_time=last_time)
+            ratio = error_ratio(stages.error(dt), now.y, y1, rtol, atol, norm).double()
+            k1 = stages[tableau.num_stages - 1]
+            return tuple(_decide(now, t1, y1, k1, ratio, controller, tableau.order))
 
         none = torch.zeros((), dtype=torch.int64, device=y.device)
         well = torch.ones((), dtype=torch.bool, device=y.device)
@@ -157,10 +121,50 @@ def make_march(
     return run
 
 
+class _Carried(NamedTuple):
+    """What one step of the loop hands to the next; all but y and k0 are 0-d."""
+
+    t: Tensor
+    size: Tensor
+    history0: Tensor
+    history1: Tensor
+    num_accepted: Tensor
+    num_rejected: Tensor
+    went_well: Tensor
+    last_ratio: Tensor
+    y: Tensor
+    k0: Tensor
+
+
+def _decide(
+    now: _Carried, t1: Tensor, y1: Tensor, k1: Tensor, ratio: Tensor, controller: PIDController, order: int
+) -> _Carried:
+    """Behind a step to (t1, y1, k1): accepted, rejected, or gone wrong; the loop's rules and `remember` in tensors."""
+    went_well = torch.isfinite(ratio)
+    accepted, rejected = ratio <= 1.0, ratio > 1.0
+    taken = (t1 - now.t).abs()
+    following = taken * next_factor(controller, ratio, order, now.history0, now.history1)
+    # As in the loop: a step cut short says little about the step that the accuracy allows.
+    kept = torch.where(accepted & (taken < now.size), now.size, 0.0)
+    inverse = torch.where(ratio > 0.0, 1.0 / ratio, math.inf).clamp(max=1e8)
+    return _Carried(
+        t=torch.where(accepted, t1, now.t),
+        size=torch.where(went_well, torch.maximum(following, kept), now.size),
+        history0=torch.where(accepted, inverse, now.history0),
+        history1=torch.where(accepted, now.history0, now.history1),
+        num_accepted=now.num_accepted + accepted,
+        num_rejected=now.num_rejected + (rejected & went_well),
+        went_well=went_well,
+        last_ratio=torch.where(went_well, ratio, now.last_ratio),
+        y=torch.where(accepted, y1, now.y),
+        k0=torch.where(accepted, k1, now.k0),
+    )
+
+
 def next_factor(
     controller: PIDController, ratio: Tensor, order: int, history0: Tensor, history1: Tensor
 ) -> Tensor:
-    """PIDController.factor of a tensor; `step` above has its `remember`."""
+    """PIDController.factor of a tensor; _decide has its `remember`."""
     p, i, d = controller.proportional, controller.integral, controller.derivative
     inverse = 1.0 / ratio
     accepted = inverse ** ((p + i + d) / order)
