@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from nodebench.commands.train import _compile_words
 from nodebench.config import build
 from nodebench.config.build import (
     KINDS_OF_DATA,
@@ -137,6 +138,19 @@ class TestCompile:
         model = built.model(2)
         assert model._compiled_call_impl is None
         assert why_eager(model, torch.device("cpu")) == "this flow solves no ODE"
+
+    @pytest.mark.parametrize(
+        ("choices", "words"),
+        [
+            (["model=resnet"], "the net"),
+            (["model=odenet", "solver=vode_adams"], "the vector field"),
+            (["model=odenet"], "the solver's steps"),
+        ],
+    )
+    @pytest.mark.usefixtures("missing")
+    def test_the_plan_says_what_is_compiled(self, choices: list[str], words: str) -> None:
+        model = builder(*choices, "compile=true").model()
+        assert _compile_words(model, torch.device("cpu")).startswith(f"{words}, at the first step")
 
     @pytest.mark.parametrize("choices", [["model=resnet"], ["model=odenet", "solver=vode_adams"]], ids=str)
     def test_without_a_compiler_nothing_is_compiled(self, missing: list[str], choices: list[str]) -> None:
