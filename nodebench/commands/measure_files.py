@@ -11,6 +11,7 @@ from typing import Any
 from nodebench.config.errors import ConfigError
 from nodebench.measurement import DamagedTableError, Key, ReferenceErrors, Row, header, read_rows, write_row
 from nodebench.measurement.rows import key_of
+from nodebench.training.progress import say
 from nodebench.training.storage import append_durably, write_atomically
 
 
@@ -19,7 +20,8 @@ class MeasureFiles:
 
     made_with: what all rows of a table must share: checkpoint, settings, machine. libraries: the versions of the other
     libraries that rows are added of, which all rows of that library must share. Opening cuts off a half line at the
-    end. Raises ConfigError for a table that was made with something else, or that is damaged: nothing is mixed, and
+    end, and takes damaged lines out, which are then measured again; the table as it was stays beside it. Raises
+    ConfigError for a table that was made with something else, or whose columns are not known: nothing is mixed, and
     nothing is lost.
     """
 
@@ -60,14 +62,21 @@ class MeasureFiles:
 
     def _take_over(self) -> None:
         try:
-            text = self.table.read_text(encoding="utf-8")
-            self.rows, whole = read_rows(text)
-        except (DamagedTableError, UnicodeDecodeError) as error:
+            text = self.table.read_text(encoding="utf-8", errors="replace")
+            self.rows, whole, problems = read_rows(text)
+        except DamagedTableError as error:
             raise ConfigError(f"{self.table} is damaged: {error}; {self._again()}") from error
         if not whole:  # killed within the first line
             self.table.write_bytes(b"")
             return
         self._compare()
+        if problems:
+            as_it_was = self.table.with_name(f"{self.table.name}.damaged")
+            write_atomically(as_it_was, self.table.read_bytes())
+            say(
+                f"{self.table} is damaged: {'; '.join(problems)}. Such lines are measured again; {as_it_was.name} is the "
+                "table as it was"
+            )
         if whole != text:
             write_atomically(self.table, whole.encode())
 

@@ -19,7 +19,7 @@ from nodebench.reporting.measures import DamagedMeasuresError, has_checkpoint, r
 from nodebench.reporting.runs import find_runs
 
 DEFAULT_RUNS = "outputs"
-DONE, UNFINISHED, MISSING = "done", "unfinished", "missing"
+DONE, UNFINISHED, MISSING, DAMAGED = STATES = "done", "unfinished", "missing", "damaged"
 
 
 def run(argv: Sequence[str]) -> int:
@@ -72,13 +72,15 @@ def _state(folder: Path) -> str:
     found = find_runs(folder)
     if not found:
         return MISSING
+    if found[0].status == DAMAGED:
+        return DAMAGED
     return DONE if found[0].is_finished else UNFINISHED
 
 
 def _counts(states: Mapping[Path, str]) -> str:
     counted = Counter(states.values())
     return f"{len(states)} runs: " + ", ".join(
-        f"{counted[state]} {state}" for state in (DONE, UNFINISHED, MISSING)
+        f"{counted[state]} {state}" for state in STATES if counted[state] or state != DAMAGED
     )
 
 

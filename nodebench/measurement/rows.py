@@ -38,7 +38,11 @@ class Key(NamedTuple):
 
 
 class DamagedTableError(ValueError):
-    """A measure.csv that is not what `write_row` writes; the message names the line."""
+    """A measure.csv whose lines cannot be told apart into columns."""
+
+
+class _DamagedLineError(ValueError):
+    """A line that is not what `write_row` writes; the message names it."""
 
 
 def header() -> str:
@@ -51,16 +55,24 @@ def write_row(row: Row) -> str:
     return f"{','.join(_text(row.get(name), name == 'tol') for name in COLUMNS)}\n"
 
 
-def read_rows(text: str) -> tuple[list[Row], str]:
-    """The rows of a table, and its text with whole lines and today's columns alone.
+def read_rows(text: str) -> tuple[list[Row], str, list[str]]:
+    """The rows of a table, its text with whole lines and today's columns alone, and what is wrong with other lines.
 
-    A line at the end that was cut off by a kill is left out; a table without the column `library` is nodebench's own.
-    Raises DamagedTableError for any other damage.
+    A line at the end that was cut off by a kill is left out without a word; a table without the column `library` is
+    nodebench's own. Raises DamagedTableError if the first line is not that of a table.
     """
     whole = _with_library(text[: text.rfind("\n") + 1])
     if whole and not whole.startswith(header()):
         raise DamagedTableError("its first line does not name the columns of a measurement")
-    return [_row(line, number) for number, line in enumerate(whole.splitlines()[1:], start=2)], whole
+    first, *lines = whole.splitlines(keepends=True) or [""]
+    rows, kept, problems = [], [first], []
+    for number, line in enumerate(lines, start=2):
+        try:
+            rows.append(_row(line.rstrip("\n"), number))
+            kept.append(line)
+        except _DamagedLineError as error:
+            problems.append(str(error))
+    return rows, "".join(kept), problems
 
 
 def key_of(row: Row) -> Key:
@@ -81,17 +93,19 @@ def _with_library(whole: str) -> str:
 
 def _row(line: str, number: int) -> Row:
     texts = line.split(",")
+    if "\ufffd" in line:
+        raise _DamagedLineError(f"line {number} is not UTF-8")
     if len(texts) != len(COLUMNS):
-        raise DamagedTableError(f"line {number} has {len(texts)} entries in place of {len(COLUMNS)}")
+        raise _DamagedLineError(f"line {number} has {len(texts)} entries in place of {len(COLUMNS)}")
     row: dict[str, str | float | None] = {}
     for name, text in zip(COLUMNS, texts, strict=True):
         try:
             row[name] = text if name in _TEXTS else float(text) if text else None
         except ValueError as error:
-            raise DamagedTableError(f"line {number} has {name}={text}, which is no number") from error
+            raise _DamagedLineError(f"line {number} has {name}={text}, which is no number") from error
     missing = [name for name in Key._fields if row[name] in (None, "")]
     if missing:
-        raise DamagedTableError(f"line {number} does not say which {missing[0]} it is about")
+        raise _DamagedLineError(f"line {number} does not say which {missing[0]} it is about")
     return row
 
 

@@ -96,7 +96,7 @@ def read_measures(run: Run) -> Measures | None:
             f"{path}: the last line is cut off and is left out; `nodebench measure {run.folder}` goes on"
         )
     found: dict[tuple, dict[str, object]] = {}
-    for number, line in enumerate(csv.reader(lines[1:]), start=2):
+    for number, line in enumerate(csv.reader(lines[1:], quoting=csv.QUOTE_NONE), start=2):
         if not line:
             continue
         values = _values(header, line)
@@ -119,7 +119,7 @@ def _values(header: Sequence[str], line: Sequence[str]) -> dict[str, object] | N
     except (ValueError, KeyError):
         return None
     library = texts.get("library", OWN)
-    if len(line) != len(header) or not tol > 0 or batch < 0 or texts["gradient"] not in GRADIENTS:
+    if len(line) != len(header) or not 0 < tol < math.inf or batch < 0 or texts["gradient"] not in GRADIENTS:
         return None
     if not library or not texts["solver"]:
         return None

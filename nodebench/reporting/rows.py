@@ -6,6 +6,7 @@ import math
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from scipy.special import stdtrit
@@ -103,6 +104,17 @@ def _by_size(cell: str) -> tuple[int, str]:
     return (int(cell), "") if cell.isdecimal() else (sys.maxsize, cell)
 
 
+def _differences(run: Run, other: Run) -> list[str]:
+    """What of two runs in one folder is not the same: columns of a row's identity, and keys of the model."""
+    one, two = (identity(each) | _model_settings(each) for each in (run, other))
+    return [name for name in dict.fromkeys([*one, *two]) if one.get(name) != two.get(name)]
+
+
+def _model_settings(run: Run) -> dict[str, Any]:
+    settings = run.setting("model") or {}
+    return {f"model.{key}": value for key, value in settings.items() if value is not None and key != "name"}
+
+
 def _row(runs: list[Run]) -> Row:
     notes = [
         f"not counted: {run.group}/{run.folder.name} is {run.status}{': ' * bool(run.problem)}{run.problem}"
@@ -110,7 +122,14 @@ def _row(runs: list[Run]) -> Row:
         if not run.is_finished
     ]
     counted: dict[str, Run] = {}
-    for run in filter(lambda run: run.is_finished, runs):
+    finished = [run for run in runs if run.is_finished]
+    for run in finished:
+        if others := _differences(finished[0], run):
+            notes.append(
+                f"not counted: {run.group}/{run.folder.name} is of another experiment than {finished[0].folder.name}, "
+                f"by its config: {', '.join(others)}"
+            )
+            continue
         first = counted.setdefault(run.seed, run)
         if first is not run:
             notes.append(f"seed {run.seed} is counted once: {run.folder} repeats {first.folder}")

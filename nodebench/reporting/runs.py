@@ -16,6 +16,10 @@ _YAML_LOADER = getattr(
 )  # libyaml reads a sweep's configs ten times faster
 
 
+# What every run's config has. Training writes the optimizer last, so a file that was cut off lacks it.
+_SECTIONS = ("task", "data", "model", "training", "optimizer")
+
+
 @dataclass(frozen=True)
 class Run:
     """One run folder: `<data>-<model>-...-<hash8>/seed<k>` and its config, summary and environment.
@@ -100,6 +104,10 @@ def _read_run(folder: Path) -> Run:
                 problems.append("config.yaml is missing")
         except (OSError, ValueError, yaml.YAMLError) as error:
             problems.append(f"{name} cannot be read ({str(error).splitlines()[0]})")
+    config = contents["config.yaml"]
+    lacking = [name for name in _SECTIONS if not isinstance(config.get(name), dict)]
+    if config and lacking:
+        problems.append(f"config.yaml has no `{lacking[0]}`, so it is cut off or not a run's")
     summary = contents["summary.json"]
     if problems:
         status, problem = "damaged", "; ".join(problems)
@@ -109,7 +117,7 @@ def _read_run(folder: Path) -> Run:
         status, problem = "damaged", "summary.json has no status"
     else:
         status, problem = str(summary["status"]), str(summary.get("reason") or "")
-    return Run(folder, status, problem, contents["config.yaml"], summary, contents["environment.json"])
+    return Run(folder, status, problem, config, summary, contents["environment.json"])
 
 
 def _read_mapping(path: Path) -> dict[str, Any]:

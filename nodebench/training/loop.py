@@ -121,6 +121,12 @@ class _Training:
         if checkpoint is not None:
             self._restore(checkpoint)
             self._say(f"continuing from step {self.state.step} of {self.settings.num_steps}")
+        elif self.run.has_final_record():
+            raise RunFolderError(
+                f"`{self.run.path}` has the records of a finished run, but no summary.json that can be read, and no "
+                "checkpoint to make it from; put summary.json back as it was, choose another output_dir=..., or "
+                "training.force=true to train anew"
+            )
         elif any(self.run.checkpoints.glob("step-*.pt")):
             self._say("no checkpoint can be used; training starts from the beginning")
         self.run.begin(self.environment)

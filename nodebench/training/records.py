@@ -10,6 +10,7 @@ from typing import Any
 
 from nodebench.training.protocols import SolveCounts
 
+FINAL = "final"  # the kind of the record that only a finished run has
 _TIMES = ("time_forward_ms", "time_backward_ms", "time_step_ms")
 _COUNTS = tuple(field.name for field in fields(SolveCounts))
 
@@ -114,7 +115,7 @@ def final_record(epochs: list[dict[str, Any]], measured: Iterable[Mapping[str, A
     record |= median_and_iqr("time_epoch_s", [epoch["time_epoch_s"] for epoch in epochs])
     for columns in measured:
         record |= columns
-    return ordered({**record, "kind": "final"})
+    return ordered({**record, "kind": FINAL})
 
 
 def ordered(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from nodebench.training.protocols import Pictures
+from nodebench.training.records import FINAL
 from nodebench.training.storage import (
     RunFolderError,
     append_durably,
@@ -26,8 +27,8 @@ from nodebench.training.storage import (
 
 _RESULTS = (
     # The summary goes first: a wipe cut short then leaves an unfinished run, not a finished one without records.
-    *("summary.json", "checkpoints", "metrics.jsonl", "tensorboard", "evaluations.jsonl", "measure.csv"),
-    *("pictures.npz", "config.yaml", "environment.json", "log.txt"),
+    *("summary.json", "checkpoints", "metrics.jsonl", "tensorboard", "evaluations.jsonl"),
+    *("measure.csv", "measure.json", "pictures.npz", "config.yaml", "environment.json", "log.txt"),
 )
 
 _SUMMARY_KEYS = {"status", "version", "git_commit", "git_dirty"}  # what telling of a finished run needs
@@ -172,6 +173,16 @@ class RunFolder:
             raise RunFolderError(
                 f"`{self.metrics}` is damaged ({error}); put it back as it was, or train anew with training.force=true"
             ) from error
+
+    def has_final_record(self) -> bool:
+        """Whether metrics.jsonl has the record that only a finished run writes; damaged lines are passed over."""
+        if not self.metrics.exists():
+            return False
+        for line in self.metrics.read_text(encoding="utf-8", errors="replace").splitlines():
+            with suppress(ValueError, AttributeError):
+                if json.loads(line).get("kind") == FINAL:
+                    return True
+        return False
 
     def log(self, text: str) -> None:
         """Append to log.txt, with the time of day; a log that cannot be written stops nothing."""

@@ -208,9 +208,9 @@ def test_rows_made_with_something_else_are_named_and_not_mixed(
         (run / "measure.json").unlink()
         assert measure(run, *quick) == 2
         yield "what"
-        (run / "measure.csv").write_text(before.replace("dopri5,1,direct,0,", "dopri5,1,direct,zero,"))
+        (run / "measure.csv").write_text(before.replace("library,", "libary,"))
         assert measure(run, *quick) == 2
-        yield "measure.csv is damaged: line 2 has batch=zero, which is no number"
+        yield "measure.csv is damaged: its first line does not name the columns"
         (run / "measure.csv").write_text(before)
 
     capsys.readouterr()
@@ -219,6 +219,25 @@ def test_rows_made_with_something_else_are_named_and_not_mixed(
         assert reason in printed
         assert "move measure.csv and measure.json away to measure anew" in printed
     assert (run / "measure.csv").read_text() == before
+
+
+def test_a_damaged_line_is_measured_again_and_the_others_are_kept(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quick = (*QUICK, "--batches", "1", "solver.tol=1")
+    assert measure(run, *quick) == 0
+    whole = (run / "measure.csv").read_text()
+    damaged = whole.replace("dopri5,1,direct,0,", "dopri5,1,direct,zero,")
+    (run / "measure.csv").write_text(damaged)
+    capsys.readouterr()
+    assert measure(run, *quick) == 0
+    assert "damaged: line 2 has batch=zero, which is no number. Such lines are measured again" in (
+        capsys.readouterr().err
+    )
+    assert (run / "measure.csv.damaged").read_text() == damaged
+    kept = [line for line in whole.splitlines() if "dopri5,1,direct,0," not in line]
+    assert (run / "measure.csv").read_text().splitlines()[:-1] == kept
+    assert len(set(keys(run))) == len(whole.splitlines()) - 1
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,9 @@ def outputs(tmp_path: Path) -> Path:
     """A folder with one finished run."""
     folder = tmp_path / "outputs" / "classification" / "digits-mlp-0a1b2c3d" / "seed0"
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text("{data: {name: digits}, model: {name: mlp}, seed: 0}")
+    (folder / "config.yaml").write_text(
+        "{task: {}, data: {name: digits}, model: {name: mlp}, training: {}, optimizer: {}, seed: 0}"
+    )
     (folder / "summary.json").write_text(json.dumps({"status": "finished", "error_test": 1.25}))
     return tmp_path / "outputs"
 

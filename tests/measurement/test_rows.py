@@ -37,7 +37,7 @@ def case(tol: float, gradient: str, num_batches: int) -> Case:
 
 def test_a_row_is_read_back_as_it_was_written() -> None:
     row = {**ROW, "recon_error": math.inf, "norm_adjoint": "state"}
-    ((read,), whole) = read_rows(header() + write_row(row))
+    ((read,), whole, _) = read_rows(header() + write_row(row))
     assert whole == header() + write_row(row)
     assert {name: value for name, value in read.items() if value not in (None, "")} == row
     assert key_of(read) == ("nodebench", "dopri5", 1e-5, "adjoint", 3)
@@ -45,16 +45,16 @@ def test_a_row_is_read_back_as_it_was_written() -> None:
 
 @pytest.mark.parametrize("tol", [*TOLERANCES, 0.00123456789])
 def test_a_tolerance_is_found_again_to_the_last_digit(tol: float) -> None:
-    ((read,), _) = read_rows(header() + write_row({**ROW, "tol": tol}))
+    ((read,), _, _) = read_rows(header() + write_row({**ROW, "tol": tol}))
     assert key_of(read).tol == tol
 
 
 def test_a_line_that_was_cut_off_is_left_out() -> None:
     text = header() + write_row(ROW)
     for length in range(len(header()), len(text)):
-        assert read_rows(text[:length]) == ([], header())
-    assert read_rows(text[: len(header()) - 1]) == ([], "")
-    assert read_rows("") == ([], "")
+        assert read_rows(text[:length]) == ([], header(), [])
+    assert read_rows(text[: len(header()) - 1]) == ([], "", [])
+    assert read_rows("") == ([], "", [])
 
 
 def test_a_table_from_before_other_libraries_were_measured_is_nodebenchs_own() -> None:
@@ -72,21 +72,29 @@ def test_the_same_solver_of_another_library_is_another_case() -> None:
     assert order([own, other], {own.key(0), other.key(1)}) == [(other, 0), (own, 1)]
 
 
+def test_a_table_of_other_columns_is_refused() -> None:
+    with pytest.raises(DamagedTableError, match="its first line does not name the columns"):
+        read_rows("library,solver,tol\n")
+
+
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("line", "message"),
     [
-        ("library,solver,tol\n", "its first line does not name the columns"),
-        (header() + "nodebench,dopri5,1\n", f"line 2 has 3 entries in place of {len(COLUMNS)}"),
-        (header() + write_row(ROW).replace("116", "1l6"), "line 2 has nfe_forward=1l6, which is no number"),
+        ("nodebench,dopri5,1\n", f"line 3 has 3 entries in place of {len(COLUMNS)}"),
+        (write_row(ROW).replace("116", "1l6"), "line 3 has nfe_forward=1l6, which is no number"),
+        (write_row(ROW).replace("116", "\ufffd"), "line 3 is not UTF-8"),
         *(
-            (header() + write_row({**ROW, name: None}), f"line 2 does not say which {name} it is about")
+            (write_row({**ROW, name: None}), f"line 3 does not say which {name} it is about")
             for name in ("library", "solver", "tol", "gradient", "batch")
         ),
     ],
 )
-def test_other_damage_is_named_with_its_line(text: str, message: str) -> None:
-    with pytest.raises(DamagedTableError, match=message):
-        read_rows(text)
+def test_a_damaged_line_is_named_and_the_others_are_kept(line: str, message: str) -> None:
+    before, after = write_row(ROW), write_row({**ROW, "batch": 4})
+    rows, whole, problems = read_rows(header() + before + line + after)
+    assert problems == [message]
+    assert [key_of(row).batch for row in rows] == [3, 4]
+    assert whole == header() + before + after
 
 
 def test_rows_go_batch_by_batch_and_those_that_are_done_are_left_out() -> None:

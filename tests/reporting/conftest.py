@@ -13,13 +13,17 @@ import yaml
 from nodebench.reporting.measures import KEY, NUMBERS, TOLERANCES, WORDS
 
 COLUMNS = (*KEY, *NUMBERS, *WORDS)
-ODENET = {
+OTHERS: dict[str, Any] = {
+    "task": {"name": "classification"},
+    "training": {"epochs": 8},
+    "optimizer": {"name": "adamw", "lr": 0.004},
+}
+ODENET: dict[str, Any] = {
     "data": {"name": "mnist", "batch_size": 128},
     "model": {"name": "odenet", "stem": "conv", "gradient": "adjoint"},
     "solver": {"method": "dopri5", "tol": 0.001, "rtol": None, "atol": None, "dt": None},
-    "training": {"epochs": 8},
 }
-MLP = {"data": {"name": "mnist"}, "model": {"name": "mlp"}, "training": {"epochs": 8}}
+MLP: dict[str, Any] = {"data": {"name": "mnist"}, "model": {"name": "mlp"}}
 FINISHED = {
     "status": "finished",
     "error_test": 0.5,
@@ -50,7 +54,7 @@ def write_run(tmp_path: Path) -> Callable[..., Path]:
         folder = root / name / f"seed{seed}"
         folder.mkdir(parents=True)
         chosen = (MLP if "-mlp-" in name else ODENET) if config is None else config
-        (folder / "config.yaml").write_text(yaml.safe_dump({**chosen, "seed": seed}))
+        (folder / "config.yaml").write_text(yaml.safe_dump({**OTHERS, **chosen, "seed": seed}))
         (folder / "summary.json").write_text(json.dumps({**FINISHED, **summary}))
         (folder / "environment.json").write_text(json.dumps(environment or {"version": "0.1.0"}))
         (folder / "checkpoints").mkdir()

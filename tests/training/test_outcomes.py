@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 
 import pytest
@@ -60,6 +61,21 @@ def test_damaged_summary_is_made_again_from_the_checkpoint(toy, tmp_path, text):
     assert toy.toy_run(tmp_path / "run", task).status == "finished"
     assert task.trained_steps == []
     assert read_summary(tmp_path / "run")["error_test"] == whole["error_test"]
+
+
+@pytest.mark.parametrize("damage", ["cut off", "gone"])
+def test_finished_record_without_summary_and_checkpoint_is_not_overwritten(toy, tmp_path, damage):
+    path = tmp_path / "run"
+    toy.toy_run(path)
+    shutil.rmtree(path / "checkpoints")
+    (path / "summary.json").write_text('{"status": "fini')
+    if damage == "gone":
+        (path / "summary.json").unlink()
+    before = {name: (path / name).read_bytes() for name in ("metrics.jsonl", "environment.json", "config.yaml")}
+    with pytest.raises(RunFolderError, match="has the records of a finished run.*put summary.json back"):
+        toy.toy_run(path)
+    assert {name: (path / name).read_bytes() for name in before} == before
+    assert toy.toy_run(path, force=True).status == "finished"
 
 
 @pytest.mark.parametrize("name", ["environment.json", "metrics.jsonl"])
