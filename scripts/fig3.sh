@@ -16,7 +16,7 @@ nodebench reproduce fig3 --recipe fast --runs "$runs"
 for figure in fig3 speed_accuracy memory nfe gradients; do
     nodebench plot "$figure" --runs "$runs" --out outputs/fig3
 done
-[ -f "$run/evaluations.jsonl" ] || nodebench evaluate "$run" --swap
+nodebench evaluate "$run" --swap # of several records of a solver the latest counts
 for table in gradients swap; do
     nodebench table "$table" --runs "$runs" --format markdown --out "outputs/fig3/$table.md"
 done

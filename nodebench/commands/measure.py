@@ -170,7 +170,7 @@ def _measure(
     if todo:
         files.begin()
         _add_rows(measurement, files, todo)
-    _print_summary(files.rows, args.run)
+    _print_summary(files, args.run)
     return 0
 
 
@@ -224,10 +224,10 @@ def _shared(solver: Mapping[str, Any]) -> dict[str, Any]:
     return {**shared, "max_step": None if math.isinf(solver["max_step"]) else solver["max_step"]}
 
 
-def _print_summary(rows: Sequence[Mapping[str, Any]], run: Path) -> None:
+def _print_summary(files: MeasureFiles, run: Path) -> None:
     from nodebench.commands.measure_summary import summary
 
-    print(f"\n{summary(rows)}\n\nnext       nodebench plot fig3 --runs {run}")
+    print(f"\n{summary(files.rows, files.errors)}\n\nnext       nodebench plot fig3 --runs {run}")
 
 
 def _duration(seconds: float) -> str:

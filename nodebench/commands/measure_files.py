@@ -74,8 +74,8 @@ class MeasureFiles:
             as_it_was = self.table.with_name(f"{self.table.name}.damaged")
             write_atomically(as_it_was, self.table.read_bytes())
             say(
-                f"{self.table} is damaged: {'; '.join(problems)}. Such lines are measured again; {as_it_was.name} is the "
-                "table as it was"
+                f"{self.table} is damaged: {'; '.join(problems)}. Such lines are measured again; the table as it was "
+                f"is {as_it_was.name}"
             )
         if whole != text:
             write_atomically(self.table, whole.encode())

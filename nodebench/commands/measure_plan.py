@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nodebench.config.check import GRADIENTS, check_solver, check_state_size
+from nodebench.config.check import GRADIENTS, check_solver, check_state_size, takes_fixed_steps
 from nodebench.config.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,6 +34,11 @@ def check_solvers(config: dict[str, Any], methods: Sequence[str], tols: Sequence
         is_own = method == own["method"] and own["dt"] is None
         for tol in tols or TOLERANCES:
             node = {**own, "method": method, "tol": tol, "rtol": None, "atol": None, "dt": None}
+            if takes_fixed_steps(method):
+                raise ConfigError(
+                    f"{method} takes fixed steps, and measure varies the tolerance; name solvers that choose their "
+                    "steps, such as solver=dopri5,bosh3 (`nodebench evaluate RUN solver.dt=...` has fixed steps)"
+                )
             check_solver(node, gradient=None)
             check_state_size({**config, "solver": node})
             solvers.append((node, tuple(_possible_gradients(node)) if is_own else ()))

@@ -8,7 +8,7 @@ from typing import Any
 
 from tabulate import tabulate
 
-from nodebench.measurement import OWN
+from nodebench.measurement import OWN, ReferenceErrors
 
 COLUMNS = {
     "nfe_forward": ("NFE f", "g"),
@@ -22,8 +22,8 @@ COLUMNS = {
 }
 
 
-def summary(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Medians by solver, tolerance and gradient mode of all rows there are, and a note on solves that failed."""
+def summary(rows: Sequence[Mapping[str, Any]], errors: ReferenceErrors | None) -> str:
+    """Medians by solver, tolerance and gradient mode of all rows, the reference's own errors, and how many failed."""
     groups: dict[tuple[str, str, float, str], list[Mapping[str, Any]]] = {}
     for row in rows:
         groups.setdefault((row["library"], row["solver"], row["tol"], row["gradient"]), []).append(row)
@@ -39,6 +39,10 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> str:
     headers = ["solver", "tol", "gradient", "batches", *(label for label, _ in COLUMNS.values())]
     failed = sum(row["nfe_forward"] is None for row in rows)
     notes = ["medians over the batches; times, gradients and memory of the ODE block on the first ones"]
+    if errors is not None:
+        notes.append(
+            f"the reference's own errors: endpoint {errors.endpoint:.1e}, gradient {errors.gradient:.1e}"
+        )
     if failed:
         notes.append(f"{failed} of {len(rows)} solves failed and are rows without numbers")
     table = tabulate(

@@ -131,9 +131,10 @@ def _print_measuring(artefact: Artefact, members: Mapping[Path, Member]) -> None
 
 
 def _is_measured(folder: Path) -> bool:
-    """Whether the run's measure.csv has all that its figure shows; a damaged one has not."""
+    """Whether the run's measure.csv has all that its figure shows, of its last weights; a damaged one has not."""
     try:
-        return any(measures.is_complete for run in find_runs(folder) if (measures := read_measures(run)))
+        found = [measures for run in find_runs(folder) if (measures := read_measures(run))]
+        return any(measures.is_complete and measures.is_of_last_step for measures in found)
     except DamagedMeasuresError:
         return False
 

@@ -222,9 +222,15 @@ def _check_steps(solver: Mapping[str, Any]) -> None:
         )
 
 
-def _check_error_estimate(method: str) -> None:
+def takes_fixed_steps(method: str) -> bool:
+    """Whether a method has no error estimate and so needs solver.dt; False for names of no method."""
     tableaus = _tableaus()
-    if method in tableaus and not tableaus[method].has_error_estimate:
+    return method in MULTISTEP or (method in tableaus and not tableaus[method].has_error_estimate)
+
+
+def _check_error_estimate(method: str) -> None:
+    if takes_fixed_steps(method):
+        tableaus = _tableaus()
         adaptive = [name for name, tableau in tableaus.items() if tableau.has_error_estimate]
         raise ConfigError(
             f"{method} has no error estimate, so it cannot choose its steps; give solver.dt, such as 0.1, "

@@ -46,4 +46,6 @@ def _read(path: Path, name: str) -> Growth:
     except (OSError, ValueError, TypeError, KeyError, csv.Error):
         problem = f"{name} cannot be read: `nodebench bench scaling` writes it with the columns {', '.join(COLUMNS)}"
         return Growth(name, {}, problem)
+    if not exponents:
+        return Growth(name, {}, f"{name} has no exponents: `nodebench bench scaling` writes it anew")
     return Growth(name, exponents)

@@ -1,18 +1,23 @@
-"""Reads measure.csv: what `nodebench measure` found about a trained run, batch by batch."""
+"""Reads measure.csv, what `nodebench measure` found about a trained run batch by batch, and measure.json beside it."""
 
 from __future__ import annotations
 
 import csv
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
+from nodebench.reporting.paper import PAPERS_DATA
+from nodebench.reporting.records import is_number
 from nodebench.reporting.runs import Run
 
 FILE = "measure.csv"
+NOTES_FILE = "measure.json"
 OWN = "nodebench"
 KEY = ("library", "solver", "tol", "gradient", "batch")
 NUMBERS = (
@@ -41,12 +46,34 @@ class Measures:
     """A run's measurements: KEY, NUMBERS (NaN where there is none) and WORDS, in the order of the file.
 
     `library` is OWN in a file from before other libraries were measured.
-    `notes` are sentences on lines that could not be used.
+    `notes` are sentences on lines that could not be used, `made_with` is measure.json, empty if it cannot be read.
     """
 
     run: Run
     table: pd.DataFrame
     notes: tuple[str, ...]
+    made_with: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def step(self) -> int | None:
+        """Of the weights that were measured; None where measure.json does not tell."""
+        made_with = self.made_with.get("made_with")
+        step = made_with.get("step") if isinstance(made_with, dict) else None
+        return step if isinstance(step, int) else None
+
+    @property
+    def is_of_last_step(self) -> bool:
+        """Whether the run's last weights were measured, as far as run and measure.json tell."""
+        last = self.run.summary.get("step")
+        return self.step is None or last is None or self.step == last
+
+    @property
+    def reference_errors(self) -> str:
+        """The float64 reference's own errors in words, empty where they are not known."""
+        errors = self.made_with.get("reference_errors")
+        known = errors if isinstance(errors, dict) else {}
+        told = [f"{name} {value:.1e}" for name, value in known.items() if is_number(value)]
+        return f"The reference's own errors: {', '.join(told)}." if told else ""
 
     @property
     def method(self) -> str:
@@ -107,7 +134,20 @@ def read_measures(run: Run) -> Measures | None:
         else:
             found[key] = values
     table = pd.DataFrame(list(found.values()), columns=[*KEY, *NUMBERS, *WORDS])
-    return Measures(run, table.astype(dict.fromkeys(NUMBERS, float)), tuple(notes))
+    table = table.astype(dict.fromkeys(NUMBERS, float))
+    measures = Measures(run, table, tuple(notes), _read_notes(run.folder / NOTES_FILE))
+    if not measures.is_of_last_step:
+        weights = f"weights of step {measures.step}, and the run's last are of step {run.summary['step']}"
+        return replace(measures, notes=(f"{path} is of {weights}", *measures.notes))
+    return measures
+
+
+def _read_notes(path: Path) -> dict[str, Any]:
+    try:
+        notes = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return notes if isinstance(notes, dict) else {}
 
 
 def _values(header: Sequence[str], line: Sequence[str]) -> dict[str, object] | None:
@@ -164,7 +204,9 @@ def pick_measured(
     found = [(measures, lines) for measures in measured if len(lines := wanted(measures))]
     if not found:
         raise NotMeasuredError("; ".join([*problems, _what_to_measure(runs)]))
-    found.sort(key=lambda pair: (not pair[0].run.is_finished, pair[0].run.names[0] != "mnist", -len(pair[1])))
+    found.sort(
+        key=lambda pair: (not pair[0].run.is_finished, pair[0].run.names[0] != PAPERS_DATA, -len(pair[1]))
+    )
     (measures, lines), *others = found
     notes = [*problems, *measures.notes]
     if not measures.run.is_finished:

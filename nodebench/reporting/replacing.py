@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -9,8 +10,10 @@ from pathlib import Path
 def replace_file(path: Path, content: bytes) -> Path:
     """Write `content` beside `path`, rename it to `path`, and return `path`.
 
-    Raises OSError if the folder cannot be written; nothing is left beside the file then.
+    Raises OSError if the folder cannot be written, or `path` names none; nothing is left beside the file then.
     """
+    if not path.name:
+        raise IsADirectoryError(errno.EISDIR, "it names no file", str(path))
     partial = path.with_name(f"{path.name}.partial")
     try:
         partial.write_bytes(content)

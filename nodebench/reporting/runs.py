@@ -106,7 +106,7 @@ def _read_run(folder: Path) -> Run:
             problems.append(f"{name} cannot be read ({str(error).splitlines()[0]})")
     config = contents["config.yaml"]
     lacking = [name for name in _SECTIONS if not isinstance(config.get(name), dict)]
-    if config and lacking:
+    if lacking and not problems:
         problems.append(f"config.yaml has no `{lacking[0]}`, so it is cut off or not a run's")
     summary = contents["summary.json"]
     if problems:

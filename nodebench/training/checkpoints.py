@@ -108,7 +108,8 @@ def load_trained_weights(folder: Path, module: nn.Module) -> int:
     content = load_latest_checkpoint(folder, lambda _: True, skipped.append)
     if content is None:
         raise RunFolderError(
-            f"no readable checkpoint in `{folder}`; train the run first. {'. '.join(skipped)}".strip()
+            f"no readable checkpoint in `{folder}`, and a committed record has none: train the run, under another "
+            f"output_dir=... if it counts as finished here. {'. '.join(skipped)}".strip()
         )
     for message in skipped:
         say(message)

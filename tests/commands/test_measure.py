@@ -247,7 +247,7 @@ def test_a_damaged_line_is_measured_again_and_the_others_are_kept(
         (["--reference-tol", "0"], "--reference-tol 0 is not possible"),
         (["solver.tol=small"], "solver.tol=small is not possible"),
         (["solver.rtol=1e-3"], "measure varies the tolerance"),
-        (["solver=euler"], "euler has no error estimate"),
+        (["solver=euler"], "euler takes fixed steps, and measure varies the tolerance"),
         (["solver=dopri6"], "unknown solver.method `dopri6`"),
         (["solver=lsoda"], "lsoda stores a dense Jacobian"),
         (["model=mlp"], "`model` is the run's own"),

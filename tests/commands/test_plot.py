@@ -16,7 +16,7 @@ def write_run(root: Path, data: str, units: int) -> None:
     folder = root / "density" / f"{data}-cnf-0a1b2c3d" / "seed0"
     folder.mkdir(parents=True)
     parts = {"data": {"name": data}, "model": {"name": "cnf", "width": units}}
-    config = {"seed": 0, **parts, **dict.fromkeys(("task", "training", "optimizer"), {})}
+    config = {"seed": 0, **parts, **{key: {} for key in ("task", "training", "optimizer")}}
     (folder / "config.yaml").write_text(json.dumps(config))
     summary = {"status": "finished", "kl": 0.25, "kl_stderr": 0.01, "nll": 1.5}
     (folder / "summary.json").write_text(json.dumps(summary))

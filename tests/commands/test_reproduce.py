@@ -126,6 +126,25 @@ def test_a_dry_run_prints_state_command_counts_and_cost_and_trains_nothing(
     assert not Path("outputs").exists()
 
 
+def test_a_damaged_record_is_called_so_and_not_trained_over(
+    smoke: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["train", "experiment=mlps", "optimizer.lr=0.1"]) == 0
+    (folder,) = Path("outputs").glob("*/digits-mlp-*/seed0")
+    shutil.rmtree(folder / "checkpoints")  # as in a committed record
+    (folder / "summary.json").write_text('{"status": "fini')
+    before = (folder / "metrics.jsonl").read_bytes()
+    capsys.readouterr()
+    assert cli.main(["reproduce", "small", "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert "damaged     nodebench train experiment=mlps optimizer.lr=0.1\n" in printed
+    assert "4 runs: 0 done, 0 unfinished, 3 missing, 1 damaged\n" in printed
+    assert cli.main(["reproduce", "small"]) == 1
+    printed = capsys.readouterr()
+    assert "has the records of a finished run" in printed.out + printed.err
+    assert (folder / "metrics.jsonl").read_bytes() == before
+
+
 def test_another_recipe_has_runs_of_its_own_in_the_folder_that_is_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

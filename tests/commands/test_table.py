@@ -58,6 +58,14 @@ def test_a_file_that_cannot_be_written_is_named(outputs: Path, capsys: pytest.Ca
     assert str(missing) in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("out", ["", ".", "/"])
+def test_a_place_that_names_no_file_is_said(
+    outputs: Path, out: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["table", "model,error_test", "--runs", str(outputs), "--out", out]) == 2
+    assert "it names no file" in capsys.readouterr().err
+
+
 def test_a_folder_in_the_way_is_named_and_nothing_is_left_beside_it(
     outputs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -100,6 +100,20 @@ def test_nothing_reaches_over_the_edge_of_the_figure(
     assert reach.y1 <= height
 
 
+class TestFig3OfEqualCounts:
+    def test_dots_beneath_those_of_a_tighter_tolerance_are_larger(
+        self, measured: Path, tmp_path: Path
+    ) -> None:
+        table = pd.read_csv(measured / "measure.csv")
+        table.loc[table["tol"] == 0.1, "nfe_forward"] = 14
+        table.loc[table["tol"] == 1.0, "nfe_forward"] = 14
+        table.to_csv(measured / "measure.csv", index=False)
+        axes = panel(drawn("fig3", tmp_path).figure, "(a) error")
+        sizes = [float(dots.get_sizes()[0]) for dots in axes.collections]
+        assert sizes[0] > sizes[1]
+        assert sizes[1] == sizes[-1]  # none lies on either
+
+
 @pytest.mark.parametrize("name", [name for name in FIGURES if name != "nfe"])
 def test_without_measurements_the_command_that_makes_them_is_named(
     name: str, tmp_path: Path, write_run: Write
@@ -358,6 +372,32 @@ class TestNfe:
         drawing = drawn("nfe", tmp_path)
         assert any(note.startswith("(a) is empty: ") for note in drawing.notes)
         assert list(panel(drawing.figure, "(b) training").lines[0].get_ydata()) == [17, 23]
+
+    def test_nets_of_the_papers_data_have_colours_before_others(
+        self, tmp_path: Path, write_run: Write
+    ) -> None:
+        for number in range(12):
+            config = {**ODENET, "model": {"name": "a"}, "data": {"name": f"digits{number:02}"}}
+            write_epochs(write_run(f"digits-a-0a1b2c{number:02}", config=config), [8.0, 8.0])
+        write_epochs(write_run(), [14.0, 20.0])
+        drawing = drawn("nfe", tmp_path)
+        first = panel(drawing.figure, "(b) training").lines[0]
+        assert list(first.get_ydata()) == [14, 20]
+        assert sum("left out" in note for note in drawing.notes) == 3
+        assert not any("mnist" in note for note in drawing.notes)
+
+    def test_a_curve_that_others_lie_on_is_wider(self, tmp_path: Path, write_run: Write) -> None:
+        rknet = {**ODENET, "model": {"name": "rknet", "gradient": "direct"}}
+        for name, config, counts in (
+            ("mnist-odenet-11111111", ODENET, [14.0, 20.0]),
+            ("mnist-odenet-22222222", {**ODENET, "solver": {"method": "tsit5", "tol": 0.1}}, [8.0, 9.0]),
+            ("mnist-rknet-33333333", rknet, [14.0, 20.0]),
+        ):
+            config = {**config, "data": {"name": "mnist"}}
+            write_epochs(write_run(name, config=config), counts)
+        lines = panel(drawn("nfe", tmp_path).figure, "(b) training").lines
+        widths = [line.get_linewidth() for line in lines if line.get_linestyle() == "-"]
+        assert widths[0] > widths[1] == widths[2]
 
     def test_neither_is_nothing_to_draw(self, tmp_path: Path, write_run: Write) -> None:
         write_run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,6 +65,49 @@ def test_a_last_line_that_was_cut_off_is_left_out_even_where_it_looks_whole(
     assert len(measures.table) == 6
     assert "the last line is cut off" in measures.notes[0]
     assert "nodebench measure" in measures.notes[0]
+
+
+def test_a_quotation_mark_damages_no_more_than_its_line(
+    tmp_path: Path, write_run: Write, write_measures: Write
+) -> None:
+    path = write_measures(write_run(), batches=1, gradients=("adjoint",))
+    path.write_text(path.read_text().replace("dopri5,0.1,", 'dopri5,"0.1,'))
+    measures = read(tmp_path)
+    assert len(measures.table) == 5
+    assert [note.partition(": ")[2] for note in measures.notes] == ["line 3 is damaged and is left out"]
+
+
+def test_a_tolerance_that_is_not_finite_is_damage(
+    tmp_path: Path, write_run: Write, write_measures: Write
+) -> None:
+    path = write_measures(write_run(), batches=1, gradients=("adjoint",))
+    path.write_text(path.read_text().replace("dopri5,0.1,", "dopri5,inf,"))
+    assert len(read(tmp_path).table) == 5
+
+
+@pytest.mark.parametrize(("step", "is_of_last_step"), [(7496, True), (500, False), ("much", True)])
+def test_measurements_of_other_weights_than_the_runs_last_say_so(
+    tmp_path: Path, write_run: Write, write_measures: Write, step: object, is_of_last_step: bool
+) -> None:
+    run = write_run(step=7496)
+    write_measures(run, batches=1)
+    errors = {"endpoint": 3.58e-6, "gradient": 1.77e-3}
+    (run / "measure.json").write_text(json.dumps({"made_with": {"step": step}, "reference_errors": errors}))
+    measures = read(tmp_path)
+    assert measures.is_of_last_step == is_of_last_step
+    assert any("is of weights of step 500" in note for note in measures.notes) != is_of_last_step
+    assert measures.reference_errors == "The reference's own errors: endpoint 3.6e-06, gradient 1.8e-03."
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"made_with": 3, "reference_errors": "none"}'])
+def test_damaged_notes_tell_nothing_and_stop_nothing(
+    tmp_path: Path, write_run: Write, write_measures: Write, text: str
+) -> None:
+    run = write_run(step=7496)
+    write_measures(run, batches=1)
+    (run / "measure.json").write_text(text)
+    measures = read(tmp_path)
+    assert (measures.step, measures.reference_errors, measures.notes) == (None, "", ())
 
 
 @pytest.mark.parametrize(

@@ -209,6 +209,8 @@ class TestTable1:
         (tmp_path / "scaling").mkdir()
         (tmp_path / "scaling" / "slopes.csv").write_text("model,exponent\nresnet,much\n")
         assert any("scaling/slopes.csv cannot be read" in line for line in made("table1", tmp_path).legend)
+        (tmp_path / "scaling" / "slopes.csv").write_text("model,gradient,axis,quantity,exponent,stderr\n")
+        assert any("scaling/slopes.csv has no exponents" in line for line in made("table1", tmp_path).legend)
 
     @pytest.mark.parametrize("style", STYLES)
     def test_every_style_is_the_same_every_time(self, tmp_path: Path, write_net: Write, style: str) -> None:
@@ -221,6 +223,17 @@ class TestTable1:
         write_run("u1-cnf-0a1b2c3d", config={"data": {"name": "u1"}, "model": {"name": "cnf", "width": 2}})
         with pytest.raises(NothingToTabulateError, match="nodebench reproduce table1"):
             made("table1", tmp_path)
+
+
+def test_table1_says_where_a_finished_run_has_no_test_error_and_reads_over_words(
+    tmp_path: Path, write_net: Write
+) -> None:
+    write_net("mlp", seed=0, error_test=1.5)
+    write_net("mlp", seed=1, error_test=None)
+    write_net("resnet", epoch=None, status="interrupted", setting={"training.epochs": "eight"})
+    mlp, resnet = made("table1", tmp_path).lines[:2]
+    assert "1 of 2 seeds have a test error" in mlp.notes
+    assert resnet.cells[1] == "0"
 
 
 class TestSwap:
@@ -265,6 +278,17 @@ class TestSwap:
         table = made("swap", tmp_path)
         assert [line.cells[4] for line in table.lines] == ["0.50"]
         assert any("the last line is cut off" in line for line in table.legend)
+
+    def test_records_of_other_weights_are_left_out_and_named(self, tmp_path: Path, write_run: Write) -> None:
+        run = write_run(error_test=0.5, step=7496)
+        self.evaluate(run, "rk4", 0.6, 16, dt=0.25)
+        last = json.loads((run / "evaluations.jsonl").read_text())
+        for record in ({**last, "step": 7496}, {**last, "error_test": 9.9, "step": 500}):
+            with open(run / "evaluations.jsonl", "a") as file:
+                file.write(json.dumps(record) + "\n")
+        table = made("swap", tmp_path)
+        assert [line.cells[4] for line in table.lines] == ["0.60"]
+        assert any("1 record is of other weights than the run's last" in line for line in table.legend)
 
     def test_a_solve_that_failed_is_a_marked_row(self, tmp_path: Path, write_run: Write) -> None:
         self.evaluate(write_run(), "euler", None, 1, dt=1.0)

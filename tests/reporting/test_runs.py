@@ -45,6 +45,12 @@ def test_a_run_reads_its_names_seed_and_version_from_its_files(write_run: WriteR
         ("config.yaml", "", "config.yaml cannot be read (a NoneType, not a mapping)"),
         ("config.yaml", b"\xff\xfe\x00", "config.yaml cannot be read"),
         ("config.yaml", None, "config.yaml is missing"),
+        ("config.yaml", "{}", "config.yaml has no `task`, so it is cut off or not a run's"),
+        (
+            "config.yaml",
+            "{task: {}, data: {}, model: {}, training: {epochs: 8}}",
+            "config.yaml has no `optimizer`, so it is",
+        ),
         ("environment.json", "{", "environment.json cannot be read"),
     ],
 )

@@ -4,6 +4,7 @@ import csv
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,11 @@ from nodebench.reporting.rendering import STYLES
 from nodebench.reporting.rows import interval95, rows_over_seeds
 
 WriteRun = Callable[..., Path]
+ODENET = {
+    "data": {"name": "mnist"},
+    "model": {"name": "odenet", "stem": "conv", "gradient": "adjoint"},
+    "solver": {"method": "dopri5", "tol": 0.001},
+}
 
 GOLDEN_MARKDOWN = Path(__file__).with_name("golden_table.md")
 
@@ -105,6 +111,25 @@ def test_a_solve_that_fails_the_reconstruction_check_is_marked(tmp_path: Path, w
     (row,) = rows_over_seeds(find_runs(tmp_path))
     assert row.text("recon_ok") == "no"
     assert any("reconstruction check" in note for note in row.notes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"data": {"name": "fashion_mnist"}}, "by its config: data"),
+        ({"model": {"name": "odenet", "stem": "res", "gradient": "adjoint"}}, "by its config: model.stem"),
+        ({"solver": {"method": "dopri5", "tol": 0.1}}, "by its config: tol"),
+    ],
+)
+def test_a_run_of_another_experiment_in_the_folder_is_named_and_not_counted(
+    tmp_path: Path, write_run: WriteRun, changes: dict[str, Any], told: str
+) -> None:
+    write_run(seed=0, error_test=0.4)
+    write_run(seed=1, error_test=9.9, config={**ODENET, **changes})
+    write_run(seed=2, error_test=0.6)
+    (row,) = rows_over_seeds(find_runs(tmp_path))
+    assert row.values("error_test") == [0.4, 0.6]
+    assert any("seed1 is of another experiment than seed0" in note and told in note for note in row.notes)
 
 
 def test_rows_that_would_look_alike_show_their_hash(tmp_path: Path, write_run: WriteRun) -> None:

@@ -71,8 +71,10 @@ def test_finished_record_without_summary_and_checkpoint_is_not_overwritten(toy, 
     (path / "summary.json").write_text('{"status": "fini')
     if damage == "gone":
         (path / "summary.json").unlink()
-    before = {name: (path / name).read_bytes() for name in ("metrics.jsonl", "environment.json", "config.yaml")}
-    with pytest.raises(RunFolderError, match="has the records of a finished run.*put summary.json back"):
+    before = {
+        name: (path / name).read_bytes() for name in ("metrics.jsonl", "environment.json", "config.yaml")
+    }
+    with pytest.raises(RunFolderError, match=r"has the records of a finished run.*put summary.json back"):
         toy.toy_run(path)
     assert {name: (path / name).read_bytes() for name in before} == before
     assert toy.toy_run(path, force=True).status == "finished"

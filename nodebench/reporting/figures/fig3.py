@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from nodebench.reporting.epochs import read_epochs
-from nodebench.reporting.figures.drawing.charts import chart, dots, power, ring, say, whole_epochs
+from nodebench.reporting.figures.drawing.charts import DOT_AREA, chart, dots, power, ring, say, whole_epochs
 from nodebench.reporting.figures.drawing.drawing import Drawing
 from nodebench.reporting.figures.drawing.panels import new_figure
 from nodebench.reporting.figures.drawing.style import GREY, MODEL_COLOURS, WIDTH, tolerance_colour
@@ -19,7 +19,7 @@ from nodebench.reporting.measures import (
     loosest_first,
     pick_measured,
 )
-from nodebench.reporting.paper import FIG3, FIG3_EPOCHS
+from nodebench.reporting.paper import FIG3, FIG3_EPOCHS, PAPERS_DATA
 from nodebench.reporting.runs import Run
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 # Inches: three columns, two rows.
 LEFT, TOP, PANEL, HEIGHT, GAP, ROW_GAP, BOTTOM = 0.62, 0.36, 2.46, 2.0, 0.71, 0.86, 0.5
 
-PAPERS_DATA = "mnist"
 PUBLISHED = "nfe_forward_published"
 OURS = MODEL_COLOURS["cnf"]
 
@@ -81,10 +80,10 @@ def _draw_error(figure: Figure, box: tuple[float, float, float, float], lines: p
     axes = chart(figure, box, title="(a) error", x="NFE forward", y="numerical error", log="y")
     if lines["error_endpoint"].notna().sum() == 0:
         return say(axes, "no error was measured")
-    for tol, group in loosest_first(lines):
+    for tol, group, size in _nested(lines, "nfe_forward"):
         colour = tolerance_colour(tol)
         axes.axhline(tol, color=colour, linewidth=0.9, linestyle="--", alpha=0.8)
-        dots(axes, group["nfe_forward"], group["error_endpoint"], colour)
+        dots(axes, group["nfe_forward"], group["error_endpoint"], colour, s=size)
         paper = FIG3.get(tol)
         if paper and paper.error_endpoint:
             ring(axes, paper.nfe_forward, paper.error_endpoint, colour)
@@ -96,9 +95,9 @@ def _draw_time(figure: Figure, box: tuple[float, float, float, float], lines: pd
     axes = chart(figure, box, title="(b) time", x="NFE forward", y="relative time")
     if lines["time_relative"].notna().sum() == 0:
         return say(axes, "no time was measured")
-    for tol, group in loosest_first(lines):
+    for tol, group, size in _nested(lines, "nfe_forward"):
         colour = tolerance_colour(tol)
-        dots(axes, group["nfe_forward"], group["time_relative"], colour)
+        dots(axes, group["nfe_forward"], group["time_relative"], colour, s=size)
         if tol in FIG3:
             ring(axes, FIG3[tol].nfe_forward, FIG3[tol].time_relative, colour)
     axes.set_xlim(left=0)
@@ -128,14 +127,26 @@ def _draw_counts(axes: Axes, lines: pd.DataFrame, column: str) -> None:
     rings = [(tol, getattr(FIG3[tol], column), FIG3[tol].nfe_backward) for tol in FIG3]
     largest = 1.08 * max(known[column].max(), known["nfe_backward"].max(), max(x for _, x, _ in rings))
     axes.plot([0, largest], [0, largest], color=GREY, linewidth=0.9, linestyle="--")
-    for tol, group in loosest_first(known):
-        dots(axes, group[column], group["nfe_backward"], tolerance_colour(tol))
+    for tol, group, size in _nested(known, column):
+        dots(axes, group[column], group["nfe_backward"], tolerance_colour(tol), s=size)
     for tol, x, y in rings:
         ring(axes, x, y, tolerance_colour(tol))
     axes.set(xlim=(0, largest), ylim=(0, largest))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
     return None
+
+
+def _nested(lines: pd.DataFrame, column: str) -> Iterator[tuple[float, pd.DataFrame, float]]:
+    """The lines of every tolerance, loosest first, and the area of its dots.
+
+    It grows with every tighter tolerance of the same counts, whose dots lie on these and would hide them.
+    """
+    groups = list(loosest_first(lines))
+    counts = [set(group[column].dropna()) for _, group in groups]
+    for rank, (tol, group) in enumerate(groups):
+        num_above = sum(not counts[rank].isdisjoint(tighter) for tighter in counts[rank + 1 :])
+        yield tol, group, DOT_AREA * (1 + 2 * num_above)
 
 
 def _epochs(drawn: Run, runs: Sequence[Run]) -> tuple[pd.DataFrame, list[str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -20,6 +20,7 @@ from nodebench.reporting.figures.drawing.style import (
     series_looks,
 )
 from nodebench.reporting.measures import Measures, NotMeasuredError, medians, pick_measured
+from nodebench.reporting.paper import PAPERS_DATA
 from nodebench.reporting.runs import Run
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def nfe(runs: Sequence[Run]) -> Drawing:
         raise NothingToDrawError(
             "; ".join([*notes, "no run has epochs with evaluations in its metrics.jsonl"])
         )
-    curves = [_curves(by_tolerance, "solver"), _curves(by_epoch, "run")]
+    curves = [_curves(by_tolerance, "solver"), _papers_first(_curves(by_epoch, "run"), runs)]
     left_out = [name for found in curves for name in list(found)[MAX_CURVES:]]
     curves = [dict(list(found.items())[:MAX_CURVES]) for found in curves]
     legend = LEGEND_LINE * max((len(curves[0]) + 1) // 2, len(curves[1])) + 0.06
@@ -99,20 +100,31 @@ def _curves(table: pd.DataFrame, by: str) -> dict[str, pd.DataFrame]:
     return {str(name): group for name, group in table.groupby(by, sort=True)}
 
 
-def _draw(
-    axes: Axes, curves: Mapping[str, pd.DataFrame], x: str, *, legend_columns: int, nested: bool = False
-) -> None:
+def _papers_first(curves: dict[str, pd.DataFrame], runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
+    """Nets of MNIST, of which the paper shows these counts, before others: there may not be colours for all."""
+    names = _names(runs)
+    ours = {names[run.group] for run in runs if run.names[0] == PAPERS_DATA}
+    return {name: curves[name] for name in sorted(curves, key=lambda name: (name not in ours, name))}
+
+
+def _num_above(curve: pd.DataFrame, later: Iterable[pd.DataFrame], x: str) -> int:
+    """How many of the curves that are drawn later lie on this one, point by point."""
+    points = set(zip(curve[x], curve["nfe_forward"], strict=True))
+    return sum(points <= set(zip(other[x], other["nfe_forward"], strict=True)) for other in later)
+
+
+def _draw(axes: Axes, curves: Mapping[str, pd.DataFrame], x: str, *, legend_columns: int) -> None:
     """Both counts against the column `x`, a colour a curve, and the legend under the axes.
 
-    `nested`: the first curves are the widest, to be seen beneath later ones of the same counts.
+    A curve that later ones lie on is wider, to be seen beneath them.
     """
     from matplotlib.lines import Line2D
 
     handles = []
     looks = series_looks(curves)
-    for num_above, (name, curve) in zip(reversed(range(len(curves))), curves.items(), strict=True):
+    for number, (name, curve) in enumerate(curves.items(), start=1):
         colour, marker = looks[name]
-        scale = 1 + min(num_above, 2) if nested else 1
+        scale = 1 + min(_num_above(curve, list(curves.values())[number:], x), 2)
         axes.plot(
             *(curve[x], curve["nfe_forward"]),
             color=colour,
@@ -155,7 +167,7 @@ def _draw_tolerances(axes: Axes, curves: Mapping[str, pd.DataFrame]) -> None:
 def _draw_epochs(axes: Axes, curves: Mapping[str, pd.DataFrame]) -> None:
     if not curves:
         return say(axes, "no epochs with evaluations")
-    _draw(axes, curves, "epoch", legend_columns=1, nested=True)
+    _draw(axes, curves, "epoch", legend_columns=1)
     whole_epochs(axes, max(curve["epoch"].max() for curve in curves.values()))
     axes.set_ylim(0, 1.08 * max(curve[list(COUNTS)].max().max() for curve in curves.values()))
     return None

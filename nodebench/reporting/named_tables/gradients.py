@@ -60,8 +60,9 @@ def gradients(runs: Sequence[Run], root: Path) -> Table:
             }
         )
     folder = measures.run.folder
+    legend = filter(None, (LEGEND, measures.reference_errors))
     about = f"Run: {folder.parent.name}/{folder.name}."
-    return Table(COLUMNS, rows, pd.DataFrame(numbers), [LEGEND, about, *notes])
+    return Table(COLUMNS, rows, pd.DataFrame(numbers), [*legend, about, *notes])
 
 
 def _with_gradient(measures: Measures) -> pd.DataFrame:

@@ -86,9 +86,14 @@ def swap(runs: Sequence[Run], root: Path) -> Table:
     for run in runs:
         records, damaged = read_records(run.folder / FILE)
         problems += damaged
-        latest = {
-            json.dumps(record["solver"], sort_keys=True): record for record in records if _counts(record)
-        }
+        evaluated = [record for record in records if _counts(record)]
+        current = [record for record in evaluated if _is_of_last_step(record, run)]
+        if left_out := len(evaluated) - len(current):
+            records_are = "record is" if left_out == 1 else "records are"
+            problems.append(
+                f"{run.folder / FILE}: {left_out} {records_are} of other weights than the run's last"
+            )
+        latest = {json.dumps(record["solver"], sort_keys=True): record for record in current}
         for solver, record in latest.items():
             entry = found.setdefault(run.group, {}).setdefault(solver, _Swap([], []))
             if run.seed not in [other.seed for other in entry.runs]:
@@ -111,6 +116,12 @@ def swap(runs: Sequence[Run], root: Path) -> Table:
 
 def _counts(record: dict[str, Any]) -> bool:
     return isinstance(record.get("solver"), dict) and "method" in record["solver"]
+
+
+def _is_of_last_step(record: dict[str, Any], run: Run) -> bool:
+    """Whether the weights that were evaluated are those of the run's summary, as far as the two tell."""
+    step, last = record.get("step"), run.summary.get("step")
+    return step is None or last is None or step == last
 
 
 def _order(entry: _Swap) -> tuple[bool, str, float]:

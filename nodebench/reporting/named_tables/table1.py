@@ -10,7 +10,8 @@ import pandas as pd
 
 from nodebench.reporting.growth import Growth, find_growth
 from nodebench.reporting.named_tables import NothingToTabulateError
-from nodebench.reporting.paper import TABLE1
+from nodebench.reporting.paper import PAPERS_DATA, TABLE1
+from nodebench.reporting.records import is_number
 from nodebench.reporting.rendering import Column, Line, Table
 from nodebench.reporting.rows import FEW_SEEDS, Row, interval95, rows_over_seeds
 from nodebench.reporting.runs import Run
@@ -39,7 +40,8 @@ COLUMNS = (
 LEGEND = (
     "Ours: last epoch's weights, mean over the finished seeds ± half the 95 % interval (Student's t); saved: what "
     "autograd keeps of one training step, peak: the most memory in one; NFE: evaluations a training batch, forward / "
-    "backward, counted apart; recon_ok: forward and back again within 1 % at the training tolerance.",
+    "backward, counted apart; recon_ok: 2,000 training images forward and back again at the training "
+    "tolerance, every batch within 1 %.",
     "Paper: Chen et al. 2018, Table 1: single numbers without seeds or deviations. It states no widths, normalisation, "
     "optimizer, schedule, epochs, batch size, augmentation or times; the architecture here is that of its authors' "
     "public example. One standard error of 0.42 % on 10,000 images is 0.065 points.",
@@ -117,11 +119,11 @@ def _in_order(found: Iterable[_Kind], data: Sequence[str]) -> Iterator[_Kind]:
     for name in data:
         for stem in ("conv", "res"):
             kinds = [_Kind(name, stem, net) for net in NAMES]
-            yield from (kind for kind in kinds if kind in found or (name, stem) == ("mnist", "conv"))
+            yield from (kind for kind in kinds if kind in found or (name, stem) == (PAPERS_DATA, "conv"))
 
 
 def _mnist_first(data: str) -> tuple[bool, str]:
-    return (data != "mnist", data)
+    return (data != PAPERS_DATA, data)
 
 
 def _precedence(row: Row) -> tuple[int, float, str]:
@@ -130,16 +132,19 @@ def _precedence(row: Row) -> tuple[int, float, str]:
 
 def _epochs(row: Row) -> float:
     """The epochs of the row's longest finished run; unfinished ones tell what they were to have."""
-    return max(row.values("epoch"), default=float(row.first.setting("training.epochs") or 0))
+    planned = row.first.setting("training.epochs")
+    return max(row.values("epoch"), default=float(planned) if is_number(planned) else 0.0)
 
 
 def _about_recipe(kind: _Kind, row: Row, recipes: Sequence[Row]) -> Iterator[str]:
-    if kind.data == "mnist" and kind.net in NOTES and not (kind.net == "resnet" and kind.stem == "res"):
+    if kind.data == PAPERS_DATA and kind.net in NOTES and not (kind.net == "resnet" and kind.stem == "res"):
         yield NOTES[kind.net]
-    if kind.net == "mlp" and kind.data == "mnist":
+    if kind.net == "mlp" and kind.data == PAPERS_DATA:
         as_they_are = "images as they are (experiment=lecun_mlp deskews them, by data.deskew=true)"
         images = "deskewed images of 28x28 pixels" if row.first.setting("data.deskew") else as_they_are
         yield f"ours has {images}, augmentation: {row.first.setting('data.augment') or 'none'}"
+    if 0 < (known := len(row.values("error_test"))) < len(row.counted):
+        yield f"{known} of {len(row.counted)} seeds have a test error"
     if others := [other for other in recipes if other.first.group != row.first.group]:
         left_out = ", ".join(_short(other) for other in others)
         yield f"several recipes: shown is {_short(row)}, left out: {left_out}"
@@ -212,12 +217,12 @@ def _about_growth(growth: Growth) -> list[str]:
 def _name(kind: _Kind, several: bool) -> str:
     parts = [NAMES[kind.net]]
     parts += ["(res stem)"] if kind.stem == "res" else []
-    parts += [f"on {kind.data}"] if several or kind.data != "mnist" else []
+    parts += [f"on {kind.data}"] if several or kind.data != PAPERS_DATA else []
     return " ".join(parts)
 
 
 def _line(kind: _Kind, row: Row | None, growth: Growth, several: bool) -> Line:
-    paper = TABLE1.get(kind.net) if kind.data == "mnist" else None
+    paper = TABLE1.get(kind.net) if kind.data == PAPERS_DATA else None
     cells = [_name(kind, several), "0", *[""] * 9]
     notes = [f"no run: nodebench train experiment=table1_{kind.net}"]
     if row is not None:
@@ -236,7 +241,7 @@ def _line(kind: _Kind, row: Row | None, growth: Growth, several: bool) -> Line:
 
 def _exponent(kind: _Kind, growth: Growth, quantity: str) -> tuple[float, float | None] | None:
     """Growth is a property of net and gradient, measured with the conv stem on MNIST's shape."""
-    if (kind.data, kind.stem) != ("mnist", "conv"):
+    if (kind.data, kind.stem) != (PAPERS_DATA, "conv"):
         return None
     names = (kind.net, "odenet") if kind.net in GRADIENTS else (kind.net,)
     gradients = (GRADIENTS[kind.net],) if kind.net in GRADIENTS else ("", "direct")
@@ -253,7 +258,7 @@ def _grows(kind: _Kind, growth: Growth, quantity: str) -> str:
 
 def _numbers(kind: _Kind, row: Row | None, growth: Growth) -> dict[str, object]:
     """The row's line of the CSV."""
-    paper = TABLE1.get(kind.net) if kind.data == "mnist" else None
+    paper = TABLE1.get(kind.net) if kind.data == PAPERS_DATA else None
     numbers: dict[str, object] = {
         "row": kind.net,
         "stem": "" if kind.net == "mlp" else kind.stem,

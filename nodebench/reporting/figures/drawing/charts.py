@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+DOT_AREA = 13.0  # square points
+
 
 def chart(
     figure: Figure,
@@ -84,7 +86,9 @@ def say(axes: Axes, words: str) -> None:
 
 def dots(axes: Axes, x: Sequence[float] | Any, y: Sequence[float] | Any, colour: str, **style: Any) -> None:
     """One dot a pair; where many lie on each other, the dot is darker."""
-    axes.scatter(x, y, **{"s": 13, "color": colour, "alpha": 0.45, "linewidths": 0, "zorder": 3, **style})
+    axes.scatter(
+        x, y, **{"s": DOT_AREA, "color": colour, "alpha": 0.45, "linewidths": 0, "zorder": 3, **style}
+    )
 
 
 def ring(axes: Axes, x: float, y: float, colour: str) -> None:
