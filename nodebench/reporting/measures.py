@@ -17,7 +17,7 @@ from nodebench.reporting.records import is_number
 from nodebench.reporting.runs import Run
 
 FILE = "measure.csv"
-NOTES_FILE = "measure.json"
+ORIGIN_FILE = "measure.json"
 OWN = "nodebench"
 KEY = ("library", "solver", "tol", "gradient", "batch")
 NUMBERS = (
@@ -46,18 +46,19 @@ class Measures:
     """A run's measurements: KEY, NUMBERS (NaN where there is none) and WORDS, in the order of the file.
 
     `library` is OWN in a file from before other libraries were measured.
-    `notes` are sentences on lines that could not be used, `made_with` is measure.json, empty if it cannot be read.
+    `notes` are sentences on lines that could not be used. `origin` is measure.json, what the lines were made with; empty
+    if it cannot be read.
     """
 
     run: Run
     table: pd.DataFrame
     notes: tuple[str, ...]
-    made_with: dict[str, Any] = field(default_factory=dict)
+    origin: dict[str, Any] = field(default_factory=dict)
 
     @property
     def step(self) -> int | None:
         """Of the weights that were measured; None where measure.json does not tell."""
-        made_with = self.made_with.get("made_with")
+        made_with = self.origin.get("made_with")
         step = made_with.get("step") if isinstance(made_with, dict) else None
         return step if isinstance(step, int) else None
 
@@ -70,7 +71,7 @@ class Measures:
     @property
     def reference_errors(self) -> str:
         """The float64 reference's own errors in words, empty where they are not known."""
-        errors = self.made_with.get("reference_errors")
+        errors = self.origin.get("reference_errors")
         known = errors if isinstance(errors, dict) else {}
         told = [f"{name} {value:.1e}" for name, value in known.items() if is_number(value)]
         return f"The reference's own errors: {', '.join(told)}." if told else ""
@@ -135,19 +136,19 @@ def read_measures(run: Run) -> Measures | None:
             found[key] = values
     table = pd.DataFrame(list(found.values()), columns=[*KEY, *NUMBERS, *WORDS])
     table = table.astype(dict.fromkeys(NUMBERS, float))
-    measures = Measures(run, table, tuple(notes), _read_notes(run.folder / NOTES_FILE))
+    measures = Measures(run, table, tuple(notes), _read_origin(run.folder / ORIGIN_FILE))
     if not measures.is_of_last_step:
         weights = f"weights of step {measures.step}, and the run's last are of step {run.summary['step']}"
         return replace(measures, notes=(f"{path} is of {weights}", *measures.notes))
     return measures
 
 
-def _read_notes(path: Path) -> dict[str, Any]:
+def _read_origin(path: Path) -> dict[str, Any]:
     try:
-        notes = json.loads(path.read_text(encoding="utf-8"))
+        origin = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return notes if isinstance(notes, dict) else {}
+    return origin if isinstance(origin, dict) else {}
 
 
 def _values(header: Sequence[str], line: Sequence[str]) -> dict[str, object] | None:
