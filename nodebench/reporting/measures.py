@@ -46,8 +46,8 @@ class Measures:
     """A run's measurements: KEY, NUMBERS (NaN where there is none) and WORDS, in the order of the file.
 
     `library` is OWN in a file from before other libraries were measured.
-    `notes` are sentences on lines that could not be used. `origin` is measure.json, what the lines were made with; empty
-    if it cannot be read.
+    `notes` are sentences on lines that could not be used. `origin` is measure.json, what the lines were made
+    with; empty if it cannot be read.
     """
 
     run: Run
