@@ -56,8 +56,8 @@ def write_net(write_run: Write) -> Write:
         else:
             summary = {"nfe_forward": None, "nfe_backward": None, "recon_ok": None, **summary}
         for key, value in (setting or {}).items():
-            node, _, name = key.partition(".")
-            config[node][name] = value
+            *nodes, name = key.split(".")
+            (config[nodes[0]] if nodes else config)[name] = value
         digest = hash8 or f"{NETS.index(net)}{'ab'[stem == 'res']}" * 4
         name = f"{data}-{net}-{digest}"
         return write_run(name, seed, config=config, environment=environment, **{"epoch": epochs, **summary})
@@ -223,6 +223,17 @@ class TestTable1:
         write_run("u1-cnf-0a1b2c3d", config={"data": {"name": "u1"}, "model": {"name": "cnf", "width": 2}})
         with pytest.raises(NothingToTabulateError, match="nodebench reproduce table1"):
             made("table1", tmp_path)
+
+
+def test_table1_says_what_times_were_measured_on(tmp_path: Path, write_net: Write) -> None:
+    cpu = {"device": "cpu", "device_name": "Some CPU"}
+    write_net("mlp", environment={**cpu, "num_threads": 1})
+    write_net("resnet", environment={**cpu, "num_threads": 2}, setting={"compile": True})
+    write_net("odenet", environment={"device": "cuda", "device_name": "Some GPU", "num_threads": 8})
+    mlp, resnet, _, odenet, *_ = made("table1", tmp_path).lines
+    assert "measured on: Some CPU, 1 thread" in mlp.notes
+    assert "measured on: Some CPU, 2 threads, compile=true" in resnet.notes
+    assert "measured on: Some GPU" in odenet.notes
 
 
 def test_table1_says_where_a_finished_run_has_no_test_error_and_reads_over_words(

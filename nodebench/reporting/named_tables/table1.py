@@ -202,7 +202,8 @@ def _machine(row: Row) -> str:
         if name:
             on_cpu = run.environment.get("device") == "cpu" and threads
             words = f"{threads} thread" if threads == 1 else f"{threads} threads"
-            machines.add(f"{name}, {words}" if on_cpu else str(name))
+            compiled = ["compile=true"] if run.setting("compile") else []
+            machines.add(", ".join([str(name), *([words] if on_cpu else []), *compiled]))
     return "; ".join(sorted(machines))
 
 
