@@ -108,9 +108,10 @@ def _papers_first(curves: dict[str, pd.DataFrame], runs: Sequence[Run]) -> dict[
 
 
 def _num_above(curve: pd.DataFrame, later: Iterable[pd.DataFrame], x: str) -> int:
-    """How many of the curves that are drawn later lie on this one, point by point."""
-    points = set(zip(curve[x], curve["nfe_forward"], strict=True))
-    return sum(points <= set(zip(other[x], other["nfe_forward"], strict=True)) for other in later)
+    """How many of the curves that are drawn later cover this one: the eye sees no difference of a hundredth."""
+    counts = curve.set_index(x)["nfe_forward"]
+    others = (other.set_index(x)["nfe_forward"].reindex(counts.index) for other in later)
+    return sum(bool(((other - counts).abs() < 0.01 * counts).all()) for other in others)
 
 
 def _draw(axes: Axes, curves: Mapping[str, pd.DataFrame], x: str, *, legend_columns: int) -> None:
