@@ -3,7 +3,7 @@
 # with the library's other adaptive solvers and torchdiffeq's (extra `baselines`), the figures of speed, memory,
 # evaluations and gradients, and the test error under other solvers. All solvers are measured in one go, so that they take
 # turns and their times compare. What is trained or measured is skipped, so after an interruption the same
-# command goes on.
+# command goes on; the evaluations under other solvers are made again.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH="$PWD/.venv/bin:$PATH"

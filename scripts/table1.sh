@@ -8,9 +8,8 @@ export PATH="$PWD/.venv/bin:$PATH"
 runs=outputs/table1/runs
 
 nodebench reproduce table1 --recipe fast --runs "$runs"
-for row in resnet odenet; do
-    nodebench train "experiment=table1_$row" model.stem=res seed=0 "output_dir=$runs"
-done
+nodebench train experiment=table1_resnet model.stem=res seed=0 "output_dir=$runs"
+nodebench train experiment=table1_odenet model.stem=res seed=0 compile=true "output_dir=$runs"
 nodebench table table1 --runs "$runs"
 for format in markdown latex csv; do
     nodebench table table1 --runs "$runs" --format "$format" --out "outputs/table1/table1.$format"

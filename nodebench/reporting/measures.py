@@ -65,8 +65,7 @@ class Measures:
     @property
     def is_of_last_step(self) -> bool:
         """Whether the run's last weights were measured, as far as run and measure.json tell."""
-        last = self.run.summary.get("step")
-        return self.step is None or last is None or self.step == last
+        return self.run.is_last_step(self.step)
 
     @property
     def reference_errors(self) -> str:

@@ -105,14 +105,16 @@ def _by_size(cell: str) -> tuple[int, str]:
 
 
 def _differences(run: Run, other: Run) -> list[str]:
-    """What of two runs in one folder is not the same: columns of a row's identity, and keys of the model."""
-    one, two = (identity(each) | _model_settings(each) for each in (run, other))
+    """What of two runs in one folder is not the same: data, model and its keys, solver and tolerance."""
+    one, two = (_experiment(each) for each in (run, other))
     return [name for name in dict.fromkeys([*one, *two]) if one.get(name) != two.get(name)]
 
 
-def _model_settings(run: Run) -> dict[str, Any]:
-    settings = run.setting("model") or {}
-    return {f"model.{key}": value for key, value in settings.items() if value is not None and key != "name"}
+def _experiment(run: Run) -> dict[str, Any]:
+    told, settings = identity(run), run.setting("model") or {}
+    return {name: told[name] for name in ("data", "model", "solver", "tol")} | {
+        f"model.{key}": value for key, value in settings.items() if value is not None and key != "name"
+    }
 
 
 def _row(runs: list[Run]) -> Row:

@@ -68,6 +68,11 @@ class Run:
         data, model, *_ = [*parts, "", ""]
         return str(self.setting("data.name") or data), str(self.setting("model.name") or model)
 
+    def is_last_step(self, step: Any) -> bool:
+        """Whether `step` is that of the run's last weights, as far as it (None: not known) and the summary tell."""
+        last = self.summary.get("step")
+        return step is None or last is None or step == last
+
     def setting(self, key: str) -> Any:
         """The config's value at a dotted key such as `solver.dt`; None where the config has no such key."""
         value: Any = self.config

@@ -46,6 +46,7 @@ SHIPPED = config_folders()
         ),
         (["solver=explicit_adams", "model.gradient=checkpointed"], "which explicit_adams cannot"),
         (["solver.adjoint.method=rk4"], "rk4 has no error estimate"),
+        (["solver.adjoint.method=explicit_adams"], "explicit_adams has no error estimate"),
         (["model=rknet", "solver.adjoint.rtol=1e-3"], "has no effect with model.gradient=direct"),
         (["solver.norm=l2"], "must be one of rms, max_sample"),
         (["solver.method=dopri6"], "unknown solver.method `dopri6`. Did you mean `dopri"),

@@ -87,7 +87,7 @@ def swap(runs: Sequence[Run], root: Path) -> Table:
         records, damaged = read_records(run.folder / FILE)
         problems += damaged
         evaluated = [record for record in records if _counts(record)]
-        current = [record for record in evaluated if _is_of_last_step(record, run)]
+        current = [record for record in evaluated if run.is_last_step(record.get("step"))]
         if left_out := len(evaluated) - len(current):
             records_are = "record is" if left_out == 1 else "records are"
             problems.append(
@@ -116,12 +116,6 @@ def swap(runs: Sequence[Run], root: Path) -> Table:
 
 def _counts(record: dict[str, Any]) -> bool:
     return isinstance(record.get("solver"), dict) and "method" in record["solver"]
-
-
-def _is_of_last_step(record: dict[str, Any], run: Run) -> bool:
-    """Whether the weights that were evaluated are those of the run's summary, as far as the two tell."""
-    step, last = record.get("step"), run.summary.get("step")
-    return step is None or last is None or step == last
 
 
 def _order(entry: _Swap) -> tuple[bool, str, float]:
