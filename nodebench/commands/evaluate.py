@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from nodebench.commands.train import describe_solver
-from nodebench.config.check import check_device, check_ranges, check_solver, check_state_size
+from nodebench.config.check import check_device, check_solver, check_state_size
 from nodebench.config.compose import compose, needs_tolerance, parse
 from nodebench.config.errors import ConfigError, did_you_mean
 from nodebench.config.identity import tolerances
+from nodebench.config.ranges import check_ranges
 from nodebench.config.saved import read_config
 
 EPILOG = """examples:

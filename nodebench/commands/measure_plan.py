@@ -7,8 +7,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nodebench.config.check import GRADIENTS, check_solver, check_state_size, takes_fixed_steps
+from nodebench.config.check import check_solver, check_state_size, takes_fixed_steps
 from nodebench.config.errors import ConfigError
+from nodebench.config.ranges import GRADIENTS, check_ranges
 
 if TYPE_CHECKING:
     from nodebench.measurement import Case
@@ -19,7 +20,7 @@ Solvers = Sequence[tuple[dict[str, Any], tuple[str, ...]]]
 def check_solvers(config: dict[str, Any], methods: Sequence[str], tols: Sequence[float]) -> Solvers:
     """A solver node for each (method, tol), and the gradient modes that it is measured with: none for others.
 
-    Raises ConfigError for a method that does not exist or has no tolerance to vary.
+    Raises ConfigError for a method that does not exist or has no tolerance to vary, and for a tolerance out of range.
     """
     from nodebench.measurement import TOLERANCES
 
@@ -39,6 +40,7 @@ def check_solvers(config: dict[str, Any], methods: Sequence[str], tols: Sequence
                     f"{method} takes fixed steps, and measure varies the tolerance; name solvers that choose their "
                     "steps, such as solver=dopri5,bosh3 (`nodebench evaluate RUN solver.dt=...` has fixed steps)"
                 )
+            check_ranges({"solver": node})
             check_solver(node, gradient=None)
             check_state_size({**config, "solver": node})
             solvers.append((node, tuple(_possible_gradients(node)) if is_own else ()))

@@ -1,122 +1,16 @@
-"""Values out of range and combinations that cannot be: one sentence each, before anything is built."""
+"""Combinations that cannot be: one sentence each, before anything is built. The ranges of single values: ranges.py."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from nodebench.config.errors import ConfigError, did_you_mean
-from nodebench.config.files import flatten
+from nodebench.config.ranges import check_ranges
 
 MULTISTEP = ("explicit_adams", "implicit_adams")
 BRIDGE = ("vode_adams", "lsoda")
-GRADIENTS = ("direct", "checkpointed", "adjoint")
-
-Check = tuple[str, Callable[[Any], bool]]  # what is allowed, in words, and whether a value is
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _one_of(*names: str) -> Check:
-    return f"one of {', '.join(names)}", lambda value: value in names
-
-
-POSITIVE: Check = ("a finite number above 0", lambda v: _number(v) and math.isfinite(v) and v > 0)
-NOT_NEGATIVE: Check = ("a finite number, 0 or above", lambda v: _number(v) and math.isfinite(v) and v >= 0)
-ABOVE_ZERO: Check = ("a number above 0, or inf", lambda v: _number(v) and v > 0)
-COUNT: Check = ("a whole number, 1 or above", lambda v: _whole(v) and v >= 1)
-COUNT_OR_ZERO: Check = ("a whole number, 0 or above", lambda v: _whole(v) and v >= 0)
-SHARE: Check = ("a number from 0 up to, but not, 1", lambda v: _number(v) and 0 <= v < 1)
-SWITCH: Check = ("true or false", lambda v: isinstance(v, bool))
-BETAS: Check = (
-    "a list of two numbers or more, each from 0 up to, but not, 1",
-    lambda v: isinstance(v, list) and len(v) >= 2 and all(SHARE[1](beta) for beta in v),
-)
-EPOCHS: Check = (
-    "a list of whole numbers, 1 or above",
-    lambda v: isinstance(v, list) and all(COUNT[1](epoch) for epoch in v),
-)
-ADJOINT_NORMS = ("full", "joint", "seminorm", "state")
-
-ALLOWED: dict[str, Check] = {
-    "seed": ("a whole number from 0 to 2**63 - 1", lambda v: _whole(v) and 0 <= v < 2**63),
-    "device": _one_of("auto", "cpu", "cuda", "mps"),
-    "num_threads": COUNT,
-    "compile": SWITCH,
-    "deterministic": SWITCH,
-    "output_dir": ("the name of a folder", lambda v: isinstance(v, str) and v != ""),
-    "data.root": ("the name of a folder", lambda v: isinstance(v, str)),
-    "data.path": ("the name of a .npy or .csv file", lambda v: isinstance(v, str) and v != ""),
-    "data.val_size": COUNT_OR_ZERO,
-    "data.limit_train": COUNT,
-    "data.batch_size": COUNT,
-    "data.deskew": SWITCH,
-    "data.noise": NOT_NEGATIVE,
-    "data.augment": _one_of("none", "shift", "affine"),
-    "model.gradient": _one_of(*GRADIENTS),
-    "model.num_blocks": COUNT_OR_ZERO,
-    "model.num_layers": COUNT,
-    "model.width": COUNT,
-    "model.hidden_dim": COUNT,
-    "model.hidden_dims": (
-        "a list of whole numbers, each 1 or above",
-        lambda v: isinstance(v, list) and v != [] and all(COUNT[1](width) for width in v),
-    ),
-    "model.variant": _one_of("paper", "example"),
-    "model.divergence": _one_of("exact", "hutchinson"),
-    "model.noise": _one_of("rademacher", "gaussian"),
-    "model.t1": POSITIVE,
-    "model.base_std": POSITIVE,
-    "task.steps_per_record": COUNT,
-    "task.num_frames": COUNT,
-    "task.anneal_steps": COUNT_OR_ZERO,
-    "solver.tol": POSITIVE,
-    "solver.rtol": POSITIVE,
-    "solver.atol": POSITIVE,
-    "solver.dt": POSITIVE,
-    "solver.controller": _one_of("integral", "pi", "pid"),
-    "solver.norm": _one_of("rms", "max_sample"),
-    "solver.max_steps": COUNT,
-    "solver.max_nfe": COUNT,
-    "solver.min_step": NOT_NEGATIVE,
-    "solver.max_step": ABOVE_ZERO,
-    "solver.first_step": POSITIVE,
-    "solver.adjoint.rtol": POSITIVE,
-    "solver.adjoint.atol": POSITIVE,
-    "solver.adjoint.norm": _one_of(*ADJOINT_NORMS),
-    "optimizer.lr": POSITIVE,
-    "optimizer.weight_decay": NOT_NEGATIVE,
-    "optimizer.momentum": SHARE,
-    "optimizer.nesterov": SWITCH,
-    "optimizer.betas": BETAS,
-    "training.epochs": COUNT,
-    "training.num_steps": COUNT,
-    "training.schedule": _one_of("one_cycle", "multistep", "constant"),
-    "training.warmup_share": SHARE,
-    "training.milestones": EPOCHS,
-    "training.gamma": POSITIVE,
-    "training.ema_decay": SHARE,
-    "training.label_smoothing": SHARE,
-    "training.clip_norm": POSITIVE,
-    "training.checkpoint_every_s": POSITIVE,
-    "training.force": SWITCH,
-}
-# These may also be null.
-NULLABLE = (
-    "num_threads",
-    "data.limit_train",
-    *(f"solver.{key}" for key in ("tol", "rtol", "atol", "dt", "max_steps", "max_nfe", "first_step")),
-    "solver.adjoint.rtol",
-    "solver.adjoint.atol",
-    *(f"training.{key}" for key in ("epochs", "num_steps", "ema_decay", "clip_norm")),
-)
 # Keys that only steps chosen by the solver heed, and the value that stands for "not given".
 _FOR_CHOSEN_STEPS = {
     "controller": "integral",
@@ -142,17 +36,6 @@ def check(config: Mapping[str, Any]) -> None:
         check_solver(config["solver"], config["model"]["gradient"])
         check_state_size(config)
     check_device(config["device"])
-
-
-def check_ranges(config: Mapping[str, Any]) -> None:
-    """Every value that has a range lies in it."""
-    for key, value in flatten(dict(config)):
-        if key not in ALLOWED or (value is None and key in NULLABLE):
-            continue
-        words, allows = ALLOWED[key]
-        if not allows(value):
-            shown = "null" if value is None else value
-            raise ConfigError(f"{key}={shown} is not possible; it must be {words}")
 
 
 def check_solver(solver: Mapping[str, Any], gradient: str | None) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from nodebench.config.check import ALLOWED, BRIDGE, MULTISTEP, NULLABLE, check, known_methods
+from nodebench.config.check import BRIDGE, MULTISTEP, check, known_methods
 from nodebench.config.compose import compose
 from nodebench.config.errors import ConfigError
-from nodebench.config.files import GROUPS, PRIMARY, config_folders, description, flatten, load, options
+from nodebench.config.files import config_folders, description, options
 from nodebench.ode.tableaus import load_tableaus
 
 SHIPPED = config_folders()
@@ -16,7 +16,7 @@ SHIPPED = config_folders()
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["solver.tol=0"], "solver.tol=0 is not possible; it must be a finite number above 0"),
+        (["solver.tol=0"], "solver.tol=0 is not possible; it must be a number from 1e-15 to 1e6"),
         (["solver.tol=-1e-3"], "solver.tol=-0.001 is not possible"),
         (["solver.tol=nan"], "solver.tol=nan is not possible"),
         (["solver.rtol=inf"], "solver.rtol=inf is not possible"),
@@ -60,7 +60,10 @@ SHIPPED = config_folders()
         (["training.ema_decay=1"], "training.ema_decay=1 is not possible"),
         (["training.force=1"], "training.force=1 is not possible; it must be true or false"),
         (["optimizer.lr=-1"], "optimizer.lr=-1 is not possible"),
-        (["optimizer.betas=0.9"], "optimizer.betas=0.9 is not possible; it must be a list of two"),
+        (
+            ["optimizer.betas=0.9"],
+            "optimizer.betas=0.9 is not possible; it must be a list of 2 to 10, each a number",
+        ),
         (["optimizer.betas=[0.9]"], "optimizer.betas=[0.9] is not possible"),
         (["optimizer.betas=[0.9,1]"], "optimizer.betas=[0.9, 1] is not possible"),
         (["optimizer=sgd", "optimizer.nesterov=yes"], "optimizer.nesterov=yes is not possible"),
@@ -90,15 +93,6 @@ def test_cuda_without_a_device_is_an_error(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     with pytest.raises(ConfigError, match="torch sees no CUDA device; use device=auto or device=cpu"):
         check(compose(["device=cuda"]).config)
-
-
-def test_every_range_belongs_to_a_key_that_exists() -> None:
-    keys = {key for key, _ in flatten(load(SHIPPED[0] / f"{PRIMARY}.yaml"))}
-    for group in GROUPS:
-        for path in options(group, SHIPPED).values():
-            keys |= {key for key, _ in flatten(load(path), f"{group}.")}
-    assert set(ALLOWED) <= keys
-    assert set(NULLABLE) <= set(ALLOWED)
 
 
 def test_there_is_a_solver_file_for_every_method_and_a_method_for_every_file() -> None:
