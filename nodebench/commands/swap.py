@@ -17,9 +17,9 @@ from nodebench.config.identity import tolerances
 from nodebench.models.classifiers import ODENet
 from nodebench.models.ode_block import SolverSettings
 from nodebench.ode import SolverError
+from nodebench.reporting.flow_rule import DISCRETISATION, FLOW, FLOW_LIMIT, judge, why_undecided
 from nodebench.tasks.classification import Classification
 
-FLOW_LIMIT = 0.1
 RULE = f"rule: a flow if every solve with at least training's NFE changes the error by less than {FLOW_LIMIT} points"
 FIXED = ("euler", "midpoint", "rk4")
 STEPS = (1.0, 0.5, 0.25, 0.125)
@@ -37,15 +37,16 @@ def swap(folder: Path, config: dict[str, Any], config_dir: str | None, limit: in
     """
     check_has_solve(config, "evaluate --swap")
     trained = load_trained(folder, config, config_dir, limit)
-    net, task, _ = classifier_with_ode(trained)
+    net, task, data = classifier_with_ode(trained)
     own = net.ode_block.solver
-    print(f"run         {folder}, step {trained.step:,}" + (f", {limit:,} test images" if limit else ""))
+    which = "the first" if len(data.test) == limit else "all"
+    print(f"run         {folder}, step {trained.step:,}, {which} {len(data.test):,} test images")
     print(LINE.format("solver", "precision", "test error (%)", "change (points)", "NFE"), flush=True)
     records: list[dict[str, Any]] = []
     for settings in swapped(own, uses_tolerance=any(tolerances(config["solver"]))):
         columns = _evaluate(task, net, settings)
         solver = _record(settings)
-        records.append({**columns, "solver": solver})
+        records.append({**columns, "solver": solver, "num_images": len(data.test)})
         if limit is None:
             append_evaluation(folder, trained, "swap", columns, solver)
         print(_line(records[-1], records[0]), flush=True)
@@ -92,16 +93,15 @@ def verdict(records: Sequence[dict[str, Any]]) -> str:
         return f"verdict     none: no other solve spends training's {own['nfe_eval']:.0f} evaluations{note}"
     worst = max(fine, key=lambda record: abs(_change(record, own)))
     change, name = _change(worst, own), " ".join(_words(worst["solver"]))
-    what = f"{len(fine)} solves with at least training's {own['nfe_eval']:.0f} evaluations"
-    # Errors are counts of images: 0.1 points of 10,000 are 10 images, and their difference must not be 9.99999.
-    if abs(change) < FLOW_LIMIT - 1e-9:
-        return (
-            f"verdict     a flow: {what} change the error by at most {abs(change):.2f} points ({name}){note}"
-        )
-    return (
-        f"verdict     a discretisation: of {what}, {name} changes the error most, "
-        f"by {change:+.2f} points{note}"
+    what = (
+        f"{len(fine)} solve{'s' * (len(fine) > 1)} with at least training's {own['nfe_eval']:.0f} evaluations"
     )
+    found = judge(change, own["num_images"])
+    if found == DISCRETISATION:
+        return f"verdict     {found}: of {what}, {name} changes the error most, by {change:+.2f} points{note}"
+    at_most = f"{what} change the error by at most {abs(change):.2f} points ({name})"
+    reason = "" if found == FLOW else f"; {why_undecided(own['num_images'])}"
+    return f"verdict     {found}: {at_most}{reason}{note}"
 
 
 def _evaluate(task: Classification, net: ODENet, settings: SolverSettings) -> dict[str, Any]:

@@ -94,6 +94,7 @@ def append_evaluation(
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "step": trained.step,
         **columns,
+        **({"num_images": len(trained.data.test)} if isinstance(trained.data, ImageData) else {}),
         "solver": None if solver is None else dict(solver),
         **{key: environment[key] for key in ("version", "git_commit", "device", "device_name")},
     }

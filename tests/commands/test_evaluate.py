@@ -115,11 +115,20 @@ class TestSwap:
         capsys.readouterr()
         assert evaluate(run, "--swap", "--limit", "4") == 0
         printed = capsys.readouterr().out
+        assert ", step 2, the first 4 test images\n" in printed
         assert "dopri5          tol 1 (training)" in printed
         assert printed.count("\nrk4 ") == printed.count("\neuler ") == 4
         assert "\nverdict     " in printed
         assert "rule: a flow if every solve with at least training's NFE" in printed
         assert not (run / "evaluations.jsonl").exists()
+
+    def test_a_limit_above_the_test_set_is_all_of_it(
+        self, smoke: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        own = [SolverSettings(rtol=1.0, atol=1.0)]
+        monkeypatch.setattr("nodebench.commands.swap.swapped", lambda *_, **__: own)
+        assert evaluate(trained(*smoke), "--swap", "--limit", "999999") == 0
+        assert ", step 2, all 357 test images\n" in capsys.readouterr().out
 
     def test_every_solve_is_a_record_and_one_that_fails_is_too(
         self, smoke: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -138,6 +147,7 @@ class TestSwap:
         assert own["error_test"] == pytest.approx(
             json.loads((run / "summary.json").read_text())["error_test"]
         )
+        assert {record["num_images"] for record in (own, euler, failed)} == {357}
         assert (euler["solver"]["rtol"], euler["solver"]["dt"], euler["nfe_eval"]) == (None, 1.0, 1)
         assert failed["status"] == "failed"
         assert "max_steps=1 reached" in failed["reason"]
@@ -173,20 +183,25 @@ class TestSwap:
         assert ("dopri5", None) in found
 
     @pytest.mark.parametrize(
-        ("change", "nfe", "words"),
+        ("change", "nfe", "num_images", "words"),
         [
-            (0.09, 26, "a flow"),
-            (-0.09, 26, "a flow"),
-            (0.1, 26, "a discretisation"),
-            (-5.0, 400, "a discretisation"),
-            (5.0, 8, "none: no other solve spends training's 26 evaluations"),
+            (0.09, 26, 10_000, "a flow"),
+            (-0.09, 26, 10_000, "a flow"),
+            (0.1, 26, 10_000, "a discretisation"),
+            (-5.0, 400, 10_000, "a discretisation"),
+            (5.0, 8, 10_000, "none: no other solve spends training's 26 evaluations"),
+            (0.0, 26, 50, "undecided: 1 solve with at least"),
+            (2.0, 26, 50, "undecided: 1 solve with at least"),
+            (-4.0, 26, 50, "a discretisation"),
+            (0.0, 26, 1000, "a flow"),
+            (0.1, 26, 1000, "undecided: 1 solve with at least"),
         ],
     )
-    def test_the_verdict_heeds_solves_that_spend_at_least_what_training_did(
-        self, change: float, nfe: int, words: str
+    def test_the_verdict_heeds_solves_that_spend_at_least_what_training_did_and_its_resolution(
+        self, change: float, nfe: int, num_images: int, words: str
     ) -> None:
         solver = {"method": "rk4", "rtol": None, "atol": None, "dt": 0.1}
-        own = {"error_test": 0.5, "nfe_eval": 26.0, "solver": solver}
+        own = {"error_test": 0.5, "nfe_eval": 26.0, "solver": solver, "num_images": num_images}
         other = {"error_test": 0.5 + change, "nfe_eval": nfe, "solver": solver}
         assert verdict([own, other]).startswith(f"verdict     {words}")
 

@@ -278,6 +278,19 @@ class TestSwap:
         ]
         assert rows_of_csv(table)[1]["method"] == "euler"
 
+    def test_a_test_set_of_few_images_decides_nothing(self, tmp_path: Path, write_run: Write) -> None:
+        run = write_run(error_test=10.0)
+        self.evaluate(run, "dopri5", 10.0, 26, rtol=0.001, atol=0.001)
+        self.evaluate(run, "rk4", 10.0, 64, dt=0.0625)
+        path = run / "evaluations.jsonl"
+        records = [json.loads(line) for line in path.read_text().splitlines()]
+        path.write_text("".join(json.dumps({**record, "num_images": 50}) + "\n" for record in records))
+        (note,) = made("swap", tmp_path).lines[0].notes
+        assert (
+            "solve: undecided (one of 50 test images is 2 points: the rule's 0.1 needs more than 1,000 images"
+            in note
+        )
+
     def test_the_latest_record_counts_and_damaged_lines_are_named(
         self, tmp_path: Path, write_run: Write
     ) -> None:

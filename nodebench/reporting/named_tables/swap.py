@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from nodebench.reporting.columns import identity, precision
+from nodebench.reporting.flow_rule import FLOW_LIMIT, UNDECIDED, judge, why_undecided
 from nodebench.reporting.named_tables import NothingToTabulateError
 from nodebench.reporting.records import is_number, read_records
 from nodebench.reporting.rendering import Column, Line, Table
@@ -22,7 +23,6 @@ from nodebench.reporting.rows import interval95
 from nodebench.reporting.runs import Run
 
 FILE = "evaluations.jsonl"
-FLOW_LIMIT = 0.1  # points
 COLUMNS = (
     Column("trained net", is_number=False),
     Column("evaluated with", is_number=False),
@@ -141,14 +141,25 @@ def _verdict(entries: Sequence[_Swap]) -> Iterator[str]:
     others = [entry for entry in entries if not entry.is_own and (entry.mean("nfe_eval") or 0.0) >= own_nfe]
     changes = [entry.change for entry in others if entry.change is not None]
     if changes:
-        is_flow = (
-            max(map(abs, changes)) < FLOW_LIMIT - 1e-9
-        )  # of 10,000 images, 10 are 0.1 points and not 0.09999
+        num_images = _num_images(others)
+        found = judge(max(changes, key=abs), num_images)
+        reason = f" ({why_undecided(num_images)})" if found == UNDECIDED and num_images else ""
         yield (
             f"with at least training's {own_nfe:.0f} evaluations, the error changes by {_signed(min(changes))} to "
             f"{_signed(max(changes))} points over {len(changes)} other "
-            f"solve{'s' * (len(changes) > 1)}: {'a flow' if is_flow else 'a discretisation'}"
+            f"solve{'s' * (len(changes) > 1)}: {found}{reason}"
         )
+
+
+def _num_images(entries: Sequence[_Swap]) -> int | None:
+    """The fewest test images that a change stands on, all seeds together; None where records do not tell."""
+    known = []
+    for entry in entries:
+        counts = [count for r in entry.records if isinstance(count := r.get("num_images"), int)]
+        if len(counts) < len(entry.records):
+            return None
+        known.append(sum(counts))
+    return min(known)
 
 
 def _cells(entry: _Swap) -> list[str]:

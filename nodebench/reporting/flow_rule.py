@@ -1,0 +1,32 @@
+"""The rule that calls a trained net a flow or a discretisation, and what a test set is too small to decide.
+
+Question and reading after Ott et al., "ResNet after all? Neural ODEs and their numerical solution" (ICLR 2021).
+"""
+
+from __future__ import annotations
+
+FLOW_LIMIT = 0.1
+"""Points of test error: a flow changes by less under every solve that spends at least training's evaluations."""
+FLOW, DISCRETISATION, UNDECIDED = "a flow", "a discretisation", "undecided"
+_ROUNDING = 1e-9  # of 10,000 images, 10 are 0.1 points and not 0.09999
+
+
+def judge(change: float, num_images: int | None) -> str:
+    """FLOW, DISCRETISATION or UNDECIDED, by the largest change of the error in points.
+
+    Of `num_images` test images one is 100 / num_images points: where that is above the limit, an error that stays, or
+    changes by one image, says neither. None: not known, and enough.
+    """
+    one_image = 100 / num_images if num_images else 0.0
+    if abs(change) < FLOW_LIMIT - _ROUNDING:
+        return FLOW if one_image <= FLOW_LIMIT + _ROUNDING else UNDECIDED
+    return DISCRETISATION if abs(change) > one_image + _ROUNDING else UNDECIDED
+
+
+def why_undecided(num_images: int) -> str:
+    """What the test set is too small for, in half a sentence."""
+    needed = round(100 / FLOW_LIMIT)
+    return (
+        f"one of {num_images:,} test images is {100 / num_images:.2g} points: the rule's {FLOW_LIMIT} needs "
+        f"more than {needed:,} images"
+    )
