@@ -7,7 +7,7 @@ interpolant) that lands on an output changes with that output's time.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
@@ -36,10 +36,14 @@ class StepRecord(NamedTuple):
 
 @dataclass(frozen=True)
 class Clock:
-    """Output times as floats, and as a tensor if gradients are to flow to them."""
+    """Output times as floats, and as a tensor if gradients are to flow to them.
+
+    `rounding`: how far gaps that are meant to be equal may lie apart, for the dtype the times were given in.
+    """
 
     ts: tuple[float, ...]
     tensor: Tensor | None = None
+    rounding: float = 0.0
 
     @property
     def direction(self) -> float:
@@ -50,6 +54,18 @@ class Clock:
     def span(self) -> float:
         """Length of the whole interval."""
         return abs(self.ts[-1] - self.ts[0])
+
+    def as_constants(self) -> Clock:
+        """The same times, to which no gradient flows."""
+        return replace(self, tensor=None)
+
+    def between(self, first: int, last: int) -> Clock:
+        """The constant times of two outputs, from `first` to `last`."""
+        return replace(self, ts=(self.ts[first], self.ts[last]), tensor=None)
+
+    def slack(self, size: float) -> float:
+        """How much longer than `size` a step may be because its end was rounded: a hundredth at most."""
+        return min(self.rounding, size / 100)
 
     def time(self, t: float, anchor: int) -> Time:
         """t, as the anchor's time tensor plus a constant if there is a tensor of times."""

@@ -27,23 +27,22 @@ from nodebench.ode.tableau import ButcherTableau
 MAX_GRID_STEPS = 10_000_000  # a grid is a list; more steps than this is a slip of the keyboard
 
 
-def uniform_grid(ts: Sequence[float], dt: float) -> list[float]:
-    """Output times with each gap divided into the fewest equal steps of at most dt.
+def uniform_grid(clock: Clock, dt: float) -> list[float]:
+    """Output times with each gap divided into the fewest equal steps of at most dt, up to the rounding of the times.
 
     Every output is a grid point, so nothing is interpolated and no step is a leftover sliver; where dt divides the
     gaps, all steps are dt.
 
     Raises ValueError for more than `MAX_GRID_STEPS` steps.
     """
-    span = abs(ts[-1] - ts[0])
-    if span / dt > MAX_GRID_STEPS:
+    if clock.span / dt > MAX_GRID_STEPS:
         raise ValueError(
-            f"dt={dt:g} divides the {span:g} from ts[0] to ts[-1] into more than {MAX_GRID_STEPS:,} steps; "
+            f"dt={dt:g} divides the {clock.span:g} from ts[0] to ts[-1] into more than {MAX_GRID_STEPS:,} steps; "
             "take a larger dt"
         )
-    grid = [ts[0]]
-    for start, end in pairwise(ts):
-        num_steps = max(1, math.ceil(abs(end - start) / dt * (1 - 1e-12)))
+    grid, slack = [clock.ts[0]], clock.slack(dt)
+    for start, end in pairwise(clock.ts):
+        num_steps = max(1, math.ceil((abs(end - start) * (1 - 1e-12) - slack) / dt))
         grid += [start + (end - start) * (i / num_steps) for i in range(1, num_steps)]
         grid.append(end)
     return grid

@@ -184,7 +184,7 @@ class _AdaptiveLoop:
         stop = self.stops[-1]
         remaining = abs(stop - self.t)
         # A sliver left by rounding is taken along rather than left for a step of its own.
-        clipped = size >= remaining * (1 - 1e-12)
+        clipped = size >= remaining * (1 - 1e-12) - self.clock.slack(size)
         t1 = stop if clipped else self.t + self.clock.direction * size
         inside, lands_on = self.clock.split(len(self.outputs), t1)
         jump_ts = self.control.jump_ts

@@ -61,7 +61,7 @@ class Adams:
     evaluates f at its start and, if corrected, once an iteration at its end (P(EC)^m E).
     """
 
-    make_grid: Callable[[Sequence[float]], Sequence[float]]
+    make_grid: Callable[[Clock], Sequence[float]]
     corrector: Corrector | None = None
     max_steps: int | None = None
     max_nfe: int | None = None
@@ -90,7 +90,7 @@ class Adams:
             f,
             y0,
             clock,
-            grid_records(clock, self.make_grid(clock.ts), perturb=False),
+            grid_records(clock, self.make_grid(clock), perturb=False),
             _AdamsSteps(f, clock, self.corrector, failure, self.max_nfe),
             failure,
             max_steps=self.max_steps,
@@ -134,9 +134,9 @@ class _AdamsSteps:
         return corrected if isinstance(corrected, SolverError) else GridStep(corrected, stages, None)
 
     def _continues(self, record: StepRecord) -> bool:
-        """Whether the step is as long as the last one, up to the rounding of the grid's times."""
-        change = abs(record.dt - self.dt)
-        return change <= max(1e-9 * abs(record.dt), self.clock.resolution(record.t))
+        """Whether the step is as long as the last one, up to the rounding of the output and of the grid's times."""
+        size, change = abs(record.dt), abs(record.dt - self.dt)
+        return change <= max(1e-9 * size, self.clock.resolution(record.t), self.clock.slack(size))
 
     def _remember(self, record: StepRecord, slope: Tensor) -> None:
         past = ORDER - 1 if self._continues(record) else 0

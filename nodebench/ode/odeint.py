@@ -103,10 +103,10 @@ def odeint(
     Raises TypeError or ValueError for a call that makes no sense, SolverError for a solve that fails.
     """
     packing = check_state(y0)
-    times = check_times(ts)
     _check_call(f, args, params, gradient, adjoint_norm)
     solver_options = SolverOptions.from_keywords(options)
     packed = packing.pack(y0)
+    clock = make_clock(ts, packed)
     state_norm = _state_norm(norm, packing)
     solver = make_solver(
         method,
@@ -120,11 +120,10 @@ def odeint(
     stats = SolveStats()
     if record_steps:
         stats.forward.steps, stats.backward.steps = [], []
-    clock = Clock(times, travelling_times(ts, packed))
     compiled = _compiled_steps(compile, f, packing, method, solver, packed, dense_output, state_norm)
     dense = None
     if dense_output and solver.tableau is not None:
-        dense = DenseOutput(solver.tableau, clock if gradient == "direct" else Clock(times))
+        dense = DenseOutput(solver.tableau, clock if gradient == "direct" else clock.as_constants())
     problem = Problem(
         f=packing.wrap(f),
         y0=packed,
@@ -155,8 +154,8 @@ def odeint(
     if dense is not None:
         dense.close(CountedField(problem.f, problem.args, stats.forward))
     return Solution(
-        ts=ts if isinstance(ts, Tensor) else torch.tensor(times, dtype=_time_dtype(packed)),
-        ys=packing.unpack(outputs.ys, (len(times),)),
+        ts=ts if isinstance(ts, Tensor) else torch.tensor(clock.ts, dtype=_time_dtype(packed)),
+        ys=packing.unpack(outputs.ys, (len(clock.ts),)),
         stats=stats,
         status=Status.SUCCESS if outputs.error is None else outputs.error.status,
         message="" if outputs.error is None else str(outputs.error),
@@ -219,7 +218,21 @@ def check_times(ts: Tensor | Sequence[float]) -> tuple[float, ...]:
     return times
 
 
-def travelling_times(ts: Tensor | Sequence[float], y0: Tensor) -> Tensor | None:
+def make_clock(ts: Tensor | Sequence[float], y0: Tensor) -> Clock:
+    """Output times as a solve from y0 keeps them; ValueError as in `check_times`."""
+    times = check_times(ts)
+    eps = max(_time_eps(t) for t in ([ts] if isinstance(ts, Tensor) else ts))
+    # Both ends of a gap are rounded, and so was what made them, such as linspace's step: to 3 spacings in all.
+    return Clock(times, _travelling_times(ts, y0), 4 * eps * max(abs(times[0]), abs(times[-1])))
+
+
+def _time_eps(t: Any) -> float:
+    """The spacing at 1 of the dtype of a time: float64's for a number of Python's, or an integer."""
+    dtype = torch.as_tensor(t).dtype if hasattr(t, "dtype") else torch.float64
+    return torch.finfo(dtype if dtype.is_floating_point else torch.float64).eps
+
+
+def _travelling_times(ts: Tensor | Sequence[float], y0: Tensor) -> Tensor | None:
     """ts where gradients are to flow to it: on y0's device and, where there is one, in float64 as all times are."""
     if not (isinstance(ts, Tensor) and ts.requires_grad and torch.is_grad_enabled()):
         return None

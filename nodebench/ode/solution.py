@@ -69,10 +69,12 @@ class DenseOutput:
             raise ValueError("no step was taken, so there is nothing to interpolate; `ys` holds all there is")
         first, last = self._pieces[0].record, self._pieces[-1].record
         low, high = sorted((first.t, last.t1))
-        if not low <= t <= high:
+        slack = self._clock.slack(high - low)
+        if not low - slack <= t <= high + slack:
             raise ValueError(
                 f"t={t:g} is outside the solved interval [{low:g}, {high:g}]; solve further instead"
             )
+        t = min(max(t, low), high)
         direction = 1.0 if last.t1 >= first.t else -1.0
         ends = [direction * piece.record.t1 for piece in self._pieces]
         i = min(bisect.bisect_left(ends, direction * t), len(ends) - 1)

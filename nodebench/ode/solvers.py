@@ -88,7 +88,7 @@ class FixedRungeKutta:
     """Steps on the grid that `make_grid` lays over the output times."""
 
     tableau: ButcherTableau
-    make_grid: Callable[[Sequence[float]], Sequence[float]]
+    make_grid: Callable[[Clock], Sequence[float]]
     max_steps: int | None = None
     max_nfe: int | None = None
     perturb: bool = False
@@ -112,7 +112,7 @@ class FixedRungeKutta:
             y0,
             clock,
             self.tableau,
-            self.make_grid(clock.ts),
+            self.make_grid(clock),
             autograd=autograd,
             perturb=self.perturb,
             keep_stages=self.keep_stages,

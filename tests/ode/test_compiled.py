@@ -371,6 +371,16 @@ def test_a_march_takes_the_steps_of_the_loop() -> None:
 
 
 @torch.no_grad()
+def test_a_march_leaves_a_sliver_of_rounding_to_no_step_of_its_own() -> None:
+    ts = torch.tensor([0.0, 0.6])  # 0.6 is 2.4e-8 later in single precision
+    for compile in (CAPTURE, False):
+        solution = odeint(
+            Stiffening(), torch.zeros(1), ts, compile=compile, rtol=1.0, first_step=0.1, max_step=0.1
+        )
+        assert solution.stats.forward.num_accepted == 6
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("budget", [{"max_steps": 17}, {"max_nfe": 100}])
 def test_budgets_end_a_march_where_they_end_the_loop(budget: dict[str, int]) -> None:
     messages = []

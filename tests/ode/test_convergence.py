@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from nodebench.ode import odeint
+from nodebench.ode.clock import Clock
 from nodebench.ode.fixed_grid import uniform_grid
 from nodebench.ode.tableaus import load_tableaus
 
@@ -162,4 +163,4 @@ def test_a_field_of_time_alone_is_integrated_exactly_up_to_the_order(method: str
 
 def test_a_step_that_is_a_slip_of_the_keyboard_is_refused_before_a_grid_is_made() -> None:
     with pytest.raises(ValueError, match=r"dt=1e-12 divides the 1 from .* into more than 10,000,000 steps"):
-        uniform_grid((0.0, 1.0), 1e-12)
+        uniform_grid(Clock((0.0, 1.0)), 1e-12)

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nodebench.ode.clock import Clock
 from nodebench.ode.compat.options import positive
 
-Grid = Callable[[Sequence[float]], Sequence[float]]
+Grid = Callable[[Clock], Sequence[float]]
 
 
 def make_grid(options: Mapping[str, Any], func: Any, y0: Any, t: Tensor) -> Grid:
@@ -23,21 +24,38 @@ def make_grid(options: Mapping[str, Any], func: Any, y0: Any, t: Tensor) -> Grid
     if constructor is not None and step_size is not None:
         raise ValueError("`step_size` and `grid_constructor` both say where the steps are; pass one of them")
     if constructor is not None:
-        return lambda ts: _of_user(constructor, func, y0, torch.tensor(ts, dtype=t.dtype, device=t.device))
+        return lambda clock: _of_user(
+            constructor, func, y0, torch.tensor(clock.ts, dtype=t.dtype, device=t.device)
+        )
     if step_size is not None:
-        return lambda ts: _equal_steps(torch.tensor(ts, dtype=t.dtype), step_size)
-    return lambda ts: ts
+        return lambda clock: _equal_steps(clock, t.dtype, step_size)
+    return lambda clock: clock.ts
 
 
-def _equal_steps(ts: Tensor, step_size: float) -> list[float]:
-    """Steps of `step_size` from the first time on, the last one shorter; outputs between them are interpolated."""
-    start, end = ts[0], ts[-1]
+def _equal_steps(clock: Clock, dtype: torch.dtype, step_size: float) -> list[float]:
+    """Steps of `step_size` from the first time on, the last one shorter; outputs between them are interpolated.
+
+    A grid point that is an output but for rounding is that output, so nothing is interpolated there.
+    """
+    start, end = torch.tensor([clock.ts[0], clock.ts[-1]], dtype=dtype)
     # In the dtype of the times, as there: whether a sliver is left at the end is a matter of rounding.
     num_points = int(torch.ceil((end - start).abs() / step_size + 1))
-    steps = torch.arange(1, num_points - 1, dtype=ts.dtype) * step_size
+    steps = torch.arange(1, num_points - 1, dtype=dtype) * step_size
     inner = start + steps.copysign(end - start)
     ahead = (end - inner) * (end - start) > 0
-    return [start.item(), *inner[ahead].tolist(), end.item()]
+    return _meet_outputs(clock, [start.item(), *inner[ahead].tolist(), end.item()], clock.slack(step_size))
+
+
+def _meet_outputs(clock: Clock, grid: Sequence[float], slack: float) -> list[float]:
+    """The grid with every point that lies no farther than `slack` from an output moved onto it."""
+    ts, nearest, met = clock.ts, 0, list[float]()
+    for t in grid:
+        while nearest + 1 < len(ts) and abs(ts[nearest + 1] - t) <= abs(ts[nearest] - t):
+            nearest += 1
+        point = ts[nearest] if abs(ts[nearest] - t) <= slack else t
+        if not met or point != met[-1]:
+            met.append(point)
+    return met
 
 
 def _of_user(constructor: Callable[..., Any], func: Any, y0: Any, ts: Tensor) -> list[float]:

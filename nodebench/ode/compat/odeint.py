@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nodebench.ode.clock import Clock
 from nodebench.ode.compat.callbacks import find_callbacks
 from nodebench.ode.compat.events import refuse_event
 from nodebench.ode.compat.grids import make_grid
@@ -21,7 +20,7 @@ from nodebench.ode.compat.options import check_method, check_options
 from nodebench.ode.compat.solvers import make_solver
 from nodebench.ode.gradients.problem import AdjointSolve, Problem, SplitState
 from nodebench.ode.norms import Tolerance, rms_norm
-from nodebench.ode.odeint import check_times, solve, travelling_times
+from nodebench.ode.odeint import make_clock, solve
 from nodebench.ode.packing import Packing, State, check_state
 from nodebench.ode.seams import Observer
 
@@ -126,10 +125,10 @@ def _forward_problem(
     packing = check_state(y0)
     if not isinstance(t, Tensor):
         raise TypeError(f"`t` is a {type(t).__name__}; it must be a 1-D floating-point tensor of times")
-    ts = check_times(t)
     method = check_method("method", method)
     checked = check_options("options", method, options)
     packed = packing.pack(y0)
+    clock = make_clock(t, packed)
     solver = make_solver(
         method,
         checked,
@@ -141,7 +140,7 @@ def _forward_problem(
     problem = Problem(
         f=packing.wrap(func),
         y0=packed,
-        clock=Clock(ts, travelling_times(t, packed)),
+        clock=clock,
         solver=solver,
         block_sizes=packing.sizes or (packed.numel(),),
         observers=find_callbacks(func, method, packing.unpack),

@@ -56,7 +56,16 @@ def march(
         is_loop=True,
     )
     least = max(control.min_step, clock.resolution(max(start.t, until, key=abs)))
-    numbers = (until, clock.direction, least, control.max_step, start.t, start.size, *start.history)
+    numbers = (
+        until,
+        clock.rounding,
+        clock.direction,
+        least,
+        control.max_step,
+        start.t,
+        start.size,
+        *start.history,
+    )
     scalars = [float64(number, y) for number in numbers]  # none a view of another
     tries = torch.full((), max_tries, dtype=torch.int64, device=y.device)
     end = run(steps.f, args, *scalars, tries, y, start.k0, *tolerances)
@@ -70,7 +79,7 @@ def march(
 def make_march(
     tableau: ButcherTableau, norm: Norm, controller: PIDController, packing: Packing
 ) -> Callable[..., tuple[Tensor, ...]]:
-    """(f, args, until, direction, least, most, t, size, history 0 and 1, max_tries, y, k0, rtol, atol) ->
+    """(f, args, until, rounding, direction, least, most, t, size, history 0 and 1, max_tries, y, k0, rtol, atol) ->
     (t, size, history 0 and 1, accepted, rejected, last ratio, y, k0).
     """
     # Imported here, as most who solve an ODE compile nothing.
@@ -80,6 +89,7 @@ def make_march(
         f: Callable[..., Any],
         args: tuple[Any, ...],
         until: Tensor,
+        rounding: Tensor,
         direction: Tensor,
         least: Tensor,
         most: Tensor,
@@ -98,7 +108,8 @@ def make_march(
         def goes_on(*carried: Tensor) -> Tensor:
             now = _Carried(*carried)
             wanted = torch.minimum(now.size, most)
-            fits = wanted < (until - now.t).abs() * (1 - 1e-12)  # else the loop clips it
+            slack = torch.minimum(rounding, wanted / 100)
+            fits = wanted < (until - now.t).abs() * (1 - 1e-12) - slack  # else the loop clips it
             return now.went_well & fits & (wanted > least) & (now.num_accepted + now.num_rejected < max_tries)
 
         def step(*carried: Tensor) -> tuple[Tensor, ...]:

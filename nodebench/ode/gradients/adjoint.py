@@ -28,7 +28,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nodebench.ode.clock import Clock
 from nodebench.ode.counting import CountedField, Counts, Time
 from nodebench.ode.gradients.problem import (
     AdjointSolve,
@@ -68,7 +67,7 @@ class _Adjoint(torch.autograd.Function):
         result = problem.solver.solve(
             f,
             y0.detach(),
-            Clock(problem.clock.ts),
+            problem.clock.as_constants(),
             autograd=False,
             observers=problem.observers,
             make_stepper=problem.make_stepper,
@@ -103,7 +102,7 @@ class _BackwardSolve:
     def __init__(self, problem: Problem, args: tuple[Any, ...], ys: Tensor, leaves: list[Tensor]) -> None:
         adjoint = problem.adjoint
         assert adjoint is not None, "the front door sets how the adjoint is solved"
-        self._ys, self._ts = ys, problem.clock.ts
+        self._ys, self._clock = ys, problem.clock
         self._leaves = leaves
         sizes = [leaf.numel() for leaf in leaves]
         self._solver = adjoint.make_solver(adjoint.make_norm(problem.block_sizes, sizes))
@@ -118,7 +117,7 @@ class _BackwardSolve:
 
         Outputs from index `num_reached` on are the constants of a failed solve.
         """
-        ys, ts = self._ys, self._ts
+        ys, ts = self._ys, self._clock.ts
         adj_y = torch.zeros_like(ys[0])
         for i in range(num_reached - 1, 0, -1):
             if grad_ts is not None:
@@ -134,7 +133,7 @@ class _BackwardSolve:
         result = self._solver.solve(
             self._field,
             start,
-            Clock((self._ts[i], self._ts[i - 1])),
+            self._clock.between(i, i - 1),
             autograd=False,
             observers=self._observers,
             quadrature=self._field.quadrature,

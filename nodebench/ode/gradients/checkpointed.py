@@ -8,12 +8,13 @@ Source: the idea is Zhuang et al., "Adaptive Checkpoint Adjoint", ICML 2020 (arX
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from nodebench.ode.clock import Clock, StepRecord
+from nodebench.ode.clock import StepRecord
 from nodebench.ode.counting import CountedField
 from nodebench.ode.gradients.problem import (
     Outputs,
@@ -71,7 +72,7 @@ class _Checkpointed(torch.autograd.Function):
         result = problem.solver.solve(
             f,
             y0.detach(),
-            Clock(problem.clock.ts),
+            problem.clock.as_constants(),
             autograd=False,
             observers=(*problem.observers, checkpoints),
             make_stepper=problem.make_stepper,
@@ -110,7 +111,7 @@ class _Replay:
         self._tableau = tableau
         self._f = CountedField(problem.f, args, problem.stats.backward)
         self._ts = None if ts is None else ts.detach().requires_grad_()
-        self._clock = Clock(problem.clock.ts, self._ts)
+        self._clock = replace(problem.clock, tensor=self._ts)
         self._stepper = problem.make_stepper(self._f, tableau, self._clock, None, None)
         self._leaves = leaves
         self.grads: list[Tensor | None] = [None] * len(leaves)

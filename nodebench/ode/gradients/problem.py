@@ -59,7 +59,7 @@ class Problem:
     def without_tensors(self) -> Problem:
         """What a backward pass may hold on to: its tensors come from save_for_backward alone."""
         empty = self.y0.new_empty(0)
-        return replace(self, y0=empty, clock=Clock(self.clock.ts), args=(), params=())
+        return replace(self, y0=empty, clock=self.clock.as_constants(), args=(), params=())
 
     def outputs(self, result: LoopResult) -> Outputs:
         """Stacked outputs; those not reached are NaN where failures are returned, not raised."""
