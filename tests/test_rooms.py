@@ -17,8 +17,9 @@ PACKAGE = Path(__file__).parent.parent / "nodebench"
 ROOMS: dict[str, set[str]] = {
     "ode": set(),
     "data": set(),
-    "reporting": set(),
-    "training": set(),
+    "reading": set(),
+    "reporting": {"reading"},
+    "training": {"reading"},
     "models": {"ode"},
     "tasks": {"ode", "models", "data", "training.protocols"},
     "measurement": {"ode", "models", "data", "tasks", "training.protocols"},

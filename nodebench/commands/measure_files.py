@@ -11,6 +11,7 @@ from typing import Any
 from nodebench.config.errors import ConfigError
 from nodebench.measurement import DamagedTableError, Key, ReferenceErrors, Row, header, read_rows, write_row
 from nodebench.measurement.rows import key_of
+from nodebench.reading import read_json
 from nodebench.training.progress import say
 from nodebench.training.storage import append_durably, write_atomically
 
@@ -82,7 +83,7 @@ class MeasureFiles:
 
     def _compare(self) -> None:
         try:
-            notes = json.loads(self.notes.read_text(encoding="utf-8"))
+            notes = read_json(self.notes.read_text(encoding="utf-8"))
             before, commits, errors = notes["made_with"], notes["git_commits"], notes["reference_errors"]
             self.errors = None if errors is None else ReferenceErrors(**errors)
             libraries = dict(notes.get("libraries", {}))

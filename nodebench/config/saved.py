@@ -29,27 +29,31 @@ def config_text(config: Mapping[str, Any]) -> str:
         published["output_dir"] = load(shipped_folder() / f"{PRIMARY}.yaml")["output_dir"]
     root = published["data"].get("root")
     if root is not None and Path(os.path.expanduser(root)).is_absolute():
-        published["data"]["root"] = load(options("data", (shipped_folder(),))["mnist"])["root"]
+        published["data"]["root"] = _shipped_root()
     if "path" in published["data"]:
         published["data"]["path"] = Path(published["data"]["path"]).name
     return OmegaConf.to_yaml(OmegaConf.create(published))
 
 
 def read_config(run: Path) -> dict[str, Any]:
-    """The config of the run in folder `run`. Raises ConfigError if it is no run folder."""
+    """The config of the run in folder `run`, which may be somebody else's: values, and nothing is resolved.
+
+    Raises ConfigError if it is no run folder, or its config is damaged.
+    """
     path = run / "config.yaml"
     if not path.is_file():
         seeds = sorted(folder.parent for folder in run.glob("**/config.yaml"))
         hint = f"; there is one in {seeds[0]}" if seeds else ""
         raise ConfigError(f"{run} is no run folder, it has no config.yaml{hint}")
-    try:
-        config: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except (OSError, UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
-        raise ConfigError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
-    if not isinstance(config, dict) or not all(isinstance(config.get(node), dict) for node in _NODES):
-        raise ConfigError(f"{path} is not the config of a run; it needs {', '.join(_NODES)}")
+    config = _read_values(path)
+    nodes = (*_NODES, "solver") if "solver" in config else _NODES
+    if not all(isinstance(config.get(node), dict) for node in nodes):
+        raise ConfigError(f"{path} is not the config of a run; it needs {', '.join(nodes)}")
     shipped = load(shipped_folder() / f"{PRIMARY}.yaml")
-    missing = [key for key in _KEYS if key not in dict(flatten(config))]
+    needed = (
+        (*_KEYS, *(key for key, _ in flatten(shipped["solver"], "solver."))) if "solver" in config else _KEYS
+    )
+    missing = [key for key in needed if key not in dict(flatten(config))]
     unknown = [
         f"solver.{key}" for key in config.get("solver") or {} if key not in ("name", *shipped["solver"])
     ]
@@ -59,3 +63,31 @@ def read_config(run: Path) -> dict[str, Any]:
             f"{path} is damaged, or of another version of nodebench: {what}; train the run again"
         )
     return config
+
+
+def _read_values(path: Path) -> dict[str, Any]:
+    """What a saved config says, as it stands.
+
+    Raises ConfigError for a reference (`${oc.env:SECRET}` would put a variable of this machine into results). One text
+    is none: the shipped place of the data, which config_text writes in place of an absolute one.
+    """
+    load(path)  # refuses what is nested or unfolds beyond all bounds, which OmegaConf takes
+    try:
+        config: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
+    except (ValueError, YAMLError, OmegaConfBaseException) as error:
+        raise ConfigError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    values: dict[str, Any] = config
+    shipped = _shipped_root()
+    for key, value in flatten(values):
+        if "${" in str(value) and (key, value) != ("data.root", shipped):
+            raise ConfigError(
+                f"{path}: {key} is {value}, and the config of a run holds values alone; write the value there"
+            )
+    if isinstance(values.get("data"), dict) and values["data"].get("root") == shipped:
+        values["data"]["root"] = OmegaConf.create({"root": shipped})["root"]
+    return values
+
+
+def _shipped_root() -> str:
+    """The place of the data as the shipped configs spell it, NODEBENCH_DATA not yet looked up."""
+    return str(load(options("data", (shipped_folder(),))["mnist"])["root"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 
+from nodebench.reading import read_json
 from nodebench.reporting.paper import PAPERS_DATA
 from nodebench.reporting.records import is_number
 from nodebench.reporting.runs import Run
@@ -144,7 +144,7 @@ def read_measures(run: Run) -> Measures | None:
 
 def _read_origin(path: Path) -> dict[str, Any]:
     try:
-        origin = json.loads(path.read_text(encoding="utf-8"))
+        origin = read_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return origin if isinstance(origin, dict) else {}

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
+
+from nodebench.reading import read_json
 
 
 def read_records(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
@@ -24,7 +25,7 @@ def read_records(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = read_json(line)
         except ValueError:
             record = None
         if isinstance(record, dict):

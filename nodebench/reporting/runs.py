@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-_YAML_LOADER = getattr(
-    yaml, "CSafeLoader", yaml.SafeLoader
-)  # libyaml reads a sweep's configs ten times faster
-
+from nodebench.reading import read_json, read_yaml
 
 # What every run's config has. Training writes the optimizer last, so a file that was cut off lacks it.
 _SECTIONS = ("task", "data", "model", "training", "optimizer")
@@ -107,7 +101,7 @@ def _read_run(folder: Path) -> Run:
         except FileNotFoundError:
             if name == "config.yaml":
                 problems.append("config.yaml is missing")
-        except (OSError, ValueError, yaml.YAMLError) as error:
+        except (OSError, ValueError) as error:
             problems.append(f"{name} cannot be read ({str(error).splitlines()[0]})")
     config = contents["config.yaml"]
     lacking = [name for name in _SECTIONS if not isinstance(config.get(name), dict)]
@@ -127,7 +121,7 @@ def _read_run(folder: Path) -> Run:
 
 def _read_mapping(path: Path) -> dict[str, Any]:
     text = path.read_text(encoding="utf-8")
-    content = json.loads(text) if path.suffix == ".json" else yaml.load(text, Loader=_YAML_LOADER)
+    content = read_json(text) if path.suffix == ".json" else read_yaml(text)
     if not isinstance(content, dict):
         raise ValueError(f"a {type(content).__name__}, not a mapping")
     return content

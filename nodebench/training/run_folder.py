@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from nodebench.reading import read_json
 from nodebench.training.protocols import Pictures
 from nodebench.training.records import FINAL
 from nodebench.training.storage import (
@@ -168,7 +169,7 @@ class RunFolder:
         if not self.metrics.exists():
             return []
         try:
-            return [json.loads(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+            return [read_json(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
         except ValueError as error:
             raise RunFolderError(
                 f"`{self.metrics}` is damaged ({error}); put it back as it was, or train anew with training.force=true"
@@ -180,7 +181,7 @@ class RunFolder:
             return False
         for line in self.metrics.read_text(encoding="utf-8", errors="replace").splitlines():
             with suppress(ValueError, AttributeError):
-                if json.loads(line).get("kind") == FINAL:
+                if read_json(line).get("kind") == FINAL:
                     return True
         return False
 
@@ -197,7 +198,7 @@ class RunFolder:
 def _read_json(path: Path) -> dict[str, Any] | None:
     """The mapping in a JSON file, None if there is no file. Raises RunFolderError if it is damaged."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise ValueError(f"a {type(content).__name__}, not a mapping")
     except FileNotFoundError:

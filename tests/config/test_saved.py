@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import yaml
 from nodebench.config.compose import compose
 from nodebench.config.errors import ConfigError
 from nodebench.config.saved import config_text, read_config
+from nodebench.reporting.runs import find_runs
 
 
 def saved(folder: Path, *overrides: str) -> Path:
@@ -86,3 +88,56 @@ def test_the_place_of_a_file_of_points_is_not_published(tmp_path: Path) -> None:
     ).config
     assert str(tmp_path) not in config_text(config)
     assert "path: mine.csv" in config_text(config)
+
+
+class TestSomebodyElsesConfig:
+    """A run folder can come from anywhere: nothing of this machine gets into it, and no reader is kept busy."""
+
+    @pytest.mark.parametrize("key", ["solver.name", "model.stem", "data.root", "optimizer.betas"])
+    def test_a_reference_is_named_and_not_looked_up(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str
+    ) -> None:
+        monkeypatch.setenv("NODEBENCH_TEST_SECRET", "the-secret")
+        config = yaml.safe_load((saved(tmp_path) / "config.yaml").read_text())
+        node, name = key.split(".")
+        reference = "${oc.env:NODEBENCH_TEST_SECRET}"
+        config[node][name] = [reference] if name == "betas" else reference
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(config))
+        with pytest.raises(
+            ConfigError, match=rf"{key} is .*the config of a run holds values alone"
+        ) as caught:
+            read_config(tmp_path)
+        assert "the-secret" not in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("[" * 400 + "]" * 400, "nested over 50 deep"),
+            ("[" * 100_000, "nest"),
+            ("\n".join(" " * depth + "a:" for depth in range(300)), "nested over 50 deep"),
+            ("a: &a [x, x]\n" + "\n".join(f"{c}: &{c} [*{b}, *{b}]" for b, c in pairwise("abcdefghijklmnopqrst")),
+             "unfolds to over 10,000 values"),
+            ("a: &a {b: *a}", "refers to what it is part of"),
+            ("a: \xff", "UTF-8"),
+        ],
+    )  # fmt: skip
+    def test_a_file_without_bounds_is_refused_at_once(self, tmp_path: Path, text: str, words: str) -> None:
+        (tmp_path / "config.yaml").write_bytes(text.encode("latin-1"))
+        with pytest.raises(ConfigError, match=words) as caught:
+            read_config(tmp_path)
+        assert str(tmp_path / "config.yaml") in str(caught.value)
+        (run,) = find_runs(tmp_path)
+        assert run.status == "damaged"
+
+    def test_a_solver_that_lacks_a_setting_is_named(self, tmp_path: Path) -> None:
+        config = compose().config
+        del config["solver"]["adjoint"]["norm"]
+        (tmp_path / "config.yaml").write_text(config_text(config))
+        with pytest.raises(ConfigError, match=r"solver\.adjoint\.norm is missing"):
+            read_config(tmp_path)
+
+
+def test_every_committed_run_can_be_read() -> None:
+    folders = [path.parent for path in Path(__file__).parents[2].glob("docs/results/**/config.yaml")]
+    assert folders
+    assert all(read_config(folder)["model"]["_target_"] for folder in folders)
