@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from nodebench.commands.recipes import recipes_of
 from nodebench.reporting import find_runs, result_table
 from nodebench.reporting.named_tables import named_table
 from nodebench.reporting.rendering import render
@@ -25,6 +26,14 @@ def test_the_committed_records_make_the_committed_table_1() -> None:
     table = named_table("table1", find_runs(folder / "runs"), folder / "runs")
     for suffix, style in (("md", "markdown"), ("tex", "latex"), ("csv", "csv")):
         assert render(table, style) + "\n" == (folder / f"table1.{suffix}").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("artefact", ["fig5", "table1"])
+def test_the_committed_records_are_of_the_recipe_that_reproduce_trains(artefact: str) -> None:
+    runs = [run for run in find_runs(RESULTS / artefact / "runs") if run.setting("model.stem") != "res"]
+    recipes = recipes_of(artefact, runs)
+    assert {run.group for run in runs} <= {member.group for member in recipes.members}
+    assert recipes.complaint(runs[0], "it") == ""
 
 
 def test_there_are_committed_results() -> None:

@@ -12,7 +12,8 @@ class Artefact:
 
     `recipes`: for each recipe the override lists of its runs, each beginning with an experiment, whose own sweep is
     spelled out. `drawn_by`: the nodebench command that draws it from the run folders, before its `--runs DIR`.
-    `is_measured`: whether `nodebench measure` comes between, for every run.
+    `is_measured`: whether `nodebench measure` comes between, for every run. `also_drawn`: figures and tables beside it
+    that show the same runs.
     """
 
     name: str
@@ -20,6 +21,7 @@ class Artefact:
     recipes: Mapping[str, tuple[tuple[str, ...], ...]]
     drawn_by: tuple[str, ...]
     is_measured: bool = False
+    also_drawn: tuple[str, ...] = ()
 
 
 def _flows(figure: str, *planar_nf_paper: str) -> dict[str, tuple[tuple[str, ...], ...]]:
@@ -59,6 +61,7 @@ ARTEFACTS = {
             },
             ("plot", "fig3"),
             is_measured=True,
+            also_drawn=("speed_accuracy", "memory", "nfe", "gradients"),
         ),
         Artefact(
             "fig4",

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from nodebench.commands.recipes import recipes_of
 from nodebench.config.errors import ConfigError, did_you_mean
 from nodebench.reporting.figures import NothingToDrawError, draw, figure_names
 from nodebench.reporting.measures import NotMeasuredError
@@ -19,7 +20,7 @@ def run(argv: Sequence[str]) -> int:
         raise ConfigError(f"unknown figure `{options.figure}`.{did_you_mean(options.figure, figure_names())}")
     runs = find_runs(options.runs)
     try:
-        drawing = draw(options.figure, runs)
+        drawing = draw(options.figure, runs, recipes_of(options.figure, runs))
     except (NothingToDrawError, NotMeasuredError) as error:
         what = f"no runs of {options.figure}" if runs else "no runs"
         raise ConfigError(

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from nodebench.commands.recipes import recipes_of
 from nodebench.config.errors import ConfigError
 from nodebench.reporting.columns import DEFAULT_COLUMNS
 from nodebench.reporting.measures import NotMeasuredError
@@ -32,7 +33,8 @@ def run(argv: Sequence[str]) -> int:
     columns = [name.strip() for name in options.columns.split(",") if name.strip()]
     try:
         if len(columns) == 1 and columns[0] in table_names():
-            table = render(named_table(columns[0], runs, options.runs), options.format)
+            named = named_table(columns[0], runs, options.runs, recipes_of(columns[0], runs))
+            table = render(named, options.format)
         else:
             table = result_table(runs, columns or None, options.format)
     except UnknownColumnError as error:

@@ -48,6 +48,16 @@ def hash8(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(numbers, sort_keys=True).encode()).hexdigest()[:8]
 
 
+def what_makes_the_numbers(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys that determine the numbers, by the names and with the values that a user gives them."""
+    without_effect = _WITHOUT_EFFECT - {"solver.tol"}
+    return {
+        key: value
+        for key, value in flatten(dict(config))
+        if key not in without_effect and key.split(".")[0] != "about" and not key.endswith("_target_")
+    }
+
+
 def tolerances(solver: Mapping[str, Any]) -> tuple[float | None, float | None]:
     """(rtol, atol) of a solver node: each its own value, else `tol`."""
     rtol, atol = (solver["tol"] if solver[key] is None else solver[key] for key in ("rtol", "atol"))

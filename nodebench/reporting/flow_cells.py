@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nodebench.reporting.pictures import DamagedPicturesError, Pictures, read_pictures
+from nodebench.reporting.recipes import ANY_RECIPE, Recipes
 from nodebench.reporting.rows import Row, interval95, rows_over_seeds
 from nodebench.reporting.runs import Run
 
@@ -19,6 +20,7 @@ class FlowCell:
 
     `status` is `finished` as soon as one seed is; else what its first run says of itself, or `no run`.
     `pictures` are those of the lowest finished seed, `notes` the sentences that a reader of the figure needs.
+    `complaint` is the note that what is drawn is not what the figure asks for.
     """
 
     data: str
@@ -28,6 +30,7 @@ class FlowCell:
     status: str
     pictures: Pictures | None
     notes: tuple[str, ...]
+    complaint: str = ""
 
     @property
     def without_picture(self) -> str:
@@ -46,11 +49,19 @@ class FlowCell:
         return self.row.number(f"{column}_stderr") if half_width is None else half_width
 
 
-def find_flow_cell(runs: Sequence[Run], experiment: str, data: str, model: str, units: int) -> FlowCell:
+def find_flow_cell(
+    runs: Sequence[Run],
+    experiment: str,
+    data: str,
+    model: str,
+    units: int,
+    recipes: Recipes = ANY_RECIPE,
+) -> FlowCell:
     """The cell's runs among `runs`; what is missing is a note with the command that makes it.
 
     Runs of an experiment that says that it is for something else do not count. Of several recipes, a finished one is
-    taken, of those an experiment's of this figure, of those the one with the most training steps; a note says so.
+    taken, of those one of `recipes`, of those an experiment's of this figure, of those the one with the most training
+    steps; a note says so, and another that the one taken is none of `recipes`.
     """
     key = UNITS[model]
     name = f"{model} on {data} with {key.partition('.')[2]} {units}"
@@ -63,7 +74,7 @@ def find_flow_cell(runs: Sequence[Run], experiment: str, data: str, model: str, 
     ]
     if not matching:
         return FlowCell(data, model, units, None, NO_RUN, None, (f"missing: {name}: {command}",))
-    row, *others = sorted(rows_over_seeds(matching), key=lambda row: _precedence(row, figure))
+    row, *others = sorted(rows_over_seeds(matching), key=lambda row: _precedence(row, figure, recipes))
     notes = []
     if others:
         left_out = ", ".join(_recipe(other) for other in others)
@@ -73,13 +84,16 @@ def find_flow_cell(runs: Sequence[Run], experiment: str, data: str, model: str, 
         reason = f": {first.problem}" if first.problem else ""
         notes.append(f"{first.status}: {name}{reason}; again: {command}")
         return FlowCell(data, model, units, row, first.status, None, tuple(notes))
+    complaint = recipes.complaint(row.first, name)
+    if complaint:
+        notes.append(f"{complaint}; its own: {command}")
     notes += [f"{note} ({name})" for note in row.notes if note.startswith(("not counted", "seed "))]
     pictures = None
     try:
         pictures = read_pictures(min(row.counted, key=_seed).folder)
     except DamagedPicturesError as error:
         notes.append(f"no picture: {name}: {error}")
-    return FlowCell(data, model, units, row, "finished", pictures, tuple(notes))
+    return FlowCell(data, model, units, row, "finished", pictures, tuple(notes), complaint)
 
 
 def num_steps(row: Row) -> int:
@@ -94,13 +108,17 @@ def _is_for(run: Run, figure: str) -> bool | None:
     return None if reproduces is None else str(reproduces).startswith(figure.replace("fig", "Figure "))
 
 
-def _precedence(row: Row, figure: str) -> tuple[bool, bool, int, str]:
-    is_for = _is_for(row.runs[0], figure)
-    return (not row.counted, is_for is None, -num_steps(row), row.identity["hash"])
+def _precedence(row: Row, figure: str, recipes: Recipes) -> tuple[bool, bool, bool, int, str]:
+    is_for = _is_for(row.first, figure)
+    return (
+        *(not row.counted, not recipes.has(row.first), is_for is None),
+        *(-num_steps(row), row.identity["hash"]),
+    )
 
 
 def _recipe(row: Row) -> str:
-    return f"{row.identity['hash'] or row.runs[0].folder} ({num_steps(row):,} steps)"
+    status = "" if row.counted else f", {row.runs[0].status}"
+    return f"{row.identity['hash'] or row.runs[0].folder} ({num_steps(row):,} steps{status})"
 
 
 def _seed(run: Run) -> tuple[int, str]:

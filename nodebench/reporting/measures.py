@@ -7,12 +7,13 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
 from nodebench.reading import read_json
 from nodebench.reporting.paper import PAPERS_DATA
+from nodebench.reporting.recipes import ANY_RECIPE, Recipes
 from nodebench.reporting.records import is_number
 from nodebench.reporting.runs import Run
 
@@ -192,20 +193,32 @@ def measured_runs(runs: Sequence[Run]) -> tuple[list[Measures], list[str]]:
     return measured, problems
 
 
-def pick_measured(
-    runs: Sequence[Run], wanted: Callable[[Measures], pd.DataFrame]
-) -> tuple[Measures, pd.DataFrame, list[str]]:
-    """The run with the most lines that are `wanted`, those lines, and the notes that a reader needs.
+class Picked(NamedTuple):
+    """The run that is shown, its lines, the notes that a reader needs, and those that the picture itself carries."""
 
-    Finished runs come before others, MNIST before other data, the order of `runs` decides the rest. Raises
-    NotMeasuredError, which says what to do, where no run has such a line.
+    measures: Measures
+    lines: pd.DataFrame
+    notes: list[str]
+    footnotes: list[str]
+
+
+def pick_measured(
+    runs: Sequence[Run], wanted: Callable[[Measures], pd.DataFrame], recipes: Recipes = ANY_RECIPE
+) -> Picked:
+    """The run with the most lines that are `wanted`.
+
+    Finished runs come before others, runs of `recipes` before others, MNIST before other data, the order of `runs`
+    decides the rest. Raises NotMeasuredError, which says what to do, where no run has such a line.
     """
     measured, problems = measured_runs(runs)
     found = [(measures, lines) for measures in measured if len(lines := wanted(measures))]
     if not found:
         raise NotMeasuredError("; ".join([*problems, _what_to_measure(runs)]))
     found.sort(
-        key=lambda pair: (not pair[0].run.is_finished, pair[0].run.names[0] != PAPERS_DATA, -len(pair[1]))
+        key=lambda pair: (
+            *(not pair[0].run.is_finished, not recipes.has(pair[0].run)),
+            *(pair[0].run.names[0] != PAPERS_DATA, -len(pair[1])),
+        )
     )
     (measures, lines), *others = found
     notes = [*problems, *measures.notes]
@@ -217,7 +230,10 @@ def pick_measured(
     if others:
         left_out = ", ".join(str(other.run.folder) for other, _ in others)
         notes.insert(0, f"several runs are measured: shown is {measures.run.folder}, left out: {left_out}")
-    return measures, lines, notes
+    complaint = recipes.complaint(measures.run, str(measures.run.folder))
+    if complaint:
+        notes.insert(0, complaint)
+    return Picked(measures, lines, notes, [complaint] if complaint else [])
 
 
 def _what_to_measure(runs: Sequence[Run]) -> str:

@@ -8,16 +8,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from nodebench.cli import main
+from nodebench.config.compose import compose
+from nodebench.config.identity import run_folder
+from nodebench.config.saved import config_text
 
 
 def write_run(root: Path, data: str, units: int) -> None:
-    folder = root / "density" / f"{data}-cnf-0a1b2c3d" / "seed0"
-    folder.mkdir(parents=True)
     parts = {"data": {"name": data}, "model": {"name": "cnf", "width": units}}
     config = {"seed": 0, **parts, **{key: {} for key in ("task", "training", "optimizer")}}
-    (folder / "config.yaml").write_text(json.dumps(config))
+    write_config(root / "density" / f"{data}-cnf-0a1b2c3d" / "seed0", json.dumps(config))
+
+
+def write_config(folder: Path, config: str) -> None:
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(config)
     summary = {"status": "finished", "kl": 0.25, "kl_stderr": 0.01, "nll": 1.5}
     (folder / "summary.json").write_text(json.dumps(summary))
     square = np.ones((2, 4, 4))
@@ -41,8 +48,8 @@ def test_png_pdf_and_csv_are_written_beside_the_runs_and_printed(
 ) -> None:
     assert main(["plot", "fig4", "--runs", str(runs)]) == 0
     *missing, png, pdf, table = capsys.readouterr().out.splitlines()
-    assert len(missing) == 29
-    assert all(line.startswith("missing: ") for line in missing)
+    assert len([line for line in missing if line.startswith("missing: ")]) == 29
+    assert len([line for line in missing if line.startswith("not the recipe of fig4")]) == 1
     written = [runs / "figures" / f"fig4.{ending}" for ending in ("png", "pdf", "csv")]
     assert [png, pdf, table] == [f"wrote {path}" for path in written]
     assert written[0].read_bytes().startswith(b"\x89PNG")
@@ -111,10 +118,37 @@ def test_a_file_in_the_way_is_named(runs: Path, capsys: pytest.CaptureFixture[st
     assert str(runs / "figures") in capsys.readouterr().err
 
 
-def test_drawing_imports_neither_torch_nor_hydra_nor_pyplot(runs: Path) -> None:
+def train_by_hand(root: Path, *overrides: str) -> None:
+    """The folder of a finished run, as the command with these overrides leaves it."""
+    config = compose([*overrides, f"output_dir={root}"]).config
+    write_config(run_folder(config), config_text(config))
+
+
+def test_another_recipe_than_the_figures_is_said_in_notes_and_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train_by_hand(tmp_path, "experiment=fig5_cnf", "training.num_steps=30", "compile=true")
+    assert main(["plot", "fig5", "--runs", str(tmp_path)]) == 0
+    note, *_ = capsys.readouterr().out.splitlines()
+    assert note.startswith("not the recipe of fig5")
+    assert "training.num_steps=30 (3000)" in note
+    assert "compile=true (false)" in note
+    with Image.open(tmp_path / "figures" / "fig5.png") as with_footnote:
+        height = with_footnote.height
+
+    train_by_hand(tmp_path, "experiment=fig5_cnf", "seed=3")
+    assert main(["plot", "fig5", "--runs", str(tmp_path)]) == 0
+    notes = capsys.readouterr().out
+    assert "not the recipe" not in notes
+    assert "(3,000 steps), left out: " in notes
+    with Image.open(tmp_path / "figures" / "fig5.png") as figure:
+        assert figure.height < height
+
+
+def test_drawing_imports_neither_torch_nor_pyplot(runs: Path) -> None:
     code = (
         f"import sys; from nodebench.cli import main; main(['plot', 'fig4', '--runs', {str(runs)!r}]); "
-        "print(sorted({'torch', 'hydra', 'matplotlib.pyplot'} & set(sys.modules)))"
+        "print(sorted({'torch', 'matplotlib.pyplot'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

@@ -18,6 +18,7 @@ from nodebench.reporting.measures import (
     pick_measured,
     read_measures,
 )
+from nodebench.reporting.recipes import Recipe, Recipes
 
 Write = Callable[..., Path]
 
@@ -184,11 +185,28 @@ def test_the_run_with_the_most_lines_is_picked_and_the_others_are_named(
     for seed, batches in ((0, 2), (1, 4)):
         write_measures(write_run(seed=seed), batches=batches)
     (write_run(seed=2) / "measure.csv").write_text("nothing\n")
-    measures, lines, notes = pick_measured(find_runs(tmp_path), all_lines)
+    measures, lines, notes, _ = pick_measured(find_runs(tmp_path), all_lines)
     assert measures.run.seed == "1"
     assert len(lines) == 4 * 6 * 3
     assert notes[0].startswith("several runs are measured")
     assert any("has no column" in note for note in notes)
+
+
+def test_a_run_of_the_recipe_comes_first_and_another_one_is_said(
+    tmp_path: Path, write_run: Write, write_measures: Write
+) -> None:
+    write_measures(write_run("mnist-odenet-dopri5-1e-3-adjoint-aaaaaaaa"), batches=4)
+    own = "mnist-odenet-dopri5-1e-3-adjoint-bbbbbbbb"
+    recipes = Recipes("fig3", (Recipe(own, {"training.epochs": 160, "solver.tol": 0.001}),))
+    picked = pick_measured(find_runs(tmp_path), all_lines, recipes)
+    (footnote,) = picked.footnotes
+    assert footnote in picked.notes
+    assert footnote.startswith("not the recipe of fig3")
+    assert footnote.endswith("seed0 has training.epochs=8 (160)")
+    write_measures(write_run(own), batches=2)
+    picked = pick_measured(find_runs(tmp_path), all_lines, recipes)
+    assert picked.measures.run.group == own
+    assert picked.footnotes == []
 
 
 def test_where_nothing_is_measured_the_command_is_named(tmp_path: Path, write_run: Write) -> None:

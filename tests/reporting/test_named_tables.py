@@ -13,6 +13,7 @@ import pytest
 from nodebench.reporting import find_runs
 from nodebench.reporting.measures import NotMeasuredError
 from nodebench.reporting.named_tables import NothingToTabulateError, named_table, table_names
+from nodebench.reporting.recipes import Recipe, Recipes
 from nodebench.reporting.rendering import STYLES, Table, render
 
 Write = Callable[..., Path]
@@ -141,6 +142,24 @@ class TestTable1:
             in odenet.notes
         )
         assert rknet.cells[2] == "0.10"
+
+    def test_the_recipe_of_the_table_comes_first_and_another_one_is_said(
+        self, tmp_path: Path, write_net: Write
+    ) -> None:
+        asked = Recipe(
+            write_net("odenet", hash8="bbbbbbbb", error_test=0.4).parent.name, {"model.name": "odenet"}
+        )
+        mlp = Recipe("mnist-mlp-aaaaaaaa", {"model.name": "mlp", "training.epochs": 8, "model.width": 300})
+        for seed in range(2):
+            write_net("odenet", seed, hash8="aaaaaaaa", error_test=0.9)
+        write_net("mlp", hash8="cccccccc", epochs=1)
+        recipes = Recipes("table1", (asked, mlp))
+        table = named_table("table1", find_runs(tmp_path), tmp_path, recipes)
+        assert table.lines[3].cells[2] == "0.40"
+        assert not any("not the recipe" in note for note in table.lines[3].notes)
+        (said,) = (note for note in table.lines[0].notes if "not the recipe" in note)
+        assert "MLP has" in said
+        assert "training.epochs=1 (8)" in said
 
     def test_a_net_is_what_it_is_and_not_what_it_is_called(self, tmp_path: Path, write_net: Write) -> None:
         write_net("odenet", setting={"model.gradient": "direct"}, error_test=0.7)

@@ -10,6 +10,7 @@ import pkgutil
 from collections.abc import Sequence
 
 from nodebench.reporting.figures.drawing.drawing import Drawing, NothingToDrawError
+from nodebench.reporting.recipes import ANY_RECIPE, Recipes
 from nodebench.reporting.runs import Run
 
 __all__ = ["Drawing", "NothingToDrawError", "draw", "figure_names"]
@@ -20,10 +21,13 @@ def figure_names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
 
 
-def draw(name: str, runs: Sequence[Run]) -> Drawing:
-    """The figure called `name`, one of figure_names(). Raises NothingToDrawError if no run belongs to it."""
+def draw(name: str, runs: Sequence[Run], recipes: Recipes = ANY_RECIPE) -> Drawing:
+    """The figure called `name`, one of figure_names(). Raises NothingToDrawError if no run belongs to it.
+
+    Runs of `recipes` come before others, and the figure says where it shows another.
+    """
     from nodebench.reporting.figures.drawing.style import house_style
 
     module = importlib.import_module(f"{__name__}.{name}")
     with house_style():
-        return getattr(module, name)(runs)
+        return getattr(module, name)(runs, recipes)

@@ -20,6 +20,7 @@ from nodebench.reporting.measures import (
     pick_measured,
 )
 from nodebench.reporting.paper import FIG3, FIG3_EPOCHS, PAPERS_DATA
+from nodebench.reporting.recipes import Recipes
 from nodebench.reporting.runs import Run
 
 if TYPE_CHECKING:
@@ -33,16 +34,16 @@ PUBLISHED = "nfe_forward_published"
 OURS = MODEL_COLOURS["cnf"]
 
 
-def fig3(runs: Sequence[Run]) -> Drawing:
+def fig3(runs: Sequence[Run], recipes: Recipes) -> Drawing:
     """(a) endpoint error, (b) relative time, (c) backward evaluations, each against forward ones; (d) these by epoch.
 
     One dot a batch of the test set, coloured by tolerance as in Chen et al. (2018), Fig. 3; counts are true counts.
     Below (c), the counting behind the published picture: forward + the backward of the batch before + 1. Diamonds
     are the middle of the paper's dots. Drawn is the run that was measured most. Raises NotMeasuredError if none was.
     """
-    measures, lines, notes = pick_measured(runs, _own_adjoint)
+    measures, lines, notes, footnotes = pick_measured(runs, _own_adjoint, recipes)
     lines = _with_derived(lines)
-    figure = new_figure(WIDTH, TOP + 2 * HEIGHT + ROW_GAP + BOTTOM)
+    figure = new_figure(WIDTH, TOP + 2 * HEIGHT + ROW_GAP + BOTTOM, footnotes)
     below = TOP + HEIGHT + ROW_GAP
     left = [LEFT + column * (PANEL + GAP) for column in range(3)]
     _draw_error(figure, (left[0], TOP, PANEL, HEIGHT), lines)

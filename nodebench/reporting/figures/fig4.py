@@ -19,6 +19,7 @@ from nodebench.reporting.figures.drawing.style import (
     WIDTH,
 )
 from nodebench.reporting.flow_cells import NO_RUN, FlowCell, find_flow_cell, num_steps
+from nodebench.reporting.recipes import Recipes
 from nodebench.reporting.runs import Run
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ CAPTION = TOP + len(TARGETS) * (PANEL + GAP) + 0.24
 Cells = dict[tuple[str, str, int], FlowCell]
 
 
-def fig4(runs: Sequence[Run]) -> Drawing:
+def fig4(runs: Sequence[Run], recipes: Recipes) -> Drawing:
     """Targets, densities of both flows, and their KL divergence in nats against K and M.
 
     Laid out and oriented as in Chen et al. (2018), Fig. 4: the pictures are of (-4, 4)^2 with z2 growing
@@ -49,7 +50,7 @@ def fig4(runs: Sequence[Run]) -> Drawing:
     Raises NothingToDrawError if none of the runs belongs to the figure.
     """
     cells: Cells = {
-        (data, model, units): find_flow_cell(runs, experiment, data, model, units)
+        (data, model, units): find_flow_cell(runs, experiment, data, model, units, recipes)
         for data in TARGETS
         for model, experiment in EXPERIMENTS.items()
         for units in UNITS
@@ -57,7 +58,7 @@ def fig4(runs: Sequence[Run]) -> Drawing:
     if all(cell.status == NO_RUN for cell in cells.values()):
         raise NothingToDrawError("make them with `nodebench train -m experiment=fig4_cnf` and `... fig4_nf`")
     height = TOP + len(TARGETS) * PANEL + (len(TARGETS) - 1) * GAP + BOTTOM
-    figure = new_figure(WIDTH, height)
+    figure = new_figure(WIDTH, height, [cell.complaint for cell in cells.values() if cell.complaint])
     right_of_pictures = _draw_pictures(figure, cells)
     _draw_kl(figure, cells, right_of_pictures + KL_GAP)
     notes = [note for cell in cells.values() for note in cell.notes]

@@ -20,6 +20,7 @@ from nodebench.reporting.figures.drawing.panels import (
 from nodebench.reporting.figures.drawing.style import GREY, MODEL_COLOURS, WIDTH
 from nodebench.reporting.flow_cells import NO_RUN, UNITS, FlowCell, find_flow_cell
 from nodebench.reporting.pictures import Pictures
+from nodebench.reporting.recipes import Recipes
 from nodebench.reporting.runs import Run
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ FRAME_PANEL, FRAME_TOP, FRAME_BOTTOM = 2.2, 0.62, 0.42
 Cells = dict[tuple[str, str], FlowCell]
 
 
-def fig5(runs: Sequence[Run]) -> Drawing:
+def fig5(runs: Sequence[Run], recipes: Recipes) -> Drawing:
     """Two Circles and Two Moons at six shares of the time: density and samples of the CNF, density of the NF.
 
     Laid out as in Chen et al. (2018), Fig. 5, with the target's histogram on the right; the NF's share of time
@@ -49,14 +50,15 @@ def fig5(runs: Sequence[Run]) -> Drawing:
     none of the runs belongs to the figure.
     """
     cells: Cells = {
-        (data, model): find_flow_cell(runs, experiment, data, model, NUM_UNITS)
+        (data, model): find_flow_cell(runs, experiment, data, model, NUM_UNITS, recipes)
         for data in DATA
         for model, experiment in EXPERIMENTS.items()
     }
     if all(cell.status == NO_RUN for cell in cells.values()):
         raise NothingToDrawError("make them with `nodebench train -m experiment=fig5_cnf` and `... fig5_nf`")
     block = TOP + len(ROWS) * (PANEL + GAP) + BOTTOM
-    figure = new_figure(WIDTH, len(DATA) * block)
+    complaints = [cell.complaint for cell in cells.values() if cell.complaint]
+    figure = new_figure(WIDTH, len(DATA) * block, complaints)
     for number, data in enumerate(DATA):
         _draw_block(figure, number * block, cells, data)
         middle = LEFT + (len(FRACTIONS) * (PANEL + GAP) - GAP) / 2

@@ -13,6 +13,7 @@ from nodebench.reporting.figures.drawing.drawing import Drawing
 from nodebench.reporting.figures.drawing.panels import new_figure
 from nodebench.reporting.figures.drawing.style import GRADIENT_COLOURS, GRADIENT_MARKERS, GREY, WIDTH
 from nodebench.reporting.measures import GRADIENTS, Measures, medians, pick_measured
+from nodebench.reporting.recipes import Recipes
 from nodebench.reporting.runs import Run
 
 if TYPE_CHECKING:
@@ -35,19 +36,19 @@ LABEL = np.array([0.21, 0.11])
 LEFT, TOP, PANEL, HEIGHT, GAP, BOTTOM = 0.68, 0.36, 4.0, 3.1, 0.76, 0.5
 
 
-def gradients(runs: Sequence[Run]) -> Drawing:
+def gradients(runs: Sequence[Run], recipes: Recipes) -> Drawing:
     """Gradient error against (a) the time and (b) the evaluations of forward and backward, a mark a tolerance.
 
     Medians over the measured batches of relative L2 errors of dL/d(y0, theta) against a float64 gradient at a tight
     tolerance. Raises NotMeasuredError if no run's gradients were measured.
     """
-    _, lines, notes = pick_measured(runs, _with_gradient)
+    _, lines, notes, footnotes = pick_measured(runs, _with_gradient, recipes)
     lines = lines.assign(
         nfe=lines["nfe_forward"] + lines["nfe_backward"].fillna(0),
         time_ms=lines["time_forward_ms"] + lines["time_backward_ms"],
     )
     table = medians(lines, ("gradient", "tol"), COLUMNS)
-    figure = new_figure(WIDTH, TOP + HEIGHT + BOTTOM)
+    figure = new_figure(WIDTH, TOP + HEIGHT + BOTTOM, footnotes)
     for number, (column, title, label) in enumerate(
         (
             ("time_ms", "(a) time", "time of forward and backward (ms)"),

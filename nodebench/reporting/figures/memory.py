@@ -12,20 +12,21 @@ from nodebench.reporting.figures.drawing.drawing import Drawing
 from nodebench.reporting.figures.drawing.panels import new_figure
 from nodebench.reporting.figures.drawing.style import GRADIENT_COLOURS, GRADIENT_MARKERS
 from nodebench.reporting.measures import GRADIENTS, Measures, pick_measured
+from nodebench.reporting.recipes import Recipes
 from nodebench.reporting.runs import Run
 
 # Inches.
 LEFT, TOP, PANEL, HEIGHT, BOTTOM, RIGHT = 0.68, 0.36, 4.6, 3.0, 0.5, 0.2
 
 
-def memory(runs: Sequence[Run]) -> Drawing:
+def memory(runs: Sequence[Run], recipes: Recipes) -> Drawing:
     """Saved memory against forward evaluations, a mark a tolerance; the slopes are least-squares lines.
 
     The paper's orders are O(L~) for the direct gradient and O(1) for the adjoint. Raises NotMeasuredError if no
     run's memory was measured.
     """
-    _, lines, notes = pick_measured(runs, _with_memory)
-    figure = new_figure(LEFT + PANEL + RIGHT, TOP + HEIGHT + BOTTOM)
+    _, lines, notes, footnotes = pick_measured(runs, _with_memory, recipes)
+    figure = new_figure(LEFT + PANEL + RIGHT, TOP + HEIGHT + BOTTOM, footnotes)
     title = "memory kept between forward and backward"
     axes = chart(figure, (LEFT, TOP, PANEL, HEIGHT), title=title, x="NFE forward", y="saved memory (MiB)")
     slopes = {}

@@ -21,6 +21,7 @@ from nodebench.reporting.figures.drawing.style import (
 )
 from nodebench.reporting.measures import Measures, NotMeasuredError, medians, pick_measured
 from nodebench.reporting.paper import PAPERS_DATA
+from nodebench.reporting.recipes import Recipes
 from nodebench.reporting.runs import Run
 
 if TYPE_CHECKING:
@@ -35,16 +36,16 @@ DASHES = (0, (4, 2))
 LEFT, TOP, PANEL, HEIGHT, GAP, BOTTOM, LEGEND_LINE = 0.62, 0.36, 4.1, 2.9, 0.72, 0.62, 0.19
 
 
-def nfe(runs: Sequence[Run]) -> Drawing:
+def nfe(runs: Sequence[Run], recipes: Recipes) -> Drawing:
     """(a) medians over batches by tolerance, a curve a solver; (b) means over seeds by epoch, a curve a recipe.
 
     Solid: forward; dashed: backward, counted apart. Raises NothingToDrawError if no run counted evaluations.
     """
     try:
-        _, lines, notes = pick_measured(runs, _counted)
+        _, lines, notes, footnotes = pick_measured(runs, _counted, recipes)
         by_tolerance = medians(lines, ("solver", "tol"), COUNTS)
     except NotMeasuredError as error:
-        notes = [f"(a) is empty: {error}"]
+        notes, footnotes = [f"(a) is empty: {error}"], []
         by_tolerance = pd.DataFrame(columns=["solver", "tol", *COUNTS])
     by_epoch, problems = _by_epoch(runs)
     if by_tolerance.empty and by_epoch.empty:
@@ -55,7 +56,7 @@ def nfe(runs: Sequence[Run]) -> Drawing:
     left_out = [name for found in curves for name in list(found)[MAX_CURVES:]]
     curves = [dict(list(found.items())[:MAX_CURVES]) for found in curves]
     legend = LEGEND_LINE * max((len(curves[0]) + 1) // 2, len(curves[1])) + 0.06
-    figure = new_figure(WIDTH, TOP + HEIGHT + BOTTOM + legend)
+    figure = new_figure(WIDTH, TOP + HEIGHT + BOTTOM + legend, footnotes)
     boxes = [(left, TOP, PANEL, HEIGHT) for left in (LEFT, LEFT + PANEL + GAP)]
     axes = chart(figure, boxes[0], title="(a) trained net", x="tolerance", y="NFE a batch", log="xy")
     _draw_tolerances(axes, curves[0])

@@ -12,6 +12,7 @@ from nodebench.reporting.figures.drawing.drawing import Drawing
 from nodebench.reporting.figures.drawing.panels import new_figure
 from nodebench.reporting.figures.drawing.style import GREY, WIDTH, series_looks
 from nodebench.reporting.measures import OWN, Measures, medians, pick_measured
+from nodebench.reporting.recipes import Recipes
 from nodebench.reporting.runs import Run
 
 if TYPE_CHECKING:
@@ -28,19 +29,19 @@ COLUMNS = ("nfe_forward", "time_forward_ms", "error_endpoint")
 LEFT, TOP, PANEL, HEIGHT, GAP, LEGEND_GAP, BOTTOM = 0.68, 0.36, 2.94, 3.2, 0.72, 0.16, 0.5
 
 
-def speed_accuracy(runs: Sequence[Run]) -> Drawing:
+def speed_accuracy(runs: Sequence[Run], recipes: Recipes) -> Drawing:
     """Endpoint error against (a) forward evaluations and (b) forward time, a curve a solver, a mark a tolerance.
 
     Medians over the batches that every solver was measured on. The error of the reference solve is the grey band:
     what lies in it is not decided. Dashed and hollow: torchdiffeq's solvers, in the colour of ours of the same
     method. Raises NotMeasuredError if no run was measured.
     """
-    measures, lines, notes = pick_measured(runs, _with_error)
+    measures, lines, notes, footnotes = pick_measured(runs, _with_error, recipes)
     shared = _shared_batches(lines)
     lines = lines[lines["batch"].isin(shared)]
     table = medians(lines, ("library", "solver", "tol"), COLUMNS)
     curves = dict(sorted(_curves(table).items(), key=lambda item: (item[0][0] != OWN, item[0])))
-    figure = new_figure(WIDTH, TOP + HEIGHT + BOTTOM)
+    figure = new_figure(WIDTH, TOP + HEIGHT + BOTTOM, footnotes)
     looks = series_looks(solver for _, solver in curves)
     for number, (column, title, label) in enumerate(
         (

@@ -10,6 +10,7 @@ import pkgutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from nodebench.reporting.recipes import ANY_RECIPE, Recipes
 from nodebench.reporting.rendering import Table
 from nodebench.reporting.runs import Run
 
@@ -23,11 +24,13 @@ def table_names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)
 
 
-def named_table(name: str, runs: Sequence[Run], root: Path) -> Table:
+def named_table(name: str, runs: Sequence[Run], root: Path, recipes: Recipes = ANY_RECIPE) -> Table:
     """The table called `name`, one of table_names(), of the runs found under `root`.
+
+    Runs of `recipes` come before others, and the table says where it shows another.
 
     Raises NothingToTabulateError or NotMeasuredError if no run belongs to it.
     """
     module = importlib.import_module(f"{__name__}.{name}")
-    table: Table = getattr(module, name)(runs, root)
+    table: Table = getattr(module, name)(runs, root, recipes)
     return table

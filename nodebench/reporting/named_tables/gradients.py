@@ -9,6 +9,7 @@ import pandas as pd
 
 from nodebench.reporting.columns import power_of_ten
 from nodebench.reporting.measures import GRADIENTS, Measures, pick_measured
+from nodebench.reporting.recipes import Recipes
 from nodebench.reporting.rendering import Column, Line, Table
 from nodebench.reporting.runs import Run
 
@@ -34,12 +35,12 @@ LEGEND = (
 )
 
 
-def gradients(runs: Sequence[Run], root: Path) -> Table:
+def gradients(runs: Sequence[Run], root: Path, recipes: Recipes) -> Table:
     """A row for every solver, gradient mode and tolerance of the run with the most measured gradients.
 
     Raises NotMeasuredError if no run has one.
     """
-    measures, lines, notes = pick_measured(runs, _with_gradient)
+    measures, lines, notes, _ = pick_measured(runs, _with_gradient, recipes)
     rows, numbers = [], []
     for (method, gradient, tol), group in sorted(
         lines.groupby(["solver", "gradient", "tol"]), key=lambda item: _order(measures.method, *item[0])

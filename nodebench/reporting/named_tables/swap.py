@@ -17,6 +17,7 @@ import pandas as pd
 from nodebench.reporting.columns import identity, precision
 from nodebench.reporting.flow_rule import FLOW_LIMIT, UNDECIDED, judge, why_undecided
 from nodebench.reporting.named_tables import NothingToTabulateError
+from nodebench.reporting.recipes import Recipes
 from nodebench.reporting.records import is_number, read_records
 from nodebench.reporting.rendering import Column, Line, Table
 from nodebench.reporting.rows import interval95
@@ -76,7 +77,7 @@ class _Swap:
         return float(np.mean(self.changes)) if self.changes else None
 
 
-def swap(runs: Sequence[Run], root: Path) -> Table:
+def swap(runs: Sequence[Run], root: Path, recipes: Recipes) -> Table:
     """A row for every solver that a trained net was evaluated with, its own first, then by method and precision.
 
     The latest record of a solver counts. Raises NothingToTabulateError if no run was evaluated.

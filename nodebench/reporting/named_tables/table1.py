@@ -11,6 +11,7 @@ import pandas as pd
 from nodebench.reporting.growth import Growth, find_growth
 from nodebench.reporting.named_tables import NothingToTabulateError
 from nodebench.reporting.paper import PAPERS_DATA, TABLE1
+from nodebench.reporting.recipes import Recipes
 from nodebench.reporting.records import is_number
 from nodebench.reporting.rendering import Column, Line, Table
 from nodebench.reporting.rows import FEW_SEEDS, Row, interval95, rows_over_seeds
@@ -57,6 +58,7 @@ NOTES = {
     "noblock": "not in the paper: stem and head alone",
     "resnet1": "not in the paper: one residual block in place of six",
 }
+_TOLD_ELSEWHERE = ("model.stem", "compile")  # in the row's name, and where its times were measured
 
 
 @dataclass(frozen=True)
@@ -68,26 +70,27 @@ class _Kind:
     net: str
 
 
-def table1(runs: Sequence[Run], root: Path) -> Table:
+def table1(runs: Sequence[Run], root: Path, recipes: Recipes) -> Table:
     """A row for every net of Table 1 and two controls, conv stem first, res stem where there are runs of it.
 
-    A row is one recipe: of several, that with the most finished seeds, then the most epochs. Runs of other data than
-    MNIST are rows of their own, without the paper's numbers. Raises NothingToTabulateError if no run is a row's.
+    A row is one recipe: of several, a finished one of `recipes`, then that with the most finished seeds, then the most
+    epochs. Runs of other data than MNIST are rows of their own, without the paper's numbers. Raises
+    NothingToTabulateError if no run is a row's.
     """
-    recipes: dict[_Kind, list[Row]] = {}
+    found: dict[_Kind, list[Row]] = {}
     for row in rows_over_seeds(list(runs)):
         if (kind := _kind(row.first)) is not None:
-            recipes.setdefault(kind, []).append(row)
-    if not recipes:
+            found.setdefault(kind, []).append(row)
+    if not found:
         raise NothingToTabulateError(
             "no run is a row of Table 1: make them with `nodebench reproduce table1`"
         )
-    chosen = {kind: sorted(rows, key=_precedence)[0] for kind, rows in recipes.items()}
+    chosen = {kind: min(rows, key=lambda row: _precedence(row, recipes)) for kind, rows in found.items()}
     # Once more with these rows alone, for what is said of them together.
     shown = [run for row in chosen.values() for run in row.runs]
     rows = {kind: row for row in rows_over_seeds(shown) if (kind := _kind(row.first)) is not None}
     for kind, row in rows.items():
-        row.notes.extend(_about_recipe(kind, row, recipes[kind]))
+        row.notes.extend(_about_recipe(kind, row, found[kind], recipes))
     shared = _add_where_they_differ([row for row in rows.values() if row.counted])
     growth = find_growth(root)
     data = sorted({kind.data for kind in rows}, key=_mnist_first)
@@ -126,8 +129,14 @@ def _mnist_first(data: str) -> tuple[bool, str]:
     return (data != PAPERS_DATA, data)
 
 
-def _precedence(row: Row) -> tuple[int, float, str]:
-    return (-len(row.counted), -_epochs(row), row.identity["hash"])
+def _precedence(row: Row, recipes: Recipes) -> tuple[bool, bool, int, float, str]:
+    return (
+        not row.counted,
+        not recipes.has(row.first),
+        -len(row.counted),
+        -_epochs(row),
+        row.identity["hash"],
+    )
 
 
 def _epochs(row: Row) -> float:
@@ -136,7 +145,9 @@ def _epochs(row: Row) -> float:
     return max(row.values("epoch"), default=float(planned) if is_number(planned) else 0.0)
 
 
-def _about_recipe(kind: _Kind, row: Row, recipes: Sequence[Row]) -> Iterator[str]:
+def _about_recipe(kind: _Kind, row: Row, found: Sequence[Row], recipes: Recipes) -> Iterator[str]:
+    if kind.data == PAPERS_DATA and row.counted:
+        yield from filter(None, [recipes.complaint(row.first, NAMES[kind.net], _TOLD_ELSEWHERE)])
     if kind.data == PAPERS_DATA and kind.net in NOTES and not (kind.net == "resnet" and kind.stem == "res"):
         yield NOTES[kind.net]
     if kind.net == "mlp" and kind.data == PAPERS_DATA:
@@ -145,7 +156,7 @@ def _about_recipe(kind: _Kind, row: Row, recipes: Sequence[Row]) -> Iterator[str
         yield f"ours has {images}, augmentation: {row.first.setting('data.augment') or 'none'}"
     if 0 < (known := len(row.values("error_test"))) < len(row.counted):
         yield f"{known} of {len(row.counted)} seeds have a test error"
-    if others := [other for other in recipes if other.first.group != row.first.group]:
+    if others := [other for other in found if other.first.group != row.first.group]:
         left_out = ", ".join(_short(other) for other in others)
         yield f"several recipes: shown is {_short(row)}, left out: {left_out}"
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,11 +16,31 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure of `width` x `height` inches; it needs no display."""
+FOOTNOTE_SIZE, FOOTNOTE_LINE = 7.0, 0.13  # points, and inches from line to line
+MAX_FOOTNOTES = 3
+
+
+def new_figure(width: float, height: float, footnotes: Sequence[str] = ()) -> Figure:
+    """An empty figure of `width` x `height` inches, and below it the lines that `footnotes` need; it needs no display.
+
+    Of many footnotes the first few are written, and how many more there are.
+    """
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), facecolor="white")
+    told = list(footnotes[:MAX_FOOTNOTES])
+    if len(footnotes) > MAX_FOOTNOTES:
+        told.append(f"and {len(footnotes) - MAX_FOOTNOTES} more like these")
+    per_line = int(width * 22)  # characters of this size
+    lines = [line for note in told for line in textwrap.wrap(plain_label(note), per_line)]
+    figure = Figure(figsize=(width, height + FOOTNOTE_LINE * len(lines)), facecolor="white")
+    for number, line in enumerate(lines):
+        write(figure, 0.06, height + FOOTNOTE_LINE * (number + 0.3), line, ha="left", fontsize=FOOTNOTE_SIZE)
+    return figure
+
+
+def plain_label(text: str) -> str:
+    """Words from a run's files, shown as they stand: a dollar sign begins no formula."""
+    return text.replace("$", r"\$")
 
 
 def place(figure: Figure, left: float, top: float, width: float, height: float | None = None) -> Axes:

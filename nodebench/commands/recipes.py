@@ -1,0 +1,54 @@
+"""The runs that a figure or table consists of, for those who draw it: the ones that `nodebench reproduce` trains."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nodebench.commands.artefacts import ARTEFACTS
+from nodebench.reporting.recipes import ANY_RECIPE, Recipe, Recipes
+from nodebench.reporting.runs import Run
+
+
+def recipes_of(drawn: str, runs: Sequence[Run]) -> Recipes:
+    """The members of all recipes of the artefact that `drawn` shows; of a sweep, those alone that a run may be.
+
+    A figure or table that is no artefact's has none. Composing takes a tenth of a second a member, so a recipe is
+    looked at for those runs only that are of none before it.
+    """
+    artefact = next((each for each in ARTEFACTS.values() if drawn in (each.name, *each.also_drawn)), None)
+    if artefact is None:
+        return ANY_RECIPE
+    from nodebench.config.compose import compose
+    from nodebench.config.identity import run_folder, what_makes_the_numbers
+
+    found: dict[str, Recipe] = {}
+    for overrides in dict.fromkeys(
+        tuple(override for override in overrides if not override.startswith("seed="))
+        for recipe in artefact.recipes.values()
+        for overrides in recipe
+    ):
+        for member in _asked(overrides, [run for run in runs if run.group not in found]):
+            config = compose(member).config
+            group = run_folder(config).parent.name
+            found[group] = Recipe(group, what_makes_the_numbers(config))
+    return Recipes(artefact.name, tuple(found.values()))
+
+
+def _asked(overrides: Sequence[str], runs: Sequence[Run]) -> list[tuple[str, ...]]:
+    """The overrides of one run each: of an experiment's own sweep, what one of `runs` answers to."""
+    from nodebench.config.compose import compose
+    from nodebench.config.launch import combinations
+
+    if not runs:
+        return []
+    sweep = compose(overrides).sweep
+    return [
+        (*overrides, *member)
+        for member in (combinations(sweep) if sweep else [()])
+        if any(_may_be(run, member) for run in runs)
+    ]
+
+
+def _may_be(run: Run, member: Sequence[str]) -> bool:
+    given = (override.partition("=") for override in member)
+    return all(value == (run.names[0] if key == "data" else str(run.setting(key))) for key, _, value in given)
