@@ -94,8 +94,10 @@ def train_run(composed: Composed, config_dir: str | Path | None = None) -> Any:
     except RunFolderError:
         raise
     except Exception as error:
-        log = folder / "log.txt"
-        return Outcome("failed", {}, f"{type(error).__name__}: {error} (full traceback in {log})")
+        from nodebench.config.size import is_out_of_memory, out_of_memory
+
+        reason = out_of_memory(config) if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
+        return Outcome("failed", {}, f"{reason} (full traceback in {folder / 'log.txt'})")
 
 
 def show_results(folders: Sequence[Path], output_dir: str, settings: Sequence[str] = ()) -> None:

@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 from nodebench.config.errors import ConfigError
 from nodebench.config.files import content_of, flatten
 from nodebench.config.identity import tolerances
+from nodebench.config.size import check_size, is_out_of_memory, out_of_memory
 from nodebench.data import DensityData, EnergyData, ImageData
 from nodebench.models.flows import Flow
 from nodebench.models.ode_block import AdjointSettings, SolverSettings, ode_blocks
@@ -107,7 +108,17 @@ class Builder:
         if "solver" in self.config:
             keys["solver"] = solver_settings(self.config["solver"])
         make = _find(self.config["model"]["_target_"], _is_class_of(nn.Module), "Module")
-        model: nn.Module = _call(make, "model", keys)
+        _check_keys(make, "model", keys)
+        if make.__module__.startswith(
+            "nodebench."
+        ):  # a net of one's own may do more in its making than be made
+            check_size(make, keys, self.config["model"]["name"], pick_device(self.config["device"]))
+        try:
+            model: nn.Module = make(**keys)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise ConfigError(f"the net cannot be made: {out_of_memory(self.config)}") from error
         if self.config["compile"] and why_eager(model, pick_device(self.config["device"])) is None:
             _compile(model)
         return model

@@ -32,6 +32,9 @@ def check(config: Mapping[str, Any]) -> None:
             f"task.anneal_steps={anneal_steps} is above training.num_steps={config['training']['num_steps']}, so the "
             "energy would never have its whole weight; lower the one or raise the other"
         )
+    optimizer = config["optimizer"]
+    if optimizer.get("nesterov") and optimizer.get("momentum") == 0:
+        raise ConfigError("optimizer.nesterov=true needs optimizer.momentum above 0; give one, or drop it")
     if "solver" in config:
         check_solver(config["solver"], config["model"]["gradient"])
         check_state_size(config)

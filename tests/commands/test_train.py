@@ -96,7 +96,6 @@ def test_dropping_the_solver_of_a_net_without_an_ode_is_said_in_one_line(
         (["data=digits", "data.val_size=5000"], "`data.val_size` is 5000"),
         (["data.root=a_file"], "`data.root` is a file"),
         (["data=digits", "model.stem=cnv"], "cnv"),
-        (["data=digits", "optimizer.eps=-1"], "Invalid epsilon"),
     ],
 )
 def test_what_only_the_data_or_the_net_can_tell_is_a_sentence_too(
@@ -124,6 +123,17 @@ def test_a_bug_while_training_is_a_sentence_and_its_traceback_is_in_the_runs_log
     assert "Traceback" not in errors
     assert "Traceback (most recent call last)" in (folder / "log.txt").read_text()
     assert summary(folder)["status"] == "failed"
+
+
+def test_a_run_that_memory_is_not_enough_for_names_the_keys_to_lower(
+    smoke: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def exhausted(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("nodebench.tasks.classification.Classification.loss", exhausted)
+    assert train("model=mlp", *smoke[:-1]) == 1
+    assert "the run is failed: out of memory with data.batch_size=8; lower it" in capsys.readouterr().err
 
 
 def test_a_solve_that_fails_is_a_failed_run_with_its_reason(

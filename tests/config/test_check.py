@@ -67,6 +67,10 @@ SHIPPED = config_folders()
         (["optimizer.betas=[0.9]"], "optimizer.betas=[0.9] is not possible"),
         (["optimizer.betas=[0.9,1]"], "optimizer.betas=[0.9, 1] is not possible"),
         (["optimizer=sgd", "optimizer.nesterov=yes"], "optimizer.nesterov=yes is not possible"),
+        (
+            ["optimizer=sgd", "optimizer.nesterov=true", "optimizer.momentum=0"],
+            "optimizer.nesterov=true needs optimizer.momentum above 0",
+        ),
         (["training.milestones=5"], "training.milestones=5 is not possible; it must be a list"),
         (["training.milestones=[1.5]"], "training.milestones=[1.5] is not possible"),
         (["data.root=null"], "data.root=null is not possible; it must be the name of a folder"),
