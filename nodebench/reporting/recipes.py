@@ -30,6 +30,10 @@ class Recipe:
             if key not in ignored and (run.setting(key) or None) != (value or None)
         ]
 
+    def distance(self, run: Run, ignored: Collection[str]) -> tuple[bool, int]:
+        """How far the run is from it: another model is farther than any number of settings."""
+        return self.settings.get("model.name") != run.names[1], len(self.differences(run, ignored))
+
 
 @dataclass(frozen=True)
 class Recipes:
@@ -49,7 +53,7 @@ class Recipes:
         """
         if self.has(run):
             return ""
-        nearest = min(self.members, key=lambda member: len(member.differences(run, ignored)))
+        nearest = min(self.members, key=lambda member: member.distance(run, ignored))
         differences = nearest.differences(run, ignored)
         if not differences and nearest.differences(run):
             return ""
