@@ -1,7 +1,7 @@
 """The `nodebench` command: hands over to one module a command; what goes wrong becomes a sentence and a code.
 
-Exit codes: 0 done, 1 failed, 2 asked for something that cannot be, 130 Ctrl-C, 143 SIGTERM. Nothing heavy is
-imported before it is needed, so that help is instant.
+Exit codes: 0 done, 1 failed, 2 asked for something that cannot be, 129 SIGHUP, 130 Ctrl-C, 143 SIGTERM.
+Nothing heavy is imported before it is needed, so that help is instant.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that knows no `±` shows the rest of the table
     try:
-        _end_on_sigterm()
+        _end_on_signals()
         try:
             return _dispatch(arguments)
         finally:
@@ -90,11 +90,16 @@ def _complain(message: str, code: int) -> int:
     return code
 
 
-def _end_on_sigterm() -> None:
-    """SIGTERM ends the process with 143 and runs every `finally` on the way; training saves first."""
+def _end_on_signals() -> None:
+    """SIGTERM and SIGHUP end the process with 143 and 129 and run every `finally` on the way; training saves first.
+
+    A signal that is ignored stays so: `nohup` goes on when the connection drops.
+    """
 
     def end(number: int, frame: FrameType | None) -> NoReturn:
         sys.exit(128 + number)
 
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, end)
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, end)

@@ -124,17 +124,21 @@ class TestWhenACommandBreaks:
         assert capsys.readouterr().err == "nodebench: stopped by Ctrl-C\n"
 
 
-def test_sigterm_has_exit_code_143() -> None:
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import os, signal, sys\nfrom nodebench import cli\nimport nodebench.commands.list as command\n"
-            "command.run = lambda _: os.kill(os.getpid(), signal.SIGTERM)\nsys.exit(cli.main(['list']))",
-        ],
-        check=False,
+def signalled(name: str, before: str = "") -> int:
+    code = (
+        f"import os, signal, sys\nfrom nodebench import cli\nimport nodebench.commands.list as command\n{before}\n"
+        f"command.run = lambda _: os.kill(os.getpid(), signal.{name}) or 0\nsys.exit(cli.main(['list']))"
     )
-    assert done.returncode == 143
+    return subprocess.run([sys.executable, "-c", code], check=False).returncode
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_signal_has_its_exit_code(name: str, code: int) -> None:
+    assert signalled(name) == code
+
+
+def test_under_nohup_a_hangup_is_ignored() -> None:
+    assert signalled("SIGHUP", before="signal.signal(signal.SIGHUP, signal.SIG_IGN)") == 0
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["list"], ["train", "--help"]])

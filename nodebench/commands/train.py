@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -35,7 +36,7 @@ EXAMPLES = """examples:
 
 
 def run(argv: Sequence[str]) -> int:
-    """Train one run, or with -m a sweep. Returns the exit code: 0, 1 if it failed, 130 or 143 if interrupted."""
+    """Train one run, or with -m a sweep. Returns the exit code: 0, 1 if it failed, 128 + signal if interrupted."""
     parser = argparse.ArgumentParser(
         prog="nodebench train",
         description="Train a net. The same command again continues an unfinished run and skips a finished one.",
@@ -61,11 +62,12 @@ def run(argv: Sequence[str]) -> int:
     except RunFolderError as error:  # busy, or not to be written: the run itself is as it was
         print(f"nodebench: {error}", file=sys.stderr)
         return 1
-    show_results([run_folder(composed.config)], composed.config["output_dir"])
-    if outcome.signal is not None:
-        return 128 + outcome.signal
+    if outcome.signal != signal.SIGHUP:  # which says that the terminal is gone
+        show_results([run_folder(composed.config)], composed.config["output_dir"])
     if outcome.status == "finished":
         return 0
+    if outcome.signal is not None:
+        return 128 + outcome.signal
     print(f"nodebench: the run is {outcome.status}: {outcome.reason}", file=sys.stderr)
     return 1
 

@@ -1,15 +1,17 @@
-"""Ctrl-C and SIGTERM: finish the training step in hand, then stop."""
+"""Ctrl-C, SIGTERM and SIGHUP: finish the training step in hand, then stop."""
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# SIGQUIT stays what it is, a core dump and no more: the way to see where a process hangs.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(BaseException):
@@ -17,12 +19,13 @@ class Interrupted(BaseException):
 
 
 class InterruptGuard:
-    """Notes SIGINT and SIGTERM while it is entered, and restores the handlers that were there before.
+    """Notes SIGINT, SIGTERM and SIGHUP while it is entered, and restores the handlers that were there before.
 
     A training step is never torn apart: the loop calls `raise_if_received` between steps. Evaluation changes no
-    training state and may take long, so it runs inside `interruptible()` and is left at once. A second Ctrl-C
-    raises KeyboardInterrupt, the way out of a step that hangs. Outside the main thread no handler can be set and
-    the guard does nothing.
+    training state and may take long, so it runs inside `interruptible()` and is left at once. A Ctrl-C after the first
+    signal raises KeyboardInterrupt, the way out of a step that hangs. SIGTERM and SIGHUP never do: `timeout` and a
+    shell whose connection drops send theirs twice. A signal that is ignored, as `nohup` ignores SIGHUP, stays so.
+    Outside the main thread no handler can be set and the guard does nothing.
     """
 
     def __init__(self) -> None:
@@ -32,7 +35,8 @@ class InterruptGuard:
 
     def __enter__(self) -> InterruptGuard:
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._handle) for number in _SIGNALS}
+            heeded = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+            self._previous = {number: signal.signal(number, self._handle) for number in heeded}
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -56,8 +60,22 @@ class InterruptGuard:
             self._is_interruptible = False
 
     def _handle(self, number: int, _: FrameType | None) -> None:
-        if self.received is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.received = self.received or signal.Signals(number)
+        if self.received is not None:
+            if number == signal.SIGINT:
+                raise KeyboardInterrupt
+            return
+        self.received = signal.Signals(number)
         if self._is_interruptible:
+            self._is_interruptible = False  # here: the next signal may come before `finally` has done it
             raise Interrupted(self.received.name)
+        again = "Ctrl-C again" if number == signal.SIGINT else "Ctrl-C"
+        _write_at_once(
+            f"{self.received.name}: finishing the step in hand, then saving; {again} stops at once"
+        )
+
+
+def _write_at_once(text: str) -> None:
+    """A line on stderr past Python's own buffers, which may be in the middle of a write when a signal comes."""
+    start = "\n" if os.isatty(2) else ""  # the cursor stands behind the bar
+    with suppress(OSError):
+        os.write(2, f"{start}{text}\n".encode())

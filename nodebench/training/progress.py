@@ -6,6 +6,7 @@ import statistics
 import sys
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from tqdm import tqdm
@@ -112,9 +113,10 @@ class Progress:
 
 
 def say(text: str) -> None:
-    """Print a line on stderr, above the bar where there is one."""
-    tqdm.write(text, file=sys.stderr)
-    sys.stderr.flush()
+    """Print a line on stderr, above the bar where there is one; a terminal that is gone stops nothing."""
+    with suppress(OSError):
+        tqdm.write(text, file=sys.stderr)
+        sys.stderr.flush()
 
 
 def _duration(seconds: float) -> str:

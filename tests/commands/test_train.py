@@ -155,7 +155,9 @@ def test_a_folder_that_cannot_be_written_is_named(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_an_interrupted_run_exits_with_the_signals_code_and_continues(
     smoke: tuple[str, ...], number: signal.Signals, code: int
 ) -> None:

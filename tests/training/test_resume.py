@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import signal
@@ -72,7 +74,7 @@ def test_interrupted_while_evaluating_stops_at_once_and_continues_with_the_evalu
     assert_same_numbers(path, unbroken)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_signal_is_named_and_the_handlers_before_are_restored(toy, tmp_path, number):
     before = signal.getsignal(number)
     outcome = toy.toy_run(tmp_path / "run", toy.ToyTask(on=stop_at("batch", 3, interrupt(number))))
@@ -90,6 +92,43 @@ def test_second_ctrl_c_stops_without_waiting_for_the_step(toy, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         toy.toy_run(tmp_path / "run", toy.ToyTask(on=stop_at("batch", 3, twice)))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signal_that_is_sent_twice_still_finishes_the_step_and_says_how_to_stop_at_once(
+    toy, tmp_path, capfd, number
+):
+    def twice():
+        interrupt(number)()
+        interrupt(number)()
+
+    outcome = toy.toy_run(tmp_path / "run", toy.ToyTask(on=stop_at("batch", 3, twice)))
+    assert (outcome.status, outcome.summary["step"]) == ("interrupted", 4)
+    assert (
+        f"{number.name}: finishing the step in hand, then saving; Ctrl-C stops at once\n"
+        in capfd.readouterr().err
+    )
+
+
+def test_signal_that_is_ignored_stays_ignored(toy, tmp_path):
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        hung_up = toy.ToyTask(on=stop_at("batch", 3, interrupt(signal.SIGHUP)))
+        assert toy.toy_run(tmp_path / "run", hung_up).status == "finished"
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_terminal_that_is_gone_does_not_keep_a_run_from_saving(toy, tmp_path, monkeypatch):
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    hung_up = toy.ToyTask(on=stop_at("batch", 13, interrupt(signal.SIGHUP)))
+    outcome = toy.toy_run(tmp_path / "run", hung_up, show_progress=True)
+    assert (outcome.status, outcome.signal) == ("interrupted", signal.SIGHUP)
+    assert json.loads((tmp_path / "run" / "summary.json").read_text())["step"] == 14
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
