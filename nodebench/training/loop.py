@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 import traceback
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,8 +32,8 @@ from nodebench.training.tensorboard import Dashboard
 class Outcome:
     """How a run ended: status finished, interrupted, diverged or failed, and its summary.json.
 
-    `signal` is the number of the signal that interrupted it. `was_trained` is False if the run had been finished
-    before and nothing was done.
+    `signal` is the number of the signal that asked it to stop; a run that one meets at its very end is finished all the
+    same. `was_trained` is False if the run had been finished before and nothing was done.
     """
 
     status: str
@@ -199,16 +200,19 @@ class _Training:
                 self._save()
 
     def _record_epoch(self) -> None:
+        self.guard.raise_if_received()
         record = {"kind": "epoch", "epoch": self.state.epoch + 1, "step": self.state.step}
         record |= self.state.means.columns()
         record |= self._measure_memory()
         record |= self._evaluate("val")
         record = ordered(record)
+        pictures = self._pictures(is_final=False)
+        # From here to the checkpoint no signal interrupts: a record that is written is one that the state counts.
         self.run.append_record(record)
-        self.dashboard.show_record(record)
-        self.dashboard.show_pictures(self._pictures(is_final=False), self.state.step)
-        self.progress.epoch(record)
         self.state.end_epoch()
+        self.dashboard.show_record(record)
+        self.dashboard.show_pictures(pictures, self.state.step)
+        self.progress.epoch(record)
         self._save()
 
     def _measure_memory(self) -> dict[str, float | None]:
@@ -220,23 +224,31 @@ class _Training:
         self.state.module.train()
         return measure_memory(self.state.module, loss, self.device)
 
+    @contextmanager
+    def _apart(self) -> Iterator[None]:
+        """Within, a signal stops the run at once, and random numbers are drawn that the training does not notice."""
+        with preserved_rng(), self.guard.interruptible():  # in this order: no signal tears the putting back
+            yield
+
     def _evaluate(self, split: str) -> dict[str, float]:
-        with self.guard.interruptible(), preserved_rng():
+        with self._apart():
             return self.task.evaluate(self.state.evaluated_module, split)
 
     def _pictures(self, is_final: bool) -> Pictures:
-        with self.guard.interruptible(), preserved_rng():
+        with self._apart():
             return self.task.pictures(self.state.evaluated_module, is_final)
 
     def _finish(self) -> Outcome:
-        with self.guard.interruptible(), preserved_rng():
+        with self._apart():
             final_metrics = self.task.final_metrics(self.state.evaluated_module)
         record = final_record(self.run.read_records(), [final_metrics, self._evaluate("test")])
-        self.run.write_pictures(self._pictures(is_final=True))
+        pictures = self._pictures(is_final=True)
+        # From here on no signal interrupts: the run ends as finished.
+        self.run.write_pictures(pictures)
         self.run.append_record(record)
         self.dashboard.show_final(record, self.run.hparams)
         self.dashboard.flush()
-        return self._conclude("finished", None, record)
+        return self._conclude("finished", None, record, self.guard.received)
 
     def _interrupted(self) -> Outcome:
         self._save()
