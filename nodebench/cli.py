@@ -17,7 +17,7 @@ from types import FrameType
 from typing import NoReturn
 
 from nodebench import __version__
-from nodebench.config.errors import ConfigError, did_you_mean
+from nodebench.config.errors import ConfigError, FailedError, did_you_mean
 
 HELP = f"""nodebench {__version__}: Neural ODE experiments (Chen et al., 2018), measured
 
@@ -59,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 sys.stdout.flush()  # here: at the end of Python, a failure could no longer be told
     except ConfigError as error:
         return _complain(str(error), 2)
+    except FailedError as error:
+        return _complain(str(error), 1)
     except KeyboardInterrupt:
         return _complain("stopped by Ctrl-C", 130)
     except BrokenPipeError:  # the reader of our output has gone, as in `nodebench list | head`

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -38,7 +37,7 @@ SHOWN = (
 def run(argv: Sequence[str]) -> int:
     """Evaluate a run on the test set, print the result and append it to the run's evaluations.jsonl.
 
-    Returns the exit code: 0, or 1 if the solve failed.
+    Returns 0. Raises ConfigError for what cannot be evaluated, FailedError if the solve failed or gave NaN.
     """
     parser = argparse.ArgumentParser(
         prog="nodebench evaluate",
@@ -72,13 +71,7 @@ def run(argv: Sequence[str]) -> int:
 
         return swap(args.run, config, args.config_dir, args.limit)
 
-    from nodebench.ode import SolverError
-
-    try:
-        record = evaluate(args.run, config, args.config_dir)
-    except SolverError as error:
-        print(f"nodebench: the solve failed: {error}", file=sys.stderr)
-        return 1
+    record = evaluate(args.run, config, args.config_dir)
     print(f"run         {args.run}, step {record['step']:,}")
     if "solver" in config:
         print(f"solver      {describe_solver(config['solver'])}")
@@ -136,12 +129,14 @@ def _merge_solver(own: dict[str, Any], fresh: dict[str, Any], given: set[str]) -
 def evaluate(folder: Path, config: dict[str, Any], config_dir: str | None = None) -> dict[str, Any]:
     """The record that is appended to evaluations.jsonl: columns of the test set and what they were made with.
 
-    Raises ConfigError if there is no readable checkpoint of this net, or if data or net cannot be built.
+    Raises ConfigError if there is no readable checkpoint of this net, or if data or net cannot be built, FailedError
+    if the solve fails or the net gives NaN.
     """
-    from nodebench.commands.trained import append_evaluation, load_trained
+    from nodebench.commands.trained import append_evaluation, failures_told, load_trained
 
     trained = load_trained(folder, config, config_dir)
-    columns = trained.task.evaluate(trained.model, "test")
+    with failures_told():
+        columns = trained.task.evaluate(trained.model, "test")
     return append_evaluation(folder, trained, "evaluation", columns, _solver_record(config.get("solver")))
 
 

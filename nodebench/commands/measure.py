@@ -47,7 +47,10 @@ _BATCHES_A_LINE = 10
 
 
 def run(argv: Sequence[str]) -> int:
-    """Measure a run and print the medians. Returns the exit code: 0, or 1 if the reference solve failed."""
+    """Measure a run and print the medians; returns 0.
+
+    Raises ConfigError for what cannot be measured, FailedError if the reference solve failed.
+    """
     args = _parser().parse_intermixed_args(argv)
     if args.batches is not None and args.batches < 1:
         raise ConfigError(f"--batches {args.batches} is not possible; it must be a whole number, 1 or above")
@@ -56,7 +59,7 @@ def run(argv: Sequence[str]) -> int:
     methods, tols, others = _take_lists(args.overrides)
     own = read_config(args.run)
 
-    from nodebench.commands.trained import check_has_solve, load_trained
+    from nodebench.commands.trained import check_has_solve, failures_told, load_trained
 
     check_has_solve(own, "measure")
     config = with_changes(own, others, args.config_dir)
@@ -65,14 +68,11 @@ def run(argv: Sequence[str]) -> int:
     versions = baseline_versions() if args.baselines else {}
     trained = load_trained(args.run, config, args.config_dir)
 
-    from nodebench.ode import SolverError
     from nodebench.training import RunFolderError
 
     try:
-        return _measure(args, config, solvers, tols, versions, trained)
-    except SolverError as error:
-        print(f"nodebench: the reference solve failed: {error}", file=sys.stderr)
-        return 1
+        with failures_told("the reference solve"):
+            return _measure(args, config, solvers, tols, versions, trained)
     except RunFolderError as error:
         raise ConfigError(str(error)) from error
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from nodebench.commands.artefacts import ARTEFACTS, RECIPES, Artefact
 from nodebench.commands.sweep import Ending, Member, compose_members, report, train_member, varied_keys
 from nodebench.commands.train import show_results
-from nodebench.config.errors import ConfigError, did_you_mean
+from nodebench.config.errors import ConfigError, FailedError, did_you_mean
 from nodebench.config.files import GROUPS
 from nodebench.config.launch import override_text
 from nodebench.reporting.measures import DamagedMeasuresError, has_checkpoint, read_measures
@@ -153,7 +153,7 @@ def _measure_missing(folder: Path) -> int:
     print(f"measure   {folder}", flush=True)
     try:
         return int(importlib.import_module("nodebench.commands.measure").run([str(folder)]))
-    except ConfigError as error:
+    except (ConfigError, FailedError) as error:
         print(f"not measured: {error}")
         return 1
 

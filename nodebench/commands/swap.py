@@ -19,6 +19,7 @@ from nodebench.models.ode_block import SolverSettings
 from nodebench.ode import SolverError
 from nodebench.reporting.flow_rule import DISCRETISATION, FLOW, FLOW_LIMIT, judge, why_undecided
 from nodebench.tasks.classification import Classification
+from nodebench.training.protocols import NonFiniteValuesError
 
 RULE = f"rule: a flow if every solve with at least training's NFE changes the error by less than {FLOW_LIMIT} points"
 FIXED = ("euler", "midpoint", "rk4")
@@ -30,10 +31,10 @@ LINE = "{:<15} {:<22} {:>14} {:>16} {:>7}"
 
 
 def swap(folder: Path, config: dict[str, Any], config_dir: str | None, limit: int | None) -> int:
-    """Evaluate the run in `folder` with every solver, print the table and the verdict; returns 0.
+    """Evaluate the run in `folder` with every solver, print the table and the verdict.
 
-    Each record is appended to evaluations.jsonl, unless `limit` keeps the first test images only. Raises ConfigError
-    for a run that is no classifier with an ODE, or whose own solve fails.
+    Each record is appended to evaluations.jsonl, unless `limit` keeps the first test images only. Returns 0, or 1 if
+    training's own solve failed. Raises ConfigError for a run that is no classifier with an ODE.
     """
     check_has_solve(config, "evaluate --swap")
     trained = load_trained(folder, config, config_dir, limit)
@@ -55,7 +56,7 @@ def swap(folder: Path, config: dict[str, Any], config_dir: str | None, limit: in
         print("recorded nowhere: leave out --limit to evaluate all test images and record the results")
     else:
         print(f"next        nodebench table swap --runs {folder}")
-    return 0
+    return 0 if "error_test" in records[0] else 1
 
 
 def swapped(own: SolverSettings, uses_tolerance: bool) -> list[SolverSettings]:
@@ -109,7 +110,7 @@ def _evaluate(task: Classification, net: ODENet, settings: SolverSettings) -> di
     net.ode_block.solver = settings
     try:
         return task.evaluate(net, "test")
-    except SolverError as error:
+    except (SolverError, NonFiniteValuesError) as error:
         return {"status": "failed", "reason": str(error)}
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,13 +14,15 @@ import torch
 from torch import nn
 
 from nodebench.config.build import Builder, Data, pick_device, use_threads
-from nodebench.config.errors import ConfigError
+from nodebench.config.errors import ConfigError, FailedError
 from nodebench.config.files import config_folders, shipped_targets
 from nodebench.data import ImageData
 from nodebench.models.classifiers import ODENet
+from nodebench.ode import SolverError
 from nodebench.tasks.classification import Classification
 from nodebench.training import RunFolderError, Task, load_trained_weights, seed_everything
 from nodebench.training.environment import describe_environment
+from nodebench.training.protocols import NonFiniteValuesError
 from nodebench.training.storage import append_durably
 
 
@@ -39,7 +42,8 @@ def load_trained(
 ) -> Trained:
     """The run in `folder` as `config` has it; `limit` keeps the first test images only.
 
-    Raises ConfigError if there is no readable checkpoint of this net, or if data or net cannot be built.
+    Raises ConfigError if there is no readable checkpoint of this net, or if data or net cannot be built, FailedError
+    if its weights are NaN or infinite.
     """
     device = pick_device(config["device"])
     use_threads(config.get("num_threads"))
@@ -47,6 +51,8 @@ def load_trained(
         builder = Builder(config, shipped_targets(config_folders(config_dir)))
         seed_everything(config["seed"], config["deterministic"])
         data = builder.data()
+        if isinstance(data, ImageData) and not len(data.test):
+            raise ConfigError(f"{data.name} has no test images, so there is nothing to evaluate")
         if limit is not None and isinstance(data, ImageData):
             data = replace(data, test=data.test[:limit])
         model = builder.model(data.dim)
@@ -54,7 +60,20 @@ def load_trained(
         task = builder.task(data, device)
     except (ValueError, RunFolderError) as error:
         raise ConfigError(str(error)) from error
+    except NonFiniteValuesError as error:
+        raise FailedError(str(error)) from error
     return Trained(model.to(device), data, task, device, step)
+
+
+@contextmanager
+def failures_told(what: str = "the solve") -> Iterator[None]:
+    """Within, a solve that fails and values that are not finite are a FailedError, which says of `what`."""
+    try:
+        yield
+    except SolverError as error:
+        raise FailedError(f"{what} failed: {error}") from error
+    except NonFiniteValuesError as error:
+        raise FailedError(str(error)) from error
 
 
 def check_has_solve(config: dict[str, Any], command: str) -> None:

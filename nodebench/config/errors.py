@@ -1,4 +1,4 @@
-"""A user's choice that cannot be run: the error, and the nearest name to what was typed."""
+"""What ends a command in one sentence: a choice that cannot be run, a try that failed; and nearest names."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from difflib import get_close_matches
 
 class ConfigError(ValueError):
     """What was asked for cannot be run; the message is one sentence for the user, without a traceback."""
+
+
+class FailedError(RuntimeError):
+    """What was asked for was tried and failed; the message is one sentence for the user, without a traceback."""
 
 
 def did_you_mean(name: str, allowed: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ from nodebench.data.augmentation import augment
 from nodebench.models.ode_block import ODEBlock, ode_blocks
 from nodebench.tasks.generators import generator
 from nodebench.tasks.measuring import evaluating, flops_of, recon_columns, solve_counts
-from nodebench.training.protocols import Pictures, SolveCounts, StepOutput
+from nodebench.training.protocols import NonFiniteValuesError, Pictures, SolveCounts, StepOutput
 
 EVAL_BATCH_SIZE = 500
 RECON_IMAGES = 2000
@@ -79,13 +79,19 @@ class Classification:
     def evaluate(self, module: nn.Module, split: str) -> dict[str, float]:
         """`error_<split>` in percent, and for a net with an ODE `nfe_eval`, mean a batch of 500 images.
 
-        Empty if nothing was held out for `val`. Raises ValueError for a split that is not train, val or test.
+        Empty if nothing was held out for `val`. Raises ValueError for a split that is not train, val or test,
+        NonFiniteValuesError where logits are NaN or infinite: they are no class's.
         """
         blocks = ode_blocks(module)
         wrong, nfe, num_images, num_batches = 0, 0, 0, 0
         with evaluating(module):
             for images, labels in self._eval_batches(split):
-                wrong += int((module(images).argmax(1) != labels).sum())
+                logits = module(images)
+                if num_bad := int((~logits.isfinite()).any(1).sum()):
+                    raise NonFiniteValuesError(
+                        f"the net gives NaN or infinity for {num_bad} of {len(labels)} {split} images"
+                    )
+                wrong += int((logits.argmax(1) != labels).sum())
                 nfe += sum(block.stats.forward.nfe for block in blocks if block.stats is not None)
                 num_images += len(labels)
                 num_batches += 1

@@ -14,7 +14,7 @@ from nodebench.models.ode_block import ode_blocks
 from nodebench.tasks.flow_pictures import flow_pictures
 from nodebench.tasks.generators import generator
 from nodebench.tasks.measuring import evaluating, flops_of, recon_columns, solve_counts
-from nodebench.training.protocols import Pictures, SolveCounts, StepOutput
+from nodebench.training.protocols import NonFiniteValuesError, Pictures, SolveCounts, StepOutput
 
 EVAL_BATCH_SIZE = 10_000
 RECON_POINTS = 2000
@@ -93,7 +93,14 @@ class FlowTask(ABC, Generic[FlowData]):
 
 
 def mean_and_stderr(values: Tensor) -> tuple[float, float]:
-    """The mean of independent values (N,) and its standard error, s / sqrt(N), in float64; of one value, 0."""
+    """The mean of independent values (N,) and its standard error, s / sqrt(N), in float64; of one value, 0.
+
+    Raises NonFiniteValuesError if one of them is NaN or infinite.
+    """
+    if num_bad := int((~values.isfinite()).sum()):
+        raise NonFiniteValuesError(
+            f"the flow gives a log-density of NaN or infinity at {num_bad:,} of {len(values):,} points"
+        )
     values = values.cpu().double()
     stderr = float(values.std() / len(values) ** 0.5) if len(values) > 1 else 0.0
     return float(values.mean()), stderr

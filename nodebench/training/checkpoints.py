@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from nodebench.training.progress import say
+from nodebench.training.protocols import NonFiniteValuesError
 from nodebench.training.storage import RunFolderError, named_disk_errors, write_atomically
 
 _NUM_KEPT = 2
@@ -102,7 +103,7 @@ def load_trained_weights(folder: Path, module: nn.Module) -> int:
     """Load the newest checkpoint's weights, the averaged ones where averaging was on; returns its step.
 
     Where the newest is damaged, the one before is taken and stderr says so. Raises RunFolderError if the folder has no
-    readable checkpoint or it is of another model.
+    readable checkpoint or it is of another model, NonFiniteValuesError if a weight is NaN or infinite.
     """
     skipped: list[str] = []
     content = load_latest_checkpoint(folder, lambda _: True, skipped.append)
@@ -125,8 +126,21 @@ def load_trained_weights(folder: Path, module: nn.Module) -> int:
         raise RunFolderError(
             f"the checkpoint in `{folder}` is of another model: {problem}; train the run again"
         )
+    if problem := _not_finite(state):
+        raise NonFiniteValuesError(
+            f"the weights of step {content['step']} in `{folder}` are not finite: {problem}; the run has diverged, "
+            "train it with a lower learning rate (optimizer.lr)"
+        )
     module.load_state_dict(state)
     return int(content["step"])
+
+
+def _not_finite(state: Mapping[Any, Any]) -> str:
+    """The first weight that is NaN or infinite somewhere; empty if there is none."""
+    for name, weight in state.items():
+        if num_bad := int((~weight.isfinite()).sum()):
+            return f"{name} is NaN or infinite in {num_bad:,} of {weight.numel():,} entries"
+    return ""
 
 
 def _mismatch(state: Mapping[Any, Any], own: Mapping[str, Any]) -> str:

@@ -17,13 +17,13 @@ from nodebench.training.environment import describe_environment, describe_versio
 from nodebench.training.interruption import Interrupted, InterruptGuard
 from nodebench.training.memory import measure_memory
 from nodebench.training.progress import Progress, say
-from nodebench.training.protocols import Pictures, Task
+from nodebench.training.protocols import NonFiniteValuesError, Pictures, Task
 from nodebench.training.records import final_record, ordered
 from nodebench.training.run_folder import RunFolder
 from nodebench.training.seeding import preserved_rng, seed_everything
 from nodebench.training.settings import TrainingSettings
 from nodebench.training.state import MakeOptimizer, TrainingState
-from nodebench.training.step import NonFiniteLossError, training_step
+from nodebench.training.step import training_step
 from nodebench.training.storage import RunFolderError
 from nodebench.training.tensorboard import Dashboard
 
@@ -51,9 +51,10 @@ def train(
     On CPU, at the same number of threads, a run that was stopped any number of times ends in the same numbers as
     one that never was. A finished run is returned as it is.
 
-    A non-finite loss and an exception of `settings.failure_types` end the run with a status and a reason. Any other
-    exception is written to log.txt, sets the status `failed` and is raised again. Raises RunFolderError if the
-    folder cannot be written or its checkpoint is of another run; its last checkpoint is then intact.
+    Losses and outputs that are not finite and an exception of `settings.failure_types` end the run with a status and
+    a reason. Any other exception is written to log.txt, sets the status `failed` and is raised again. Raises
+    RunFolderError if the folder cannot be written or its checkpoint is of another run; its last checkpoint is then
+    intact.
     """
     finished = finished_outcome(run)
     if finished is not None:
@@ -94,7 +95,7 @@ class _Training:
         self.last_saved = time.monotonic()
 
     def run_to_end(self) -> Outcome:
-        recorded_failures: tuple[type[Exception], ...] = (NonFiniteLossError, *self.settings.failure_types)
+        recorded_failures: tuple[type[Exception], ...] = (NonFiniteValuesError, *self.settings.failure_types)
         with self.guard, ExitStack() as stack:
             try:
                 self._begin(stack)
@@ -261,8 +262,9 @@ class _Training:
 
     def _stopped(self, error: Exception) -> Outcome:
         self.run.log(traceback.format_exc())
-        if isinstance(error, NonFiniteLossError):
-            return self._conclude("diverged", str(error))
+        if isinstance(error, NonFiniteValuesError):
+            advice = "lower the learning rate (optimizer.lr) or limit the gradient (training.clip_norm)"
+            return self._conclude("diverged", f"{error}; {advice}")
         return self._conclude("failed", f"{type(error).__name__}: {error}")
 
     def _conclude(

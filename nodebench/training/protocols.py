@@ -15,6 +15,10 @@ from torch import Tensor, nn
 Pictures = Mapping[str, np.ndarray]
 
 
+class NonFiniteValuesError(ArithmeticError):
+    """A loss, weights, or what a net gives are NaN or infinite: a number made of them would mean nothing."""
+
+
 @dataclass(frozen=True)
 class SolveCounts:
     """What the ODE solver did in one training step; None where a solver does not tell its steps."""
@@ -66,7 +70,10 @@ class Task(Protocol):
         """Counts of the latest step's solves, asked for after backward; None for a net without an ODE."""
 
     def evaluate(self, module: nn.Module, split: str) -> dict[str, float]:
-        """Columns of a split, "val" or "test" (`error_val`, `nfe_eval`); empty if the data has no such split."""
+        """Columns of a split, "val" or "test" (`error_val`, `nfe_eval`); empty if the data has no such split.
+
+        Raises NonFiniteValuesError if what the module gives is NaN or infinite.
+        """
 
     def final_metrics(self, module: nn.Module) -> dict[str, Any]:
         """Columns known once a run: num_params, flops_forward, recon_error, recon_ok (None without an ODE)."""

@@ -8,12 +8,12 @@ import time
 import torch
 from torch import Tensor
 
-from nodebench.training.protocols import Task
+from nodebench.training.protocols import NonFiniteValuesError, Task
 from nodebench.training.records import StepMeasurement
 from nodebench.training.state import TrainingState
 
 
-class NonFiniteLossError(ArithmeticError):
+class NonFiniteLossError(NonFiniteValuesError):
     """The loss of a training step is NaN or infinite."""
 
 
@@ -37,10 +37,7 @@ def training_step(
 
     loss = output.loss.item()
     if not math.isfinite(loss):
-        raise NonFiniteLossError(
-            f"the loss is {loss} at step {state.step + 1} (epoch {state.epoch + 1}); lower the learning rate "
-            "(optimizer.lr) or limit the gradient (training.clip_norm)"
-        )
+        raise NonFiniteLossError(f"the loss is {loss} at step {state.step + 1} (epoch {state.epoch + 1})")
     counts = task.solve_stats(state.module)
     state.apply_gradients(clip_norm)
     measured = StepMeasurement(

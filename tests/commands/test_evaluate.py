@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from nodebench import cli
 from nodebench.commands.evaluate import with_changes
@@ -81,6 +82,25 @@ def test_a_solve_that_fails_is_a_sentence(smoke: tuple[str, ...], capsys: pytest
     run = trained(*smoke)
     assert evaluate(run, "solver.tol=1e-4", "solver.max_steps=1") == 1
     assert "the solve failed" in capsys.readouterr().err
+
+
+def test_a_net_whose_weights_are_nan_is_a_failure_that_names_them_and_leaves_no_record(
+    smoke: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trained(*smoke)
+    for path in (run / "checkpoints").iterdir():
+        content = torch.load(path, weights_only=True)
+        content["model"]["head.4.bias"][2] = torch.nan
+        content["averaged"] = None
+        torch.save(content, path)
+    capsys.readouterr()
+    for command in (["evaluate"], ["evaluate", "--swap"], ["measure"]):
+        assert cli.main([*command, str(run)]) == 1
+        printed = capsys.readouterr()
+        assert "are not finite: head.4.bias is NaN or infinite in 1 of 10 entries" in printed.err
+        assert printed.out == ""
+    assert not (run / "evaluations.jsonl").exists()
+    assert not (run / "measure.csv").exists()
 
 
 def test_what_is_no_run_or_has_no_checkpoint_is_said(

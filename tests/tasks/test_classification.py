@@ -12,7 +12,7 @@ from nodebench.data import ImageData, ImageSet
 from nodebench.models.classifiers import MLP, ODENet, ResNet
 from nodebench.models.ode_block import ODEBlock, SolverSettings
 from nodebench.tasks.classification import Classification
-from nodebench.training.protocols import SolveCounts
+from nodebench.training.protocols import NonFiniteValuesError, SolveCounts
 
 RK4 = SolverSettings(method="rk4", dt=0.5)
 
@@ -120,6 +120,15 @@ def test_nothing_is_evaluated_where_nothing_was_held_out() -> None:
     task = Classification(replace(image_data(), val=None), 0, "cpu")
     assert task.evaluate(Always(0), "val") == {}
     assert task.reconstruct(ODENet(solver=RK4), "val") == {"recon_error": None, "recon_ok": None}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_outputs_that_are_not_finite_have_no_error(value: float) -> None:
+    net = Always(0)
+    with torch.no_grad():
+        net.logits[3] = value
+    with pytest.raises(NonFiniteValuesError, match=r"the net gives NaN or infinity for 5 of 5 val images"):
+        make_task().evaluate(net, "val")
 
 
 def test_an_unknown_split_is_an_error() -> None:

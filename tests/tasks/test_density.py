@@ -15,6 +15,7 @@ from nodebench.models.flows.planar_nf import PlanarNF
 from nodebench.models.ode_block import SolverSettings
 from nodebench.tasks import density
 from nodebench.tasks.density import Density
+from nodebench.training.protocols import NonFiniteValuesError
 
 RK4 = SolverSettings(method="rk4", dt=0.5)
 STD = 0.5
@@ -51,6 +52,16 @@ def make_task(data: DensityData | None = None, seed: int = 0, **settings: int) -
 @pytest.fixture(autouse=True)
 def small_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(density, "EVAL_BATCH_SIZE", 2000)
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_log_density_that_is_not_finite_has_no_nll(split: str) -> None:
+    def draw(split: str, n: int, generator: torch.Generator) -> Tensor:
+        return torch.full((n, 2), 1e30)  # whose square float32 does not hold
+
+    data = DensityData("far", 2, 4, 2.0, draw)
+    with pytest.raises(NonFiniteValuesError, match=r"NaN or infinity at 2,000 of 2,000 points"):
+        make_task(data).evaluate(identity(), split)
 
 
 @pytest.mark.parametrize("dim", [1, 2, 3])

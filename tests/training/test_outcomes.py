@@ -19,6 +19,7 @@ from nodebench.training import (
     environment,
     storage,
 )
+from nodebench.training.protocols import NonFiniteValuesError
 from nodebench.training.schedules import make_schedule
 
 
@@ -152,6 +153,21 @@ def test_non_finite_loss_is_named_and_leaves_a_row(toy, tmp_path):
     assert summary["error_val"] is not None
     state = torch.load(tmp_path / "run" / "checkpoints" / "step-000000010.pt", weights_only=True)
     assert all(tensor.isfinite().all() for tensor in state["model"].values())
+
+
+def test_weights_that_are_nan_when_the_last_epoch_is_evaluated_are_no_finished_run(toy, tmp_path):
+    class BrokenAtTheEnd(toy.ToyTask):
+        def evaluate(self, module, split):
+            if len(self.trained_steps) == toy.NUM_STEPS:
+                raise NonFiniteValuesError("the net gives NaN or infinity for 8 of 8 val images")
+            return super().evaluate(module, split)
+
+    outcome = toy.toy_run(tmp_path / "run", BrokenAtTheEnd())
+    assert outcome.status == read_summary(tmp_path / "run")["status"] == "diverged"
+    assert outcome.reason == (
+        "the net gives NaN or infinity for 8 of 8 val images; lower the learning rate (optimizer.lr) "
+        "or limit the gradient (training.clip_norm)"
+    )
 
 
 def test_failure_of_the_solver_is_a_status_with_its_reason(toy, tmp_path):

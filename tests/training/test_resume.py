@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import math
 import os
 import signal
 import subprocess
@@ -21,6 +22,7 @@ from nodebench.training import (
     run_folder,
     storage,
 )
+from nodebench.training.protocols import NonFiniteValuesError
 
 
 class Killed(BaseException):
@@ -319,6 +321,18 @@ def test_weights_of_another_model_are_refused_in_a_sentence(toy, unbroken, tmp_p
     with pytest.raises(RunFolderError, match=message) as refused:
         load_trained_weights(tmp_path, toy.toy_module())
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.inf])
+def test_weights_that_are_not_finite_are_no_trained_weights(toy, unbroken, tmp_path, value):
+    newest = max((unbroken / "checkpoints").iterdir())
+    content = torch.load(newest, weights_only=True)
+    content["averaged"]["module.4.weight"][0, 3] = value
+    torch.save(content, tmp_path / newest.name)
+    with pytest.raises(
+        NonFiniteValuesError, match=r"step 23 in .*: 4\.weight is NaN or infinite in 1 of 8 entries"
+    ):
+        load_trained_weights(tmp_path, toy.toy_module())
 
 
 def test_averaged_weights_are_those_that_load_trained_weights_gives(toy, unbroken):
