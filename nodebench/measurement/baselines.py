@@ -59,7 +59,7 @@ class TorchdiffeqBlock(nn.Module):
             for beginning, status in _FAILURES.items():
                 if str(error).startswith(beginning):
                     what = " ".join(str(error).partition(":")[0].split())
-                    raise ERROR_CLASSES[status](f"torchdiffeq: {what}", status) from error
+                    raise ERROR_CLASSES[status](f"torchdiffeq: {what}") from error
             raise
         self.stats = SolveStats(forward=field.counts)
         y1: Tensor = ys[-1]

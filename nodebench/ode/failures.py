@@ -57,4 +57,4 @@ class SolveFailure:
         rejected = "" if counts.num_rejected is None else f"rejected {counts.num_rejected}, "
         ratio = "" if self.last_ratio is None else f", last error ratio {self.last_ratio:.3g}"
         tally = f"accepted {counts.num_accepted}, {rejected}nfe {counts.nfe}{ratio}"
-        return ERROR_CLASSES[status](f"{what} ({tally}); {remedy}", status)
+        return ERROR_CLASSES[status](f"{what} ({tally}); {remedy}")

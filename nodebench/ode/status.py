@@ -3,7 +3,9 @@
 SolverError
 +-- NonFiniteError        the vector field or the state became NaN or infinite
 +-- StepUnderflowError    the error stayed too large at the smallest step the clock resolves
-+-- BudgetExhaustedError  max_steps or max_nfe was reached
++-- BudgetExhaustedError
+    +-- StepBudgetError        max_steps was reached
+    +-- EvaluationBudgetError  max_nfe was reached
 """
 
 from __future__ import annotations
@@ -22,32 +24,43 @@ class Status(Enum):
 
 
 class SolverError(RuntimeError):
-    """A solve that ended before its last output time; `status` says how."""
+    """A solve that ended before its last output time; `status` says how.
 
-    def __init__(self, message: str, status: Status) -> None:
-        super().__init__(message)
-        self.status = status
+    A class a status: an error that crosses processes may be made anew there from its message alone.
+    """
 
-    def __reduce__(self) -> tuple[type[SolverError], tuple[str, Status]]:
-        """Errors cross processes as pickles, which would call the class with the message alone."""
-        return type(self), (str(self), self.status)
+    status: Status
 
 
 class NonFiniteError(SolverError):
     """The vector field or the state became NaN or infinite."""
 
+    status = Status.NON_FINITE
+
 
 class StepUnderflowError(SolverError):
     """The step size fell below the resolution of the clock without meeting the tolerance."""
+
+    status = Status.DT_UNDERFLOW
 
 
 class BudgetExhaustedError(SolverError):
     """`max_steps` or `max_nfe` was reached before the last output time."""
 
 
+class StepBudgetError(BudgetExhaustedError):
+    """`max_steps` was reached before the last output time."""
+
+    status = Status.MAX_STEPS
+
+
+class EvaluationBudgetError(BudgetExhaustedError):
+    """`max_nfe` was reached before the last output time."""
+
+    status = Status.MAX_NFE
+
+
 ERROR_CLASSES: dict[Status, type[SolverError]] = {
-    Status.MAX_STEPS: BudgetExhaustedError,
-    Status.MAX_NFE: BudgetExhaustedError,
-    Status.DT_UNDERFLOW: StepUnderflowError,
-    Status.NON_FINITE: NonFiniteError,
+    error.status: error
+    for error in (NonFiniteError, StepUnderflowError, StepBudgetError, EvaluationBudgetError)
 }

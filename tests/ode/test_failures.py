@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import pickle
 from collections.abc import Callable
@@ -19,6 +20,10 @@ from nodebench.ode import (
     StepUnderflowError,
     odeint,
 )
+from nodebench.ode.clock import Clock
+from nodebench.ode.counting import Counts
+from nodebench.ode.failures import SolveFailure
+from nodebench.ode.status import ERROR_CLASSES
 
 DTYPE = torch.float64
 ONE = torch.ones(1, dtype=DTYPE)
@@ -154,11 +159,39 @@ def test_the_three_failures_are_told_apart_by_type_and_share_a_base() -> None:
     assert issubclass(SolverError, RuntimeError)
 
 
-def test_a_failure_survives_the_way_to_another_process() -> None:
-    with pytest.raises(BudgetExhaustedError) as caught:
-        odeint(lambda t, y: -y, ONE, [0.0, 3.0], max_nfe=4)
-    copy = pickle.loads(pickle.dumps(caught.value))
-    assert (type(copy), str(copy), copy.status) == (BudgetExhaustedError, str(caught.value), Status.MAX_NFE)
+@pytest.mark.parametrize(
+    "status", sorted(ERROR_CLASSES, key=lambda status: status.value), ids=lambda status: status.value
+)
+@pytest.mark.parametrize(
+    "carry",
+    [
+        lambda error: pickle.loads(pickle.dumps(error)),
+        copy.copy,
+        copy.deepcopy,
+        lambda error: type(error)(str(error)),  # how torch carries errors out of its threads and workers
+    ],
+    ids=["pickled", "copied", "copied_deeply", "made_anew_from_its_message"],
+)
+def test_a_failure_survives_the_way_to_another_process(carry: Any, status: Status) -> None:
+    failure = SolveFailure(Clock((0.0, 1.0)), Counts(), 1e-3, DTYPE)
+    failures = {
+        Status.MAX_STEPS: failure.budget(Status.MAX_STEPS, "max_steps=1", 0.5),
+        Status.MAX_NFE: failure.budget(Status.MAX_NFE, "max_nfe=1", 0.5),
+        Status.DT_UNDERFLOW: failure.underflow(0.5, 1e-17, ONE),
+        Status.NON_FINITE: failure.non_finite(0.5, 0.1, ONE, "f is NaN"),
+    }
+    error = carry(failures[status])
+    assert (type(error), str(error), error.status) == (
+        type(failures[status]),
+        str(failures[status]),
+        status,
+    )
+
+
+def test_the_status_of_each_failure_is_its_class() -> None:
+    assert {status: error.status for status, error in ERROR_CLASSES.items()} == {
+        status: status for status in set(Status) - {Status.SUCCESS}
+    }
 
 
 def test_an_error_raised_by_the_field_passes_through_unchanged() -> None:

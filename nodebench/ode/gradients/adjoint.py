@@ -141,9 +141,7 @@ class _BackwardSolve:
             make_stepper=self._make_stepper,
         )
         if result.error is not None:
-            raise type(result.error)(
-                f"in the backward solve of the adjoint: {result.error}", result.error.status
-            )
+            raise type(result.error)(f"in the backward solve of the adjoint: {result.error}")
         # The controller's wish, not the step clipped to the output, is where the next interval starts.
         self._next_step = result.next_step
         return self._field.unpack(result.outputs[-1])
