@@ -152,7 +152,8 @@ def odeint(
     )
     outputs = solve(problem, gradient)
     if dense is not None:
-        dense.close(CountedField(problem.f, problem.args, stats.forward))
+        with torch.set_grad_enabled(torch.is_grad_enabled() and gradient == "direct"):
+            dense.close(CountedField(problem.f, problem.args, stats.forward))
     return Solution(
         ts=ts if isinstance(ts, Tensor) else torch.tensor(clock.ts, dtype=_time_dtype(packed)),
         ys=packing.unpack(outputs.ys, (len(clock.ts),)),

@@ -104,6 +104,15 @@ def test_dense_output_of_tuples_has_their_shapes_and_a_leading_axis_for_many_tim
     assert torch.equal(xs[1], x)
 
 
+@pytest.mark.parametrize("gradient", ["checkpointed", "adjoint"])
+def test_gradients_flow_through_dense_output_with_direct_alone(gradient: str, growth: Any) -> None:
+    y0 = torch.ones(1, dtype=DTYPE, requires_grad=True)
+    for mode in ("direct", gradient):
+        solution = odeint(growth(), y0, [0.0, 1.0], method="rk4", dt=0.1, gradient=mode, dense_output=True)
+        # The last piece needs a slope that no step computed.
+        assert solution.evaluate(0.95).requires_grad is (mode == "direct")
+
+
 def test_dense_output_refuses_what_it_cannot_know() -> None:
     y0 = torch.ones(1, dtype=DTYPE)
     plain = odeint(lambda t, y: -y, y0, [0.0, 1.0])
