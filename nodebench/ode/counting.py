@@ -16,6 +16,15 @@ from torch import Tensor
 
 Time = float | Tensor  # a float in every solve but one whose output times require grad
 
+# Makes an evaluation, given as a call and the (t, y) it is of, and returns dy.
+Inspect = Callable[[Callable[[], Tensor], tuple[Tensor, Tensor]], Tensor]
+
+_DIFFERENTIATES = (
+    "the vector field differentiates something that does not require grad here: under torch.no_grad(), from a y0 that "
+    "does not require grad, and in the forward solves of gradient=`adjoint` and `checkpointed`, it has to record by "
+    "itself: with torch.enable_grad(): y = y if y.requires_grad else y.detach().requires_grad_()"
+)
+
 
 class StageFields(Protocol):
     """What a step evaluates behind its first stage."""
@@ -95,7 +104,7 @@ class CountedField:
         self.args = args
         self._counts = counts
         self._stage_fields = getattr(f, "at_times", None)
-        self._inspect: Callable[[Tensor], None] | None = None
+        self._inspect: Inspect | None = None
 
     @property
     def counts(self) -> Counts:
@@ -107,22 +116,21 @@ class CountedField:
         """Whether the stages of a step share what f computes from time alone."""
         return self._stage_fields is not None
 
-    def inspect_first(self, inspect: Callable[[Tensor], None]) -> None:
-        """Run the next evaluation with autograd recording and hand its result to `inspect`.
+    def inspect_first(self, inspect: Inspect) -> None:
+        """Leave the next evaluation to `inspect`, with autograd recording.
 
         The gradient modes that solve without a graph look there for tensors they would silently miss.
         """
         self._inspect = inspect
 
     def __call__(self, t: Time, y: Tensor) -> Tensor:
-        stage_field = partial(self.f, time_tensor(t, y))
+        time = time_tensor(t, y)
+        stage_field = partial(self.f, time)
         if self._inspect is None:
             return self._evaluate(stage_field, y)
         inspect, self._inspect = self._inspect, None
         with torch.enable_grad():
-            dy = self._evaluate(stage_field, y)
-        inspect(dy)
-        return dy.detach()
+            return inspect(partial(self._evaluate, stage_field, y), (time, y))
 
     def at_times(self, ts: Sequence[Time], y: Tensor) -> list[Callable[[Tensor], Tensor]]:
         times = [time_tensor(t, y) for t in ts]
@@ -132,7 +140,12 @@ class CountedField:
 
     def _evaluate(self, stage_field: Callable[..., Any], y: Tensor) -> Tensor:
         version = None if y.is_inference() else y._version  # inference tensors do not tell
-        dy = stage_field(y, *self.args)
+        try:
+            dy = stage_field(y, *self.args)
+        except RuntimeError as error:
+            if "does not require grad" in str(error):
+                error.add_note(_DIFFERENTIATES)
+            raise
         self._counts.nfe += 1
         if version is not None and y._version != version:
             raise ValueError(
@@ -155,14 +168,17 @@ def stage_fields_of(
 
 
 def checked(dy: Any, y: Tensor) -> Tensor:
-    """What a vector field returned for a state y: a tensor of its shape and dtype, or a ValueError."""
+    """What a vector field returned for a state y: a tensor of its shape and dtype, or a ValueError.
+
+    Where autograd does not record, a field may have done so by itself: nobody is to hold its graph then.
+    """
     if not isinstance(dy, Tensor) or dy.shape != y.shape or dy.dtype != y.dtype:
         what = f"{tuple(dy.shape)} {dy.dtype}" if isinstance(dy, Tensor) else f"a {type(dy).__name__}"
         raise ValueError(
             f"the vector field returned {what} for a state of {tuple(y.shape)} {y.dtype}; "
             "f(t, y) must return a tensor of y's shape and dtype"
         )
-    return dy
+    return dy.detach() if dy.requires_grad and not torch.is_grad_enabled() else dy
 
 
 def time_tensor(t: Time, y: Tensor) -> Tensor:

@@ -180,8 +180,7 @@ def _outputs_at_once(problem: Problem) -> Outputs:
     if ts is None or len(ts) == 1:
         return Outputs(torch.stack([y0] * len(problem.clock.ts)), None)
     f = CountedField(problem.f, problem.args, problem.stats.forward)
-    with torch.no_grad():
-        slope = f(problem.clock.ts[0], y0)
+    slope = f(problem.clock.ts[0], y0).detach()
     return Outputs(torch.stack([y0 + ((t - ts[0]) * slope).to(y0.dtype) for t in ts]), None)
 
 

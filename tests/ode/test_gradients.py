@@ -140,14 +140,15 @@ def test_an_argument_computed_from_a_parameter_of_the_field_is_counted_once(
 
 
 @pytest.mark.parametrize("gradient", WITHOUT_GRAPH)
-@pytest.mark.parametrize("what", ["used", "returned", "computed", "argument"])
+@pytest.mark.parametrize("what", ["used", "returned", "computed", "orphaned", "argument"])
 def test_a_closure_over_a_tensor_that_requires_grad_is_an_error(gradient: str, what: str) -> None:
     w = leaf(0.7)
-    computed = w.exp()
+    computed, orphaned = w.exp(), leaf(0.7).exp()
     fields = {
         "used": lambda t, y: w * y,
         "returned": lambda t, y: w,
         "computed": lambda t, y: computed * y,
+        "orphaned": lambda t, y: orphaned * y,  # its leaf is held by its graph alone
         "argument": lambda t, y, _: w * y,  # w is passed, but not used from there
     }
     args = (w,) if what == "argument" else ()

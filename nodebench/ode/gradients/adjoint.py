@@ -34,8 +34,8 @@ from nodebench.ode.gradients.problem import (
     Outputs,
     Problem,
     Watched,
+    inspecting,
     refuse_double_backward,
-    refuse_hidden_tensors,
     watch,
 )
 from nodebench.ode.gradients.quadrature import ParameterQuadrature
@@ -63,7 +63,7 @@ class _Adjoint(torch.autograd.Function):
     ) -> Tensor:
         leaves = watched.leaves(tensors)
         f = CountedField(problem.f, watched.rebuild_args(leaves), problem.stats.forward)
-        f.inspect_first(lambda dy: refuse_hidden_tensors(dy, leaves, "adjoint"))
+        f.inspect_first(inspecting(leaves, "adjoint"))
         result = problem.solver.solve(
             f,
             y0.detach(),

@@ -20,8 +20,8 @@ from nodebench.ode.gradients.problem import (
     Outputs,
     Problem,
     Watched,
+    inspecting,
     refuse_double_backward,
-    refuse_hidden_tensors,
     watch,
 )
 from nodebench.ode.replay import first_stage, step_outputs
@@ -67,7 +67,7 @@ class _Checkpointed(torch.autograd.Function):
     ) -> Tensor:
         leaves = watched.leaves(tensors)
         f = CountedField(problem.f, watched.rebuild_args(leaves), problem.stats.forward)
-        f.inspect_first(lambda dy: refuse_hidden_tensors(dy, leaves, "checkpointed"))
+        f.inspect_first(inspecting(leaves, "checkpointed"))
         checkpoints = _Checkpoints()
         result = problem.solver.solve(
             f,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nodebench.ode.clock import Clock
-from nodebench.ode.counting import SolveStats
+from nodebench.ode.counting import Inspect, SolveStats
 from nodebench.ode.norms import Norm
 from nodebench.ode.seams import LoopResult, Observer
 from nodebench.ode.solvers import Solver
@@ -113,15 +114,35 @@ def watch(problem: Problem) -> Watched:
     return Watched((*(problem.args[i] for i in slots), *params), bare, slots)
 
 
-def refuse_hidden_tensors(dy: Tensor, known: Sequence[Tensor], gradient: str) -> None:
-    """Raise ValueError if dy depends on a tensor that requires grad and is not among the known ones.
+def inspecting(known: Sequence[Tensor], gradient: str) -> Inspect:
+    """Makes an evaluation; ValueError if f uses a tensor from outside that requires grad and is not `known`.
 
-    The modes without a graph would give such a tensor no gradient at all, silently.
+    The modes without a graph would give such a tensor no gradient at all, silently. A leaf that f makes in the call,
+    to differentiate by it, is not from outside: it goes with the call's graph, or, where f keeps it, is another one
+    in a second evaluation, which is made (and counted) for such a field alone.
     """
+
+    def evaluate(call: Callable[[], Tensor], inputs: tuple[Tensor, Tensor]) -> Tensor:
+        ours = (*known, *inputs)
+        dy = call()
+        suspects = [weakref.ref(leaf) for leaf in _other_leaves(dy, ours)]
+        dy = dy.detach()  # nobody holds the graph any more
+        outlived = [leaf for suspect in suspects if (leaf := suspect()) is not None]
+        again = {id(leaf) for leaf in _other_leaves(call(), ours)} if outlived else set()
+        for leaf in outlived:
+            if id(leaf) in again:
+                raise ValueError(_hidden_tensor(leaf, gradient))
+        return dy
+
+    return evaluate
+
+
+def _other_leaves(dy: Tensor, known: Sequence[Tensor]) -> list[Tensor]:
+    """The leaves that dy was computed from, but for the known tensors and what those were computed from."""
     known_ids = {id(tensor) for tensor in known}
     known_nodes = {tensor.grad_fn for tensor in known if tensor.grad_fn is not None}
-    root = torch.autograd.graph.get_gradient_edge(dy).node if dy.requires_grad else None
-    pending, seen = [root], set()
+    pending = [torch.autograd.graph.get_gradient_edge(dy).node if dy.requires_grad else None]
+    leaves, seen = [], set()
     while pending:
         node = pending.pop()
         if node is None or node in seen or node in known_nodes:
@@ -129,12 +150,17 @@ def refuse_hidden_tensors(dy: Tensor, known: Sequence[Tensor], gradient: str) ->
         seen.add(node)
         variable = getattr(node, "variable", None)  # only the node of a leaf has one
         if variable is not None and id(variable) not in known_ids:
-            raise ValueError(
-                f"the vector field uses a tensor of shape {tuple(variable.shape)} that requires grad but is neither "
-                f"in `params` nor in `args`, so gradient=`{gradient}` would give it none; pass it in `params=` or "
-                "`args=`, make f an nn.Module that holds it, or use gradient=`direct`"
-            )
+            leaves.append(variable)
         pending.extend(following for following, _ in node.next_functions)
+    return leaves
+
+
+def _hidden_tensor(leaf: Tensor, gradient: str) -> str:
+    return (
+        f"the vector field uses a tensor of shape {tuple(leaf.shape)} that requires grad but is neither "
+        f"in `params` nor in `args`, so gradient=`{gradient}` would give it none; pass it in `params=` or "
+        "`args=`, make f an nn.Module that holds it, or use gradient=`direct`"
+    )
 
 
 def refuse_double_backward(gradient: str) -> None:
