@@ -11,6 +11,7 @@ from nodebench.commands.train import describe_solver
 from nodebench.config.check import check_device, check_solver, check_state_size
 from nodebench.config.compose import compose, needs_tolerance, parse
 from nodebench.config.errors import ConfigError, did_you_mean
+from nodebench.config.files import CONFIG_DIR_HELP
 from nodebench.config.identity import tolerances
 from nodebench.config.ranges import check_ranges
 from nodebench.config.saved import read_config
@@ -53,7 +54,7 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--limit", type=int, metavar="N", help="with --swap: the first N test images; recorded nowhere"
     )
-    parser.add_argument("--config-dir", help="a folder of your own, searched beside the shipped configs")
+    parser.add_argument("--config-dir", help=CONFIG_DIR_HELP)
     args = parser.parse_intermixed_args(argv)
     config = with_changes(read_config(args.run), args.overrides, args.config_dir)
     if "solver" in config:

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from nodebench.config.errors import ConfigError, did_you_mean
-from nodebench.config.files import config_folders, description, load, options
+from nodebench.config.files import CONFIG_DIR_HELP, config_folders, description, load, options
 
 SECTIONS = {
     "models": "model",
@@ -26,7 +26,7 @@ def run(argv: Sequence[str]) -> int:
     """Print one section, or all of them; returns 0."""
     parser = argparse.ArgumentParser(prog="nodebench list", description="Show what can be chosen.")
     parser.add_argument("section", nargs="?", help=", ".join(SECTIONS))
-    parser.add_argument("--config-dir", help="a folder of your own, searched beside the shipped configs")
+    parser.add_argument("--config-dir", help=CONFIG_DIR_HELP)
     args = parser.parse_args(argv)
     groups = {**SECTIONS, **{group: group for group in SECTIONS.values()}}
     if args.section is not None and args.section not in groups:

@@ -13,6 +13,10 @@ from nodebench.reading import read_yaml
 
 GROUPS = ("task", "data", "model", "solver", "optimizer", "training", "experiment")
 PRIMARY = "train"
+CONFIG_DIR_HELP = (
+    "a folder of your own, searched beside the shipped configs: the modules that its files name as _target_ are "
+    "imported, so give one that you trust"
+)
 
 
 def shipped_folder() -> Path:
@@ -25,16 +29,46 @@ def shipped_folder() -> Path:
 
 
 def config_folders(config_dir: str | Path | None = None) -> tuple[Path, ...]:
-    """The folders that are searched, first match wins: the shipped one, then the user's own.
+    """The folders that are searched: the shipped one, then the user's own, which have no name in common.
 
-    Raises ConfigError if `config_dir` is not a folder.
+    Raises ConfigError if `config_dir` is not a folder, holds a file that cannot be read, or one with a shipped name.
     """
     if config_dir is None:
         return (shipped_folder(),)
     own = Path(os.path.expanduser(config_dir))
     if not own.is_dir():
         raise ConfigError(f"--config-dir {config_dir} is not a folder; name one laid out as configs/ is")
-    return (shipped_folder(), own.resolve())
+    folders = (shipped_folder(), own.resolve())
+    _check_own(*folders)
+    return folders
+
+
+def _check_own(shipped: Path, own: Path) -> None:
+    """Each file of `own` can be read, and says what the shipped file of its name says, if there is one.
+
+    Names tell choices apart in run folders, tables and figures, so one name has one meaning (docs/decisions/0012).
+    """
+    for name in (f"{PRIMARY}.yaml", *(str(path.relative_to(own)) for path in _choices(own))):
+        theirs, ours = own / name, shipped / name
+        if theirs.is_file():
+            load(theirs)
+        if not (theirs.is_file() and ours.is_file()) or theirs.read_bytes() == ours.read_bytes():
+            continue
+        if name == f"{PRIMARY}.yaml":
+            raise ConfigError(
+                f"{theirs} is not read, the shipped file of that name is; put your own values into an experiment, "
+                f"{own / 'experiment' / 'NAME.yaml'}, and take {name} away"
+            )
+        raise ConfigError(
+            f"{theirs} has the name of a shipped {theirs.parent.name}, and tables and figures would take one for the "
+            "other; rename it"
+        )
+
+
+def _choices(folder: Path) -> Iterator[Path]:
+    """Every file of every group in a folder of configs."""
+    for group in GROUPS:
+        yield from sorted((folder / group).glob("*.yaml"))
 
 
 def options(group: str, folders: tuple[Path, ...]) -> dict[str, Path]:
@@ -84,7 +118,7 @@ def flatten(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 
 def shipped_targets(folders: tuple[Path, ...]) -> frozenset[str]:
     """Every class or function that a file in `folders` names as `_target_`: all that may ever be built."""
-    paths = (path for group in GROUPS for folder in folders for path in (folder / group).glob("*.yaml"))
+    paths = (path for folder in folders for path in _choices(folder))
     return frozenset(
         str(value) for path in paths for key, value in flatten(load(path)) if key.split(".")[-1] == "_target_"
     )

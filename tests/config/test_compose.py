@@ -217,6 +217,30 @@ class TestAFolderOfOnesOwn:
         with pytest.raises(ConfigError, match=r"solver\.method"):
             compose(["solver=empty"], folder)
 
+    @pytest.mark.parametrize(
+        "name", ["model/mlp", "solver/dopri5", "training/default", "experiment/digits", "train"]
+    )
+    def test_a_shipped_name_has_one_meaning(self, folder: Path, name: str) -> None:
+        own = folder / f"{name}.yaml"
+        own.parent.mkdir(exist_ok=True)
+        shipped = (SHIPPED[0] / f"{name}.yaml").read_text()
+        own.write_text(shipped)
+        assert compose([], folder).config == compose().config  # a copy says the same
+        own.write_text(f"{shipped}\nseed: 3\n")
+        with pytest.raises(ConfigError, match=r"rename it|put your own values into an experiment") as caught:
+            compose([], folder)
+        assert str(own) in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("content", "words"),
+        [(b"\xff\xfe", "no text in UTF-8"), (b"[" * 2000, "nest"), (b"- 1", "a config is a mapping")],
+    )
+    def test_a_file_that_cannot_be_read_is_named(self, folder: Path, content: bytes, words: str) -> None:
+        (folder / "solver" / "damaged.yaml").write_bytes(content)
+        with pytest.raises(ConfigError, match=words) as caught:
+            compose(["solver=damaged"], folder)
+        assert "damaged.yaml" in str(caught.value)
+
     def test_a_folder_that_does_not_exist_is_an_error(self, folder: Path) -> None:
         for name in (folder / "nowhere", "~nobody-of-this-name/configs"):
             with pytest.raises(ConfigError, match="is not a folder"):
@@ -277,7 +301,7 @@ class TestAFolderOfOnesOwn:
             ("[seed]", "sweep=['seed'] in experiment `mine`; it must be lists by key"),
             ("3", "sweep=3 in experiment `mine`"),
             ("{seed: ['${nowhere}']}", "the config cannot be resolved"),
-            ("{seed: [0, 1}", "the config cannot be composed: while parsing a flow sequence"),
+            ("{seed: [0, 1}", "is not YAML that can be read: while parsing a flow sequence"),
         ],
     )
     def test_a_sweep_that_cannot_be_is_named(self, folder: Path, sweep: str, message: str) -> None:
