@@ -23,6 +23,8 @@ from nodebench.commands.measure_plan import (
 )
 from nodebench.config.check import check_device
 from nodebench.config.errors import ConfigError
+from nodebench.config.files import CONFIG_DIR_HELP
+from nodebench.config.own_code import own_code
 from nodebench.config.saved import read_config
 
 if TYPE_CHECKING:
@@ -101,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="torchdiffeq's solvers too, forward on 5 batches (extra `baselines`; takes some minutes more)",
     )
-    parser.add_argument("--config-dir", help="a folder of your own, searched beside the shipped configs")
+    parser.add_argument("--config-dir", help=CONFIG_DIR_HELP)
     return parser
 
 
@@ -160,6 +162,8 @@ def _measure(
         "reference": {**asdict(settings), "dtype": "float64"},
         **{key: environment[key] for key in ("version", "device", "device_name", "num_threads")},
     }
+    if own := own_code(config):
+        made_with["own_code"] = own
     files = MeasureFiles(args.run, made_with, environment["git_commit"], versions)
     measurement = Measurement(net, task, data.test, settings, measure_memory, say, files.errors)
     cases = make_cases(solvers, measurement.num_batches, args.batches)

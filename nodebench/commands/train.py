@@ -12,8 +12,9 @@ from typing import Any
 from nodebench.config.check import check
 from nodebench.config.compose import Composed, compose
 from nodebench.config.errors import ConfigError
-from nodebench.config.files import config_folders, flatten, shipped_targets
+from nodebench.config.files import CONFIG_DIR_HELP, config_folders, flatten, shipped_targets
 from nodebench.config.identity import run_folder, tolerances
+from nodebench.config.own_code import own_code
 from nodebench.config.saved import config_text
 
 TABLE_COLUMNS = (
@@ -47,7 +48,7 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument(
         "-m", "--multirun", action="store_true", help="run every combination of KEY=A,B values"
     )
-    parser.add_argument("--config-dir", help="a folder of your own, searched beside the shipped configs")
+    parser.add_argument("--config-dir", help=CONFIG_DIR_HELP)
     args = parser.parse_intermixed_args(argv)
     if args.multirun:
         from nodebench.commands.sweep import sweep
@@ -84,7 +85,7 @@ def train_run(composed: Composed, config_dir: str | Path | None = None) -> Any:
     config = composed.config
     folder, force = run_folder(config), config["training"]["force"]
     print("\n".join([f"run       {folder}", *(f"note      {note}" for note in composed.notes)]), flush=True)
-    run = RunFolder(folder, config_text(config), _hparams(config), force)
+    run = RunFolder(folder, config_text(config), _hparams(config), force, own_code(config))
     finished = None if force else finished_outcome(run)
     if finished is not None:
         return finished

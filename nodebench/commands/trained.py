@@ -16,12 +16,14 @@ from torch import nn
 from nodebench.config.build import Builder, Data, pick_device, use_threads
 from nodebench.config.errors import ConfigError, FailedError
 from nodebench.config.files import config_folders, shipped_targets
+from nodebench.config.own_code import own_code
 from nodebench.data import ImageData
 from nodebench.models.classifiers import ODENet
 from nodebench.ode import SolverError
 from nodebench.tasks.classification import Classification
-from nodebench.training import RunFolderError, Task, load_trained_weights, seed_everything
+from nodebench.training import RunFolder, RunFolderError, Task, load_trained_weights, seed_everything
 from nodebench.training.environment import describe_environment
+from nodebench.training.progress import say
 from nodebench.training.protocols import NonFiniteValuesError
 from nodebench.training.storage import append_durably
 
@@ -45,6 +47,8 @@ def load_trained(
     Raises ConfigError if there is no readable checkpoint of this net, or if data or net cannot be built, FailedError
     if its weights are NaN or infinite.
     """
+    for change in RunFolder(folder, own_code=own_code(config)).own_code_changes():
+        say(f"warning: {change}; what follows may not be of the net that was trained")
     device = pick_device(config["device"])
     use_threads(config.get("num_threads"))
     try:

@@ -53,7 +53,14 @@ class Run:
         """The nodebench version and commit that made the run; empty where the run does not tell."""
         known = (self.environment.get("version"), self.environment.get("git_commit"))
         changed = " with uncommitted changes" if self.environment.get("git_dirty") else ""
-        return " at ".join(str(value)[:12] for value in known if value) + changed
+        return " at ".join(str(value)[:12] for value in known if value) + changed + self._own_code
+
+    @property
+    def _own_code(self) -> str:
+        """` and model=mine 1a2b3c4d`: the user's own code behind the run's choices; empty where there is none."""
+        code = self.environment.get("own_code")
+        own = code.items() if isinstance(code, dict) else ()
+        return "".join(f" and {choice} {str(digest)[:8]}" for choice, digest in own)
 
     @property
     def names(self) -> tuple[str, str]:

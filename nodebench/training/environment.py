@@ -19,11 +19,12 @@ _DECIDES_NUMBERS = ("version", "git_commit", "git_dirty", "packages", "device", 
 """Entries whose change may change the numbers of a resumed run."""
 
 
-def describe_environment(device: torch.device) -> dict[str, Any]:
-    """Commit, versions, device, threads and flags as plain values."""
+def describe_environment(device: torch.device, own_code: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Commit, versions, device, threads and flags as plain values; `own_code`, hashes by choice, where there is any."""
     return {
         "version": nodebench.__version__,
         **git_state(Path(nodebench.__file__)),
+        **({"own_code": dict(own_code)} if own_code else {}),
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in _PACKAGES},
         "cuda": torch.version.cuda,
@@ -46,7 +47,25 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
         for name in _DECIDES_NUMBERS
         if before.get(name) != now.get(name)
+    ] + code_changes(before, now)
+
+
+def code_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """One phrase for each choice (`model=mine`) of which the user's own code is not what it was, or is not there."""
+    known, found = before.get("own_code") or {}, now.get("own_code") or {}
+    return [
+        f"the code behind {choice} has changed since"
+        if choice in found
+        else f"the code behind {choice} is not found here, so whether it has changed is not known"
+        for choice, digest in known.items()
+        if found.get(choice) != digest
     ]
+
+
+def latest_environment(environment: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a run was last continued in, from its environment.json; what it began in if it never was."""
+    latest: Mapping[str, Any] = [environment, *environment.get("resumed_in", [])][-1]
+    return latest
 
 
 def describe_version(environment: Mapping[str, Any]) -> str:

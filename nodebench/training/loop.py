@@ -13,7 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from nodebench.training.checkpoints import discard_after, load_latest_checkpoint, save_checkpoint
-from nodebench.training.environment import describe_environment, describe_version, differences
+from nodebench.training.environment import (
+    describe_environment,
+    describe_version,
+    differences,
+    latest_environment,
+)
 from nodebench.training.interruption import Interrupted, InterruptGuard
 from nodebench.training.memory import measure_memory
 from nodebench.training.progress import Progress, say
@@ -72,6 +77,8 @@ def finished_outcome(run: RunFolder) -> Outcome | None:
     text = f"already finished, trained with {made_by}; training.force=true trains anew"
     if made_by != now:
         text += f"\nwarning: this is {now}: the numbers may not be those that it would give"
+    for change in run.own_code_changes():
+        text += f"\nwarning: {change}; the numbers are those of the code as it was"
     say(text)
     return Outcome("finished", summary, was_trained=False)
 
@@ -90,7 +97,7 @@ class _Training:
         self.run = run
         self.device = torch.device(settings.device)
         self.state = TrainingState(module, make_optimizer, settings, task.steps_per_epoch)
-        self.environment = describe_environment(self.device)
+        self.environment = describe_environment(self.device, run.own_code)
         self.guard = InterruptGuard()
         self.last_saved = time.monotonic()
 
@@ -172,7 +179,7 @@ class _Training:
         """Keep the environment that began the run; if this is not the latest one, say so and add it."""
         began_in = self.run.read_environment() or self.environment
         resumed_in = began_in.get("resumed_in", [])
-        changes = differences(resumed_in[-1] if resumed_in else began_in, self.environment)
+        changes = differences(latest_environment(began_in), self.environment)
         if changes:
             self._say(f"warning: continuing in another environment, numbers may differ: {'; '.join(changes)}")
             began_in = {**began_in, "resumed_in": [*resumed_in, self.environment]}
@@ -275,7 +282,10 @@ class _Training:
             records = self.run.read_records()
             record = records[-1] if records else {}
         environment = self.environment
-        versions = {describe_version(other) for other in [environment, *environment.get("resumed_in", [])]}
+        versions = {
+            (describe_version(other), str(other.get("own_code")))
+            for other in [environment, *environment.get("resumed_in", [])]
+        }
         summary = {
             "status": status,
             "reason": reason,

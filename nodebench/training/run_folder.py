@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from nodebench.reading import read_json
+from nodebench.training.environment import code_changes, latest_environment
 from nodebench.training.protocols import Pictures
 from nodebench.training.records import FINAL
 from nodebench.training.storage import (
@@ -52,7 +53,8 @@ class RunFolder:
     pictures.npz       what figures are drawn from, where the task has something to see
     checkpoints/ tensorboard/ log.txt
 
-    `hparams` are the values that TensorBoard lists beside the final metrics. `force` removes an earlier run's
+    `hparams` are the values that TensorBoard lists beside the final metrics, `own_code` hashes of the user's own code
+    by choice, kept in environment.json. `force` removes an earlier run's
     files, and nothing else in the folder. Entering raises RunFolderBusyError if another process holds the folder,
     RunFolderError if it cannot be written.
     """
@@ -63,11 +65,13 @@ class RunFolder:
         config_text: str = "",
         hparams: Mapping[str, bool | int | float | str | None] | None = None,
         force: bool = False,
+        own_code: Mapping[str, str] | None = None,
     ) -> None:
         self.path = Path(path)
         self.config_text = config_text
         self.hparams = dict(hparams or {})
         self.force = force
+        self.own_code = dict(own_code or {})
         self._lock: int | None = None
 
     @property
@@ -131,6 +135,14 @@ class RunFolder:
     def read_environment(self) -> dict[str, Any] | None:
         """environment.json, None if the run has none. Raises RunFolderError if it is damaged."""
         return _read_json(self.path / "environment.json")
+
+    def own_code_changes(self) -> list[str]:
+        """What of the user's own code is not what the run was last trained with: a phrase a choice."""
+        try:
+            environment = self.read_environment() or {}
+        except RunFolderError:
+            return []  # resuming says what is damaged
+        return code_changes(latest_environment(environment), {"own_code": self.own_code})
 
     def begin(self, environment: Mapping[str, Any]) -> None:
         """Write config.yaml and environment.json, and take away the summary of a run that goes on."""

@@ -174,3 +174,34 @@ def test_an_interrupted_run_exits_with_the_signals_code_and_continues(
     assert summary(folder_of(*overrides))["status"] == "interrupted"
     assert train(*overrides) == 0
     assert summary(folder_of(*overrides))["status"] == "finished"
+
+
+def test_own_code_that_changed_is_told_when_the_run_is_shown_and_evaluated(
+    smoke: tuple[str, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    code = tmp_path / "own_nets_of_the_test.py"
+    code.write_text("from nodebench.models.classifiers import MLP\n\n\nclass Net(MLP):\n    pass\n")
+    (tmp_path / "own" / "model").mkdir(parents=True)
+    (tmp_path / "own" / "model" / "mine.yaml").write_text("_target_: own_nets_of_the_test.Net\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    command = [
+        *(text for text in smoke if not text.startswith("solver")),
+        "model=mine",
+        "--config-dir",
+        "own",
+    ]
+    assert train(*command) == 0
+    (folder,) = Path("outputs").glob("**/seed0")
+    assert train(*command) == 0
+    assert cli.main(["evaluate", str(folder), "--config-dir", "own"]) == 0
+    assert "the code behind" not in capsys.readouterr().err
+
+    code.write_text(f"{code.read_text()}    other = 1\n")
+    assert train(*command) == 0
+    assert "already finished" in (told := capsys.readouterr().err)
+    assert "the code behind model=mine has changed since" in told
+    assert cli.main(["evaluate", str(folder), "--config-dir", "own"]) == 0
+    assert "the code behind model=mine has changed since" in capsys.readouterr().err

@@ -35,6 +35,12 @@ def test_a_run_reads_its_names_seed_and_version_from_its_files(write_run: WriteR
     assert run.setting("solver.method.name") is None
 
 
+def test_runs_of_other_code_of_ones_own_are_of_another_version(write_run: WriteRun) -> None:
+    environment = {"version": "0.1.0", "own_code": {"model=mine": "0123456789abcdef"}}
+    (run,) = find_runs(write_run(environment=environment))
+    assert run.version == "0.1.0 and model=mine 01234567"
+
+
 @pytest.mark.parametrize(
     ("file", "content", "problem"),
     [

@@ -18,6 +18,7 @@ from nodebench.training import (
     TrainingSettings,
     environment,
     storage,
+    train,
 )
 from nodebench.training.protocols import NonFiniteValuesError
 from nodebench.training.schedules import make_schedule
@@ -301,3 +302,39 @@ def test_multistep_divides_at_its_epochs():
         optimizer.step()
         schedule.step()
     assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.001, 0.001])
+
+
+class TestOwnCode:
+    """Code of the user's own that a run was made with: a hash a choice, as config/own_code.py gives it."""
+
+    def run(self, toy, path, own_code, **settings):
+        with RunFolder(path, own_code=own_code) as run:
+            make = settings.pop("task", None) or toy.ToyTask()
+            return train(
+                make,
+                toy.toy_module(),
+                lambda p: torch.optim.AdamW(p, lr=0.05),
+                toy.toy_settings(**settings),
+                run,
+            )
+
+    def test_finished_run_tells_that_the_code_has_changed_since(self, toy, tmp_path, capsys):
+        self.run(toy, tmp_path, {"model=mine": "1"})
+        assert not self.run(toy, tmp_path, {"model=mine": "1"}).was_trained
+        assert "the code behind" not in capsys.readouterr().err
+        assert not self.run(toy, tmp_path, {"model=mine": "2"}).was_trained
+        assert "warning: the code behind model=mine has changed since; the numbers" in capsys.readouterr().err
+        self.run(toy, tmp_path, {})
+        assert "the code behind model=mine is not found here" in capsys.readouterr().err
+
+    def test_run_continued_with_other_code_says_so_and_is_marked_as_mixed(self, toy, tmp_path, capsys):
+        with pytest.raises(KeyError):
+            self.run(toy, tmp_path, {"model=mine": "1"}, task=toy.ToyTask(on=raise_at(12, KeyError())))
+        outcome = self.run(toy, tmp_path, {"model=mine": "2"})
+        assert "numbers may differ: the code behind model=mine has changed since" in capsys.readouterr().err
+        assert outcome.summary["mixed_versions"] is True
+        assert RunFolder(tmp_path, own_code={"model=mine": "2"}).own_code_changes() == []
+
+    def test_run_of_shipped_choices_says_nothing_of_it(self, toy, tmp_path):
+        self.run(toy, tmp_path, {})
+        assert "own_code" not in json.loads((tmp_path / "environment.json").read_text())
