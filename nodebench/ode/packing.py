@@ -99,11 +99,14 @@ def _describe(entry: Any) -> tuple[int, ...] | str:
     return tuple(entry.shape) if isinstance(entry, Tensor) else f"a {type(entry).__name__}"
 
 
+_DTYPES = (torch.float32, torch.float64, torch.complex64, torch.complex128)
+
+
 def check_state(y0: Any) -> Packing:
     """The packing of an initial state.
 
-    Raises TypeError if y0 is no tensor or tuple of tensors or not of a floating or complex dtype, ValueError if its
-    entries disagree in dtype or device or if it has no elements.
+    Raises TypeError if y0 is no tensor or tuple of tensors or not of a single or double precision dtype, ValueError if
+    its entries disagree in dtype or device or if it has no elements.
     """
     entries = (y0,) if isinstance(y0, Tensor) else y0
     if not isinstance(entries, tuple) or not entries or not all(isinstance(e, Tensor) for e in entries):
@@ -112,6 +115,11 @@ def check_state(y0: Any) -> Packing:
     if not (first.is_floating_point() or first.is_complex()):
         raise TypeError(
             f"`y0` is {first.dtype}; states are floating-point or complex, so convert it: y0.float()"
+        )
+    if first.dtype not in _DTYPES:
+        raise TypeError(
+            f"`y0` is {first.dtype}, whose few digits the sums and errors of a solve would lose; keep the state in "
+            "float32 (y0.float()) and compute in half precision inside f alone (torch.autocast, then dy.float())"
         )
     for entry in entries:
         if entry.dtype != first.dtype or entry.device != first.device:

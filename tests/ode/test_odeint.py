@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nodebench.ode import Status, list_methods, odeint
+from nodebench.ode import Status, compat, list_methods, odeint
 
 DTYPE = torch.float64
 ONE = torch.ones(1, dtype=DTYPE)
@@ -330,3 +330,31 @@ def test_a_solve_inside_a_vector_field_is_a_solve_of_its_own(gradient: str, grow
     solution = odeint(outer, y0, [0.0, 1.0], gradient="direct", rtol=1e-8, atol=1e-8)
     solution.ys[-1].sum().backward()
     assert y0.grad.item() == pytest.approx(math.exp(-math.exp(0.5)), rel=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_states_in_half_precision_are_refused_by_both_doors(dtype: torch.dtype) -> None:
+    y0, ts = torch.ones(2, dtype=dtype), torch.tensor([0.0, 1.0])
+    for state in (y0, (y0, y0)):
+        for solve in (odeint, compat.odeint):
+            with pytest.raises(TypeError, match=rf"`y0` is {dtype}.* keep the state in float32"):
+                solve(lambda t, y: y, state, ts)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_field_of_another_precision_than_the_state_is_refused_by_both_doors(dtype: torch.dtype) -> None:
+    y0, ts = torch.ones(2), torch.tensor([0.0, 1.0])
+    for solve in (odeint, compat.odeint):
+        with pytest.raises(ValueError, match=rf"returned \(2,\) {dtype} for a state of \(2,\) torch.float32"):
+            solve(lambda t, y: y.to(dtype), y0, ts)
+
+
+def test_a_field_that_computes_in_half_precision_inside_is_solved_in_single() -> None:
+    def f(t: Tensor, y: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return (y @ -torch.eye(2)).float()
+
+    solution = odeint(f, torch.ones(2), [0.0, 1.0], method="rk4", dt=0.01)
+    assert solution.ys[-1].tolist() == pytest.approx(
+        [math.exp(-1)] * 2, rel=1e-2
+    )  # a state in bfloat16: 0.953

@@ -14,6 +14,7 @@
   gradient is silently missing. So is an unknown option, which there is a warning.
 - The Adams methods are of order 4 (there: of order up to 12), restart where the step changes, and interpolate by the
   cubic. `scipy_solver` is LSODA, for `odeint_adjoint` or without gradients; norm has no effect on it.
+- States are in single or double precision (half precision is refused), and a field returns its state's dtype.
 - Failures raise nodebench.ode.SolverError, not AssertionError, and a fixed-step solve that ends in NaN fails too.
 - Event handling, dense output and a time dtype other than float64 are refused.
 """
