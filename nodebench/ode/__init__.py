@@ -11,6 +11,7 @@ from nodebench.ode.odeint import odeint
 from nodebench.ode.solution import Solution
 from nodebench.ode.status import (
     BudgetExhaustedError,
+    ConvergenceWarning,
     NonFiniteError,
     SolverError,
     Status,
@@ -22,6 +23,7 @@ __all__ = [
     "BudgetExhaustedError",
     "ButcherTableau",
     "CompileWarning",
+    "ConvergenceWarning",
     "Counts",
     "NonFiniteError",
     "Solution",

@@ -51,14 +51,15 @@ class Field(StageFields, Protocol):
 class Counts:
     """What one solve did. `num_accepted` and `num_rejected` are None where a solver does not tell.
 
-    `num_forced` of the accepted steps missed the tolerance at `min_step`. `steps` holds (t, dt) of each accepted
-    step where it was asked for.
+    `num_forced` of the accepted steps missed the tolerance at `min_step`; at `num_unconverged` of them the corrector
+    of implicit_adams did not converge. `steps` holds (t, dt) of each accepted step where it was asked for.
     """
 
     nfe: int = 0
     num_accepted: int | None = 0
     num_rejected: int | None = 0
     num_forced: int = 0
+    num_unconverged: int = 0
     steps: list[tuple[float, float]] | None = None
 
     def accept(self, t: float, dt: float) -> None:
@@ -176,7 +177,7 @@ def checked(dy: Any, y: Tensor) -> Tensor:
         what = f"{tuple(dy.shape)} {dy.dtype}" if isinstance(dy, Tensor) else f"a {type(dy).__name__}"
         raise ValueError(
             f"the vector field returned {what} for a state of {tuple(y.shape)} {y.dtype}; "
-            "f(t, y) must return a tensor of y's shape and dtype"
+            "f(t, y) must return a tensor of y's shape and dtype (dy.to(y.dtype) converts)"
         )
     return dy.detach() if dy.requires_grad and not torch.is_grad_enabled() else dy
 

@@ -11,15 +11,31 @@ from nodebench.ode.norms import Tolerance
 from nodebench.ode.status import ERROR_CLASSES, SolverError, Status
 
 
-class SolveFailure:
-    """Makes the error of one solve; `last_ratio` is the error ratio of the latest step, if steps have one."""
+def is_finite(x: Tensor) -> bool:
+    """Whether no entry is NaN or infinite; one wait for the device."""
+    return bool(torch.isfinite(x).all())
 
-    def __init__(self, clock: Clock, counts: Counts, rtol: Tolerance | None, dtype: torch.dtype) -> None:
+
+class SolveFailure:
+    """Makes the error of one solve; `last_ratio` is the error ratio of the latest step, if steps have one.
+
+    `is_overflow`: the latest ratio that was not finite came of a finite field, so of too small a tolerance.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        counts: Counts,
+        rtol: Tolerance | None,
+        atol: Tolerance | None,
+        dtype: torch.dtype,
+    ) -> None:
         self._clock = clock
         self._counts = counts
-        self._rtol = rtol
-        self._dtype = str(dtype).removeprefix("torch.")
+        self._rtol, self._atol = rtol, atol
+        self._dtype, self._eps = str(dtype).removeprefix("torch."), torch.finfo(dtype).eps
         self.last_ratio: float | None = None
+        self.is_overflow = False
 
     def non_finite(self, t: float, dt: float, y: Tensor, what: str) -> SolverError:
         """f, or the state itself, is NaN or infinite."""
@@ -34,15 +50,29 @@ class SolveFailure:
     def underflow(self, t: float, dt: float, y: Tensor) -> SolverError:
         """The step is too small for the clock and the error still too large, or f never finite ahead of t."""
         if self.last_ratio is not None and not self.last_ratio < float("inf"):
+            if self.is_overflow:
+                return self.overflow(t, dt, y)
             return self.non_finite(t, dt, y, "the vector field is NaN or Inf however small the step")
-        tolerance = (
-            "" if self._rtol is None or isinstance(self._rtol, Tensor) else f" with rtol={self._rtol:g}"
-        )
-        more_digits = "" if self._dtype in ("float64", "complex128") else "use float64, "
         return self._error(
             Status.DT_UNDERFLOW,
-            f"step size underflow at t={t:.6g}: dt={dt:.3g}{tolerance} in {self._dtype}",
-            f"loosen the tolerance, {more_digits}or suspect a singularity or a stiff vector field",
+            f"step size underflow at t={t:.6g}: dt={dt:.3g} with {self._tolerance()} in {self._dtype}"
+            f"{self._resolution()}",
+            f"loosen the tolerance, {self._more_digits()}or suspect a singularity or a stiff vector field",
+        )
+
+    def overflow(self, t: float, dt: float, y: Tensor) -> SolverError:
+        """f is finite, but an error in units of the tolerance is not: the one is too large, or the other too small."""
+        if not self._resolution():
+            return self.non_finite(
+                t, dt, y, f"the vector field is so large that the error overflows {self._dtype}"
+            )
+        return self._error(
+            Status.DT_UNDERFLOW,
+            f"no step at t={t:.6g} can meet {self._tolerance()}: an error in units of it overflows {self._dtype}"
+            f"{self._resolution()}",
+            f"{self._more_digits()}or loosen the tolerance"
+            if self._more_digits()
+            else "loosen the tolerance",
         )
 
     def budget(self, status: Status, budget: str, t: float) -> SolverError:
@@ -50,7 +80,25 @@ class SolveFailure:
         remedy = "raise the budget or take longer steps"
         if self._rtol is not None:
             remedy = "raise the budget or loosen the tolerance; a step count that keeps growing points to stiffness"
-        return self._error(status, f"{budget} reached at t={t:.6g} of {self._clock.ts[-1]:.6g}", remedy)
+        what = f"{budget} reached at t={t:.6g} of {self._clock.ts[-1]:.6g}"
+        if self._resolution():
+            what += f" with {self._tolerance()} in {self._dtype}{self._resolution()}"
+        return self._error(status, what, remedy)
+
+    def _tolerance(self) -> str:
+        return ", ".join(
+            f"{name}={tolerance:g}" if isinstance(tolerance, float) else f"an {name} for each entry"
+            for name, tolerance in (("rtol", self._rtol), ("atol", self._atol))
+        )
+
+    def _resolution(self) -> str:
+        """A half-sentence for tolerances that ask for digits the dtype does not have."""
+        tolerances = (self._rtol, self._atol)
+        too_small = all(isinstance(tolerance, float) and tolerance < self._eps for tolerance in tolerances)
+        return f", which resolves {self._eps:.1e} of |y|" if too_small else ""
+
+    def _more_digits(self) -> str:
+        return "" if self._dtype in ("float64", "complex128") else "use float64, "
 
     def _error(self, status: Status, what: str, remedy: str) -> SolverError:
         counts = self._counts

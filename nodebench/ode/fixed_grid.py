@@ -6,7 +6,7 @@ The walk along the grid is the same for all; Runge-Kutta steps are here, multist
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple, Protocol
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nodebench.ode.clock import Clock, StepRecord
 from nodebench.ode.counting import Field
-from nodebench.ode.failures import SolveFailure
+from nodebench.ode.failures import SolveFailure, is_finite
 from nodebench.ode.replay import first_stage, step_outputs
 from nodebench.ode.seams import LoopResult, Observer, Quadrature
 from nodebench.ode.status import SolverError, Status
@@ -85,10 +85,11 @@ def walk_grid(
     f: Field,
     y0: Tensor,
     clock: Clock,
-    records: Iterable[StepRecord],
-    method: GridMethod,
+    grid: Sequence[float],
+    make_method: Callable[[], GridMethod],
     failure: SolveFailure,
     *,
+    perturb: bool = False,
     max_steps: int | None,
     max_nfe: int | None,
     observers: Sequence[Observer],
@@ -96,10 +97,12 @@ def walk_grid(
 ) -> LoopResult:
     """Take every step of a grid that spans the output times.
 
-    Outputs on the grid are the steps' ends, others are interpolated.
+    Outputs on the grid are the steps' ends, others are interpolated. Whether the state is finite is looked at once, at
+    the end, as each look waits for the device: what is not finite stays so.
     """
-    outputs, y, dt = [y0], y0, 0.0
-    for record in records:
+    outputs, y, method = [y0], y0, make_method()
+    nfe_before = f.counts.nfe
+    for record in grid_records(clock, grid, perturb):
         if max_steps is not None and f.counts.num_steps >= max_steps:
             return LoopResult(
                 outputs, failure.budget(Status.MAX_STEPS, f"max_steps={max_steps}", record.t), None
@@ -110,7 +113,9 @@ def walk_grid(
             observer.on_step(record.t, record.dt, y)
         step = method.take(record, y)
         if isinstance(step, SolverError):
-            return LoopResult(outputs, step, None)
+            if is_finite(y):
+                return LoopResult(outputs, step, None)
+            break
         f.counts.accept(record.t, record.dt)
         if quadrature is not None:
             quadrature.accept(record.dt)
@@ -118,11 +123,32 @@ def walk_grid(
         for observer in observers:
             observer.on_accept(record, y, step.y1, step.stages, f1)
         outputs.extend(new[i] for i in sorted(new))
-        y, dt = step.y1, record.dt
-    if not bool(torch.isfinite(y).all()):
-        error = failure.non_finite(clock.ts[-1], dt, y, "the state became NaN or Inf")
-        return LoopResult(outputs, error, None)
-    return LoopResult(outputs, None, None)
+        y = step.y1
+    if is_finite(y):
+        return LoopResult(outputs, None, None)
+    record, y = _first_non_finite(f, y0, grid_records(clock, grid, perturb), make_method(), nfe_before)
+    what = "the vector field or the state became NaN or Inf"
+    return LoopResult(outputs, failure.non_finite(record.t, record.dt, y, what), None)
+
+
+@torch.no_grad()
+def _first_non_finite(
+    f: Field, y0: Tensor, records: Iterable[StepRecord], method: GridMethod, nfe_before: int
+) -> tuple[StepRecord, Tensor]:
+    """The first step to a state that is not finite, and the state it starts from.
+
+    Found by taking the steps of the failed solve again, whose evaluations are not counted twice; the last step, if f
+    does not do again what it did.
+    """
+    nfe, y = f.counts.nfe, y0
+    f.counts.nfe = nfe_before
+    for record in records:
+        step, start = method.take(record, y), y
+        if isinstance(step, SolverError) or not is_finite(step.y1):
+            break
+        y = step.y1
+    f.counts.nfe = nfe
+    return record, start
 
 
 def solve_fixed(
@@ -148,13 +174,15 @@ def solve_fixed(
     """
     stepper = make_stepper(f, tableau, clock, None, quadrature)
     buffer = None if autograd else stepper.new_stages(y0, False)
+    method = _RungeKuttaSteps(f, clock, tableau, stepper, buffer, keep_stages)
     return walk_grid(
         f,
         y0,
         clock,
-        grid_records(clock, grid, perturb),
-        _RungeKuttaSteps(f, clock, tableau, stepper, buffer, keep_stages),
-        SolveFailure(clock, f.counts, None, y0.dtype),
+        grid,
+        lambda: method,
+        SolveFailure(clock, f.counts, None, None, y0.dtype),
+        perturb=perturb,
         max_steps=max_steps,
         max_nfe=max_nfe,
         observers=observers,

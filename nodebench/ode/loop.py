@@ -10,12 +10,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from nodebench.ode.clock import Clock, StepRecord
 from nodebench.ode.counting import Field
-from nodebench.ode.failures import SolveFailure
+from nodebench.ode.failures import SolveFailure, is_finite
 from nodebench.ode.initial_step import initial_step
 from nodebench.ode.replay import first_stage, step_outputs
 from nodebench.ode.seams import LoopResult, Observer, Quadrature
@@ -78,7 +77,7 @@ class _AdaptiveLoop:
             autograd or observers or quadrature is not None or self.counts.steps is not None
         )
         self.can_march &= tableau.is_fsal
-        self.failure = SolveFailure(clock, self.counts, control.rtol, y0.dtype)
+        self.failure = SolveFailure(clock, self.counts, control.rtol, control.atol, y0.dtype)
         self.steps_before = self.counts.num_steps  # steps tried up to the latest output
         stops = {*control.step_ts, *control.jump_ts, clock.ts[-1]}
         ahead = [stop for stop in stops if (stop - self.t) * clock.direction > 0]
@@ -92,7 +91,7 @@ class _AdaptiveLoop:
         self.stages[0] = self._first_stage(self.t in self.control.jump_ts)
         self.step = self._initial_step() if first_step is None else first_step
         if math.isnan(self.step):
-            error = self.failure.non_finite(self.t, self.step, self.y, "the vector field returned NaN or Inf")
+            error = self._no_first_step()
         while error is None and len(self.outputs) < len(self.clock.ts):
             self._march()
             record = self._next_record()
@@ -157,6 +156,12 @@ class _AdaptiveLoop:
         # A field at rest is given a tiny step, which late times may not resolve; NaN stays NaN.
         return max(guess, self.clock.resolution(self.t))
 
+    def _no_first_step(self) -> SolverError:
+        """Why the initial-step rule came to nothing: the field is not finite, or the tolerance next to nothing."""
+        if is_finite(self.y) and is_finite(self.stages[0]):
+            return self.failure.overflow(self.t, self.step, self.y)
+        return self.failure.non_finite(self.t, self.step, self.y, "the vector field returned NaN or Inf")
+
     def _cost(self, record: StepRecord) -> int:
         """Evaluations that a step needs if it is accepted, the first of the step behind it included."""
         tableau = self.tableau
@@ -204,7 +209,8 @@ class _AdaptiveLoop:
         # t1 - t may round to a size above min_step, which the controller's wish does not.
         forced = min(size, self.step) <= self.control.min_step
         if not math.isfinite(ratio):
-            if forced or not bool((torch.isfinite(self.stages[0]) & torch.isfinite(self.y)).all()):
+            self.failure.is_overflow = is_finite(y1) and is_finite(self.stages[-1])
+            if forced or not (is_finite(self.stages[0]) and is_finite(self.y)):
                 return self.failure.non_finite(
                     self.t, record.dt, self.y, "the vector field or the state became NaN or Inf"
                 )

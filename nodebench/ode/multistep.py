@@ -16,6 +16,7 @@ Source: Hairer, Norsett & Wanner, Solving Ordinary Differential Equations I, 2nd
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -24,12 +25,12 @@ from torch import Tensor
 
 from nodebench.ode.clock import Clock, StepRecord
 from nodebench.ode.counting import Field, Time
-from nodebench.ode.failures import SolveFailure
-from nodebench.ode.fixed_grid import GridStep, grid_records, walk_grid
+from nodebench.ode.failures import SolveFailure, is_finite
+from nodebench.ode.fixed_grid import GridStep, walk_grid
 from nodebench.ode.norms import Norm, Tolerance, error_ratio
 from nodebench.ode.replay import first_stage, take_step
 from nodebench.ode.seams import LoopResult, Observer, Quadrature
-from nodebench.ode.status import SolverError, Status
+from nodebench.ode.status import ConvergenceWarning, SolverError, Status
 from nodebench.ode.step import StageList
 from nodebench.ode.steppers import EagerStepper, MakeStepper
 from nodebench.ode.tableaus import load_tableaus
@@ -43,8 +44,9 @@ MOULTON = (9 / 24, 19 / 24, -5 / 24, 1 / 24)  # of f_(n+1), f_n, f_(n-1), f_(n-2
 class Corrector:
     """When the fixed-point iteration for y_(n+1) ends: its last change meets the tolerance, or it has had its turns.
 
-    A step whose iteration did not converge is taken as it is and counted as forced: on a grid there is no shorter
-    step to try. Each turn is one evaluation and one wait for the device; smooth fields need one or two.
+    A step whose iteration did not converge is taken as it is, counted, and warned of at the end of the solve: on a
+    grid there is no shorter step to try. Each turn is one evaluation and one wait for the device; smooth fields need
+    one or two.
     """
 
     rtol: Tolerance
@@ -84,20 +86,31 @@ class Adams:
         make_stepper: MakeStepper = EagerStepper,
     ) -> LoopResult:
         """See Solver.solve; the grid leaves nothing to a guess."""
-        rtol = None if self.corrector is None else self.corrector.rtol
-        failure = SolveFailure(clock, f.counts, rtol, y0.dtype)
-        return walk_grid(
+        rtol, atol = (None, None) if self.corrector is None else (self.corrector.rtol, self.corrector.atol)
+        failure = SolveFailure(clock, f.counts, rtol, atol, y0.dtype)
+        unconverged_before = f.counts.num_unconverged
+        result = walk_grid(
             f,
             y0,
             clock,
-            grid_records(clock, self.make_grid(clock), perturb=False),
-            _AdamsSteps(f, clock, self.corrector, failure, self.max_nfe),
+            self.make_grid(clock),
+            lambda: _AdamsSteps(f, clock, self.corrector, failure, self.max_nfe),
             failure,
             max_steps=self.max_steps,
             max_nfe=self.max_nfe,
             observers=observers,
             quadrature=quadrature,
         )
+        if self.corrector is not None and f.counts.num_unconverged > unconverged_before:
+            # No counts: Python shows a text that comes again, as in every step of a training, once.
+            warnings.warn(
+                "steps of implicit_adams were taken whose corrector had not converged after "
+                f"{self.corrector.max_iterations} iterations, so the solution may be far off (num_unconverged in its "
+                "stats counts them); take a shorter dt, or a method with error control",
+                ConvergenceWarning,
+                stacklevel=1,  # one place for all who solve
+            )
+        return result
 
 
 class _AdamsSteps:
@@ -177,11 +190,12 @@ class _AdamsSteps:
             with torch.no_grad():
                 change = error_ratio(y1 - last, y0, y1, corrector.rtol, corrector.atol, corrector.norm).item()
             self.failure.last_ratio = change
-            if not math.isfinite(change):
-                return self.failure.non_finite(record.t, record.dt, y1, "the corrector's iteration diverged")
+            # A tolerance that the dtype rounds to nothing makes any change infinite.
+            if not math.isfinite(change) and not is_finite(y1):
+                return self.failure.non_finite(record.t, record.dt, y0, "the corrector's iteration diverged")
             if change <= 1.0:
                 return y1
-        self.f.counts.num_forced += 1
+        self.f.counts.num_unconverged += 1
         return y1
 
 

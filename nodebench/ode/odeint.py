@@ -20,7 +20,7 @@ from nodebench.ode.compiled import (
     forgotten,
     missing_compiler,
 )
-from nodebench.ode.counting import CountedField, SolveStats
+from nodebench.ode.counting import CountedField, Counts, SolveStats
 from nodebench.ode.gradients.adjoint import solve_adjoint
 from nodebench.ode.gradients.checkpointed import solve_checkpointed
 from nodebench.ode.gradients.direct import solve_direct
@@ -159,7 +159,7 @@ def odeint(
         ys=packing.unpack(outputs.ys, (len(clock.ts),)),
         stats=stats,
         status=Status.SUCCESS if outputs.error is None else outputs.error.status,
-        message="" if outputs.error is None else str(outputs.error),
+        message=_message(outputs, stats.forward),
         packing=packing,
         dense=dense,
     )
@@ -321,6 +321,15 @@ def _adjoint_solver(
 
     build(rms_norm)  # what is wrong with these settings is said now rather than in backward()
     return build
+
+
+def _message(outputs: Outputs, counts: Counts) -> str:
+    """What a solve has to say for itself: why it failed, or what casts doubt on its success."""
+    if outputs.error is not None:
+        return str(outputs.error)
+    if not counts.num_unconverged:
+        return ""
+    return f"the corrector did not converge in {counts.num_unconverged} of {counts.num_accepted} steps"
 
 
 def _time_dtype(y: Tensor) -> torch.dtype:

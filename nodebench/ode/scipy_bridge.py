@@ -75,7 +75,7 @@ class ScipySolver:
         """
         self._check(y0, clock, autograd)
         f.counts.num_rejected = None
-        failure = SolveFailure(clock, f.counts, self.rtol, y0.dtype)
+        failure = SolveFailure(clock, f.counts, self.rtol, self.atol, y0.dtype)
         callback = _Callback(f, y0, self, failure, clock.ts[0], autograd)
         outputs = [y0]
         if not np.isfinite(callback.y).all():

@@ -93,7 +93,7 @@ class Solution:
 
     `ys` has shape (len(ts), *y0.shape), or is a tuple of such tensors if y0 is one. `stats.backward` is filled in
     while backward() runs. `status` is SUCCESS unless failures were asked for as values; outputs not reached are NaN
-    then, and `message` says what happened.
+    then, and `message` says what happened; it also says where steps were taken that had not converged.
     """
 
     ts: Tensor

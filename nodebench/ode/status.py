@@ -60,6 +60,10 @@ class EvaluationBudgetError(BudgetExhaustedError):
     status = Status.MAX_NFE
 
 
+class ConvergenceWarning(UserWarning):
+    """Steps of an implicit method were taken whose equations were not solved to the tolerance."""
+
+
 ERROR_CLASSES: dict[Status, type[SolverError]] = {
     error.status: error
     for error in (NonFiniteError, StepUnderflowError, StepBudgetError, EvaluationBudgetError)

@@ -87,14 +87,14 @@ def test_an_error_that_no_step_can_meet_is_an_underflow_with_its_numbers() -> No
     noise = torch.Generator().manual_seed(0)
     f = lambda t, y: torch.randn(1, generator=noise, dtype=DTYPE) * 1e12  # noqa: E731
     with pytest.raises(
-        StepUnderflowError, match=r"step size underflow at t=.*dt=.* with rtol=1e-09 in float64"
+        StepUnderflowError, match=r"step size underflow at t=.*dt=.* with rtol=1e-09, atol=1e-09 in float64 "
     ) as caught:
         odeint(f, ONE, [1.0, 2.0], rtol=1e-9, atol=1e-9, gradient="direct")
     assert caught.value.status is Status.DT_UNDERFLOW
     for part in ("accepted 0", "rejected ", "nfe ", "last error ratio", "loosen the tolerance"):
         assert part in str(caught.value)
     assert "use float64" not in str(caught.value)
-    with pytest.raises(StepUnderflowError, match=r"in float32 .*use float64"):
+    with pytest.raises(StepUnderflowError, match=r"in float32, .*use float64"):
         odeint(lambda t, y: f(t, y).float(), ONE.float(), [1.0, 2.0], rtol=1e-9, atol=1e-9, gradient="direct")
 
 
@@ -110,6 +110,49 @@ def test_a_state_that_overflows_is_not_finite(method: str) -> None:
 def test_fixed_steps_that_become_not_finite_are_an_error(start: float, gradient: str) -> None:
     with pytest.raises(NonFiniteError, match=r"the state became NaN or Inf.*accepted 10, rejected 0"):
         odeint(bad_from(start), ONE, [0.0, 1.0], method="rk4", dt=0.1, gradient=gradient)
+
+
+@pytest.mark.parametrize("gradient", ["direct", "adjoint"])
+@pytest.mark.parametrize("method", ["euler", "rk4", "dopri5", "explicit_adams", "implicit_adams"])
+def test_steps_on_a_grid_name_the_one_that_was_not_finite(method: str, gradient: str) -> None:
+    start = 0.5 if method in ("euler", "explicit_adams") else 0.55  # these two evaluate f at the start alone
+    options = {"method": method, "dt": 0.1, "gradient": gradient, "raise_on_failure": False}
+    solution = odeint(bad_from(start), ONE, [0.0, 1.0, 2.0], **options)
+    assert "at t=0.5 (dt=0.1)" in solution.message
+    assert 0.59 <= float(solution.message.split("largest |y| there is ")[1].split()[0]) < 0.61
+    calls = 0
+
+    def counted(t: Tensor, y: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return math.nan * y
+
+    forward = odeint(counted, ONE, [0.0, 1.0], **options).stats.forward
+    assert calls - 6 <= forward.nfe < calls  # the evaluations that found the step are not counted
+    assert "at t=0 (dt=0.1)" in odeint(lambda t, y: -y, math.nan * ONE, [0.0, 1.0], **options).message
+
+
+@pytest.mark.parametrize("options", [{}, {"first_step": 0.1}])
+@pytest.mark.parametrize(("dtype", "eps"), [(torch.float32, "1.2e-07"), (torch.float64, "2.2e-16")])
+def test_a_tolerance_that_no_error_can_meet_is_blamed_and_not_the_field(
+    dtype: torch.dtype, eps: str, options: Any
+) -> None:
+    with pytest.raises(
+        StepUnderflowError, match=rf"can meet rtol=1e-300, .* resolves {eps} of \|y\|"
+    ) as caught:
+        odeint(lambda t, y: -y, torch.ones(2, dtype=dtype), [0.0, 1.0], rtol=1e-300, atol=1e-300, **options)
+    assert ("use float64" in str(caught.value)) == (dtype == torch.float32)
+    assert "check the vector field" not in str(caught.value)
+
+
+def test_a_budget_spent_on_digits_that_the_dtype_does_not_have_says_so() -> None:
+    with pytest.raises(BudgetExhaustedError, match=r"with rtol=1e-15, atol=1e-15 in float32, which resolves"):
+        odeint(lambda t, y: -y, ONE.float(), [0.0, 1.0], rtol=1e-15, atol=1e-15, max_steps=100)
+
+
+def test_a_field_whose_error_overflows_is_named_as_too_large() -> None:
+    with pytest.raises(NonFiniteError, match=r"at t=0 .*so large that the error overflows float32"):
+        odeint(lambda t, y: 1e30 + 0 * y, torch.ones(2), [0.0, 1.0], gradient="direct")
 
 
 def test_min_step_does_not_force_a_step_that_is_not_finite() -> None:

@@ -1,13 +1,21 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from nodebench.ode import BudgetExhaustedError, NonFiniteError, Solution, odeint
+from nodebench.ode import (
+    BudgetExhaustedError,
+    ConvergenceWarning,
+    NonFiniteError,
+    Solution,
+    compat,
+    odeint,
+)
 from nodebench.ode.multistep import BASHFORTH, MOULTON, ORDER, adams_weights
 
 ADAMS = ("explicit_adams", "implicit_adams")
@@ -167,13 +175,49 @@ def test_history_survives_the_rounding_of_late_times() -> None:
     assert solve_plain("explicit_adams", [1e6, 1e6 + 1], dt=0.01).stats.forward.nfe == 3 * 4 + 97
 
 
-def test_a_corrector_that_does_not_converge_is_counted_as_forced() -> None:
+def test_a_corrector_that_does_not_converge_is_counted_and_warned_of() -> None:
     # dt * 9 / 24 * 40 = 1.5: each iteration's change is larger than the last.
-    solution = odeint(
-        lambda t, y: -40 * y, torch.ones(1, dtype=torch.float64), [0.0, 0.5], method="implicit_adams", dt=0.1
-    )
-    assert (solution.stats.forward.num_forced, solution.stats.forward.num_accepted) == (2, 5)
-    assert solve_plain("implicit_adams", [0.0, 2.0], dt=0.1).stats.forward.num_forced == 0
+    with pytest.warns(ConvergenceWarning, match="had not converged after 4 iterations.* shorter dt"):
+        solution = odeint(
+            lambda t, y: -40 * y,
+            torch.ones(1, dtype=torch.float64),
+            [0.0, 0.5],
+            method="implicit_adams",
+            dt=0.1,
+        )
+    counts = solution.stats.forward
+    assert (counts.num_unconverged, counts.num_accepted, counts.num_forced) == (2, 5, 0)
+    assert solution.message == "the corrector did not converge in 2 of 5 steps"
+    fine = solve_plain("implicit_adams", [0.0, 2.0], dt=0.1)
+    assert (fine.stats.forward.num_unconverged, fine.message) == (0, "")
+
+
+def test_a_backward_solve_that_does_not_converge_is_warned_of_too() -> None:
+    y0 = torch.ones(1, dtype=torch.float64, requires_grad=True)
+    options = {"method": "rk4", "adjoint_method": "implicit_adams", "dt": 0.1}
+    solution = odeint(lambda t, y: -40 * y, y0, [0.0, 0.5], gradient="adjoint", params=(), **options)
+    with pytest.warns(ConvergenceWarning):
+        solution.ys.sum().backward()  # type: ignore[union-attr]
+    assert solution.stats.backward.num_unconverged == 2
+
+
+def test_a_warning_that_comes_at_every_solve_is_shown_once() -> None:
+    def stiff(t: Tensor, y: Tensor) -> Tensor:
+        return -25 * (y - torch.cos(t))
+
+    ts = torch.linspace(0, 1, 11, dtype=torch.float64)
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("default")
+        for scale in (1.0, 2.0, 3.0):
+            odeint(stiff, scale * Y0, ts, method="implicit_adams", dt=0.1)
+            compat.odeint(stiff, scale * Y0, ts, method="implicit_adams")
+    assert [warning.category for warning in shown] == [ConvergenceWarning]
+
+
+def test_a_tolerance_that_rounds_to_nothing_is_no_divergence() -> None:
+    with pytest.warns(ConvergenceWarning):
+        counts = solve_plain("implicit_adams", [0.0, 1.0], dt=0.1, rtol=1e-300, atol=1e-300).stats.forward
+    assert counts.num_unconverged == 7
 
 
 def test_a_corrector_that_overflows_says_where() -> None:
