@@ -68,10 +68,13 @@ def _check_method(method: Any, key: str) -> None:
 
 
 def known_methods() -> list[str]:
-    """Every method that solver.method and solver.adjoint.method may name."""
+    """Every method that solver.method and solver.adjoint.method may name; ConfigError for a bad tableau file."""
     from nodebench.ode import list_methods  # here, because nodebench.ode imports torch
 
-    return list_methods()
+    try:
+        return list_methods()
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
 
 
 def _tableaus() -> Mapping[str, Any]:

@@ -104,6 +104,15 @@ def test_there_is_a_solver_file_for_every_method_and_a_method_for_every_file() -
     assert set(MULTISTEP) | set(BRIDGE) | set(load_tableaus()) == set(known_methods())
 
 
+def test_a_tableau_file_that_cannot_be_used_is_the_users_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> list[str]:
+        raise ValueError("the tableau file `mine` cannot be imported")
+
+    monkeypatch.setattr("nodebench.ode.list_methods", refuse)
+    with pytest.raises(ConfigError, match="the tableau file `mine` cannot be imported"):
+        check(compose(["model=odenet"]).config)
+
+
 def test_solver_files_describe_their_tableaus() -> None:
     for name, tableau in load_tableaus().items():
         text = description(options("solver", SHIPPED)[name])

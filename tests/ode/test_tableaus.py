@@ -253,6 +253,7 @@ def test_dopri5_interpolates_like_scipy_and_estimates_two_thirds_of_its_error() 
     np.testing.assert_allclose(TABLEAUS["dopri5"].b_err, -2 / 3 * RK45.E, rtol=1e-12)
 
 
+README = Path(__file__).parents[2] / "README.md"
 EULER = 'ButcherTableau(name="{name}", order=1, c=(0.0,), a=((),), b=(1.0,), source="a test")'
 
 
@@ -288,6 +289,48 @@ def test_a_file_without_a_tableau_is_refused(tmp_path: Path, monkeypatch: pytest
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ValueError, match=r"`empty_tableaus\.nothing` has no ButcherTableau named TABLEAU"):
         load_tableaus("empty_tableaus")
+
+
+def readme_snippet() -> str:
+    """The tableau file that the README shows, as it stands there."""
+    _, section = README.read_text(encoding="utf-8").split("**A Runge-Kutta method**")
+    return section.split("```python\n")[1].split("```")[0]
+
+
+def test_the_file_in_the_readme_works_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_package(tmp_path, "readme_tableaus", {})
+    (tmp_path / "readme_tableaus" / "heun.py").write_text(readme_snippet())
+    monkeypatch.syspath_prepend(tmp_path)
+    assert load_tableaus("readme_tableaus") == {"heun": TABLEAUS["heun"]}
+
+
+@pytest.mark.parametrize(
+    ("source", "what"),
+    [
+        (
+            "TABLEAU = ButcherTableau()",
+            r"NameError: .*; begin the file with `from nodebench\.ode\.tableau import",
+        ),
+        ("TABLEAU = (", r"SyntaxError: .* \(bad\.py, line 1\); correct the file, or remove it"),
+        (
+            "import nowhere_to_be_found",
+            r"ModuleNotFoundError: No module named 'nowhere_to_be_found'; correct",
+        ),
+        (
+            f"from nodebench.ode.tableau import ButcherTableau\nTABLEAU = {EULER.replace('order=1', 'order=0')}",
+            r"ValueError: tableau `\{name\}`: order is 0; it must be at least 1; correct",
+        ),
+    ],
+)
+def test_a_file_that_python_refuses_is_named(
+    source: str, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = f"bad_tableaus_{tmp_path.name}"  # Python remembers packages by their name
+    write_package(tmp_path, package, {})
+    (tmp_path / package / "bad.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=rf"the tableau file `{package}\.bad` cannot be imported: {what}"):
+        load_tableaus(package)
 
 
 def test_the_folder_is_read_once() -> None:
