@@ -6,8 +6,9 @@ import argparse
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nodebench.config.check import check
 from nodebench.config.compose import Composed, compose
@@ -16,6 +17,9 @@ from nodebench.config.files import CONFIG_DIR_HELP, config_folders, flatten, shi
 from nodebench.config.identity import run_folder, tolerances
 from nodebench.config.own_code import own_code
 from nodebench.config.saved import config_text
+
+if TYPE_CHECKING:
+    from nodebench.training import Outcome
 
 TABLE_COLUMNS = (
     *("model", "data", "units", "solver", "tol", "gradient", "error_val", "error_test"),
@@ -28,6 +32,11 @@ HPARAMS = (
     *("solver.adjoint.norm", "optimizer.name", "optimizer.lr", "training.name", "training.epochs"),
     *("training.num_steps", "data.batch_size"),
 )
+MAX_NFE_IN_TRAINING = 100_000
+"""Evaluations that one solve of a run may take where solver.max_nfe is null and the solver chooses its steps.
+
+A net that can be trained takes hundreds; one whose weights have run away would take for ever.
+"""
 EXAMPLES = """examples:
   nodebench train experiment=digits
   nodebench train model=rknet solver=rk4 solver.dt=0.25 training.epochs=4
@@ -93,7 +102,7 @@ def train_run(composed: Composed, config_dir: str | Path | None = None) -> Any:
     print(plan, flush=True)
     try:
         with run:
-            return train(task, model, make_optimizer, settings, run)
+            return _naming_the_budget(train(task, model, make_optimizer, settings, run))
     except RunFolderError:
         raise
     except Exception as error:
@@ -101,6 +110,17 @@ def train_run(composed: Composed, config_dir: str | Path | None = None) -> Any:
 
         reason = out_of_memory(config) if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
         return Outcome("failed", {}, f"{reason} (full traceback in {folder / 'log.txt'})")
+
+
+def _naming_the_budget(outcome: Outcome) -> Outcome:
+    """The outcome, its reason with the key that raises a budget which nobody set."""
+    budget = f"max_nfe={MAX_NFE_IN_TRAINING}"
+    if outcome.reason is None or f"{budget} reached" not in outcome.reason:
+        return outcome
+    whose = (
+        f"{budget} is what solver.max_nfe=null allows a solve in training; solver.max_nfe=... sets another"
+    )
+    return replace(outcome, reason=f"{outcome.reason}. {whose}")
 
 
 def show_results(folders: Sequence[Path], output_dir: str, settings: Sequence[str] = ()) -> None:
@@ -120,6 +140,7 @@ def show_results(folders: Sequence[Path], output_dir: str, settings: Sequence[st
 def _build(config: dict[str, Any], config_dir: str | Path | None) -> tuple[Any, ...]:
     """Task, model, optimizer factory, settings, and the plan in words. User errors become ConfigError."""
     from nodebench.config.build import Builder, pick_device, training_settings, use_threads
+    from nodebench.models.ode_block import ode_blocks
     from nodebench.training import seed_everything
 
     device = pick_device(config["device"])
@@ -131,6 +152,8 @@ def _build(config: dict[str, Any], config_dir: str | Path | None) -> tuple[Any, 
         task = builder.task(data, device)
         seed_everything(config["seed"], config["deterministic"])  # the initial weights follow from the seed
         model = builder.model(data.dim)
+        for block in ode_blocks(model):
+            block.default_max_nfe = MAX_NFE_IN_TRAINING
         settings = training_settings(config, task.steps_per_epoch, device)
         make_optimizer = builder.make_optimizer()
         try:

@@ -45,9 +45,12 @@ class SolverSettings:
 class ODEBlock(nn.Module):
     """y(t1) of dy/dt = vector_field(t, y), y(0) = the input; any shape that the vector field takes.
 
-    `stats` holds the counts of the latest solve, None before the first; its backward counts are filled in while
-    backward() runs. `solver` may be replaced at any time.
+    `stats` holds the counts of the latest solve, None before the first: those of the forward solve grow while it runs,
+    those of the backward one while backward() does. `solver` may be replaced at any time. `default_max_nfe` is the
+    budget of a solve whose solver has none and chooses its steps; None: no limit.
     """
+
+    default_max_nfe: int | None = None
 
     def __init__(
         self, vector_field: nn.Module, solver: SolverSettings, gradient: str, t1: float = 1.0
@@ -68,11 +71,14 @@ class ODEBlock(nn.Module):
         Raises SolverError if the solve fails.
         """
         settings = asdict(self.solver)
+        if settings["max_nfe"] is None and settings["dt"] is None:
+            settings["max_nfe"] = self.default_max_nfe
         settings["compile"] = settings["compile"] if self.training else False
         adjoint = {f"adjoint_{name}": value for name, value in settings.pop("adjoint").items()}
-        solution = odeint(self.vector_field, y0, ts, args, gradient=self.gradient, **settings, **adjoint)
-        self.stats = solution.stats
-        return solution
+        self.stats = SolveStats()
+        return odeint(
+            self.vector_field, y0, ts, args, gradient=self.gradient, stats=self.stats, **settings, **adjoint
+        )
 
     @torch.no_grad()
     def reconstruction_error(self, y0: Tensor) -> float:

@@ -69,6 +69,7 @@ def odeint(
     norm: str | Norm | None = None,
     dense_output: bool = False,
     record_steps: bool = False,
+    stats: SolveStats | None = None,
     raise_on_failure: bool = True,
     compile: bool | str = False,
     **options: Any,
@@ -92,6 +93,7 @@ def odeint(
         packed error to a 0-d tensor; for a tuple state the default is the largest of its entries' RMS.
     dense_output: keep interpolants for `solution.evaluate(t)`; gradients flow through it with `direct` alone.
     record_steps: keep (t, dt) of every accepted step in `solution.stats`.
+    stats: where to count, fresh ones: what holds them too can watch a long solve. None makes some.
     raise_on_failure: raise a SolverError that says what happened; or else return it as `solution.status`.
     compile: take the steps of a Runge-Kutta method whole, under torch.compile (True, or the name of a backend); the
         first solve of a kind takes a while. The same f must come again, not a new lambda. Where torch.compile cannot,
@@ -117,7 +119,7 @@ def odeint(
         keep_stages=dense_output,
     )
     _check_mode(method, gradient, solver, dense_output)
-    stats = SolveStats()
+    stats = SolveStats() if stats is None else stats
     if record_steps:
         stats.forward.steps, stats.backward.steps = [], []
     compiled = _compiled_steps(compile, f, packing, method, solver, packed, dense_output, state_norm)

@@ -21,6 +21,7 @@ from nodebench.training.environment import (
 )
 from nodebench.training.interruption import Interrupted, InterruptGuard
 from nodebench.training.memory import measure_memory
+from nodebench.training.patience import Patience
 from nodebench.training.progress import Progress, say
 from nodebench.training.protocols import NonFiniteValuesError, Pictures, Task
 from nodebench.training.records import final_record, ordered
@@ -159,6 +160,9 @@ class _Training:
             settings.counts_epochs,
         )
         stack.callback(self.progress.close)
+        self.patience = stack.enter_context(
+            Patience(lambda: self.task.solve_stats(self.state.module), self._say)
+        )
 
     def _restore(self, checkpoint: dict[str, Any]) -> None:
         if checkpoint["num_steps"] != self.settings.num_steps:
@@ -199,7 +203,9 @@ class _Training:
         while self.state.step < end:
             self.guard.raise_if_received()
             learning_rate = self.state.learning_rate
+            self.patience.begin(self.state.step + 1)
             measured = training_step(self.task, self.state, self.settings.clip_norm, self.device)
+            self.patience.end()
             if self.state.step < end:  # the record of an epoch stands at its last step
                 self.dashboard.show_step(self.state.step, measured, learning_rate)
             self.progress.step(measured)

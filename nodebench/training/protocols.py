@@ -67,7 +67,10 @@ class Task(Protocol):
         """The loss of a batch, with the graph that backward needs."""
 
     def solve_stats(self, module: nn.Module) -> SolveCounts | None:
-        """Counts of the latest step's solves, asked for after backward; None for a net without an ODE."""
+        """Counts of the latest step's solves, asked for after backward; None for a net without an ODE.
+
+        In a step that takes long it is also asked from another thread, for the counts so far.
+        """
 
     def evaluate(self, module: nn.Module, split: str) -> dict[str, float]:
         """Columns of a split, "val" or "test" (`error_val`, `nfe_eval`); empty if the data has no such split.

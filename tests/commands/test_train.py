@@ -144,6 +144,26 @@ def test_a_solve_that_fails_is_a_failed_run_with_its_reason(
     assert summary(folder_of(*smoke, "solver.max_steps=1", "solver.tol=1e-4"))["status"] == "failed"
 
 
+class TestTheBudgetThatNobodySet:
+    @pytest.fixture(autouse=True)
+    def of_three_evaluations(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("nodebench.commands.train.MAX_NFE_IN_TRAINING", 3)
+
+    def test_it_ends_a_solve_that_would_take_for_ever_and_is_named(
+        self, smoke: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert train(*smoke) == 1
+        assert "max_nfe=3 is what solver.max_nfe=null allows a solve in training" in capsys.readouterr().err
+        assert "max_nfe=3 reached" in summary(folder_of(*smoke))["reason"]
+        assert yaml.safe_load((folder_of(*smoke) / "config.yaml").read_text())["solver"]["max_nfe"] is None
+
+    @pytest.mark.parametrize("own", [("solver.max_nfe=1000",), ("solver=rk4", "solver.dt=0.5")])
+    def test_a_budget_or_a_step_of_ones_own_stands(
+        self, smoke: tuple[str, ...], own: tuple[str, ...]
+    ) -> None:
+        assert train(*smoke[:-1], *(() if "solver=rk4" in own else smoke[-1:]), *own) == 0
+
+
 def test_a_folder_that_cannot_be_written_is_named(
     smoke: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -127,6 +127,23 @@ def test_steps_are_recorded_only_on_request() -> None:
     assert solution.stats.backward.steps == []
 
 
+@pytest.mark.parametrize("gradient", ["direct", "checkpointed", "adjoint"])
+def test_counts_can_be_watched_while_a_solve_runs(gradient: str) -> None:
+    stats, seen = SolveStats(), []
+
+    def f(t: Tensor, y: Tensor) -> Tensor:
+        seen.append((stats.forward.nfe, stats.backward.nfe))
+        return -y
+
+    y0 = torch.ones(1, requires_grad=True)
+    solution = odeint(f, y0, [0.0, 1.0], gradient=gradient, params=(), stats=stats)
+    solution.ys[-1].sum().backward()
+    assert solution.stats is stats
+    forward = [count for count, backward in seen if backward == 0]
+    assert forward[: stats.forward.nfe] == list(range(stats.forward.nfe))
+    assert (max(backward for _, backward in seen) > 0) == (gradient != "direct")
+
+
 def test_two_solves_count_apart() -> None:
     first, second = (odeint(lambda t, y: -y, torch.ones(1), [0.0, 1.0]).stats for _ in range(2))
     assert first is not second
