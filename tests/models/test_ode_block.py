@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from typing import Any
 
@@ -138,11 +139,24 @@ def test_every_setting_reaches_the_solver(monkeypatch: pytest.MonkeyPatch) -> No
     )
     assert all(getattr(given, field.name) != field.default for field in fields(SolverSettings))
 
-    ODEBlock(Linear(0.5), given, "checkpointed")(state(1))
+    block = ODEBlock(Linear(0.5), given, "checkpointed")
+    block(state(1))
 
     expected = {field.name: getattr(given, field.name) for field in fields(given) if field.name != "adjoint"}
     expected |= {f"adjoint_{field.name}": getattr(adjoint, field.name) for field in fields(adjoint)}
-    assert received == {**expected, "gradient": "checkpointed"}
+    assert received == {**expected, "gradient": "checkpointed", "stats": block.stats}
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_limited"), [({}, True), ({"max_nfe": 1000}, False), ({"dt": 0.1}, False)]
+)
+def test_default_budget_is_of_solves_that_choose_their_steps_and_have_none(
+    settings: dict[str, Any], is_limited: bool
+) -> None:
+    block = ODEBlock(Linear(0.5), replace(TIGHT, **settings), "direct")
+    block.default_max_nfe = 3
+    with pytest.raises(BudgetExhaustedError, match="max_nfe=3") if is_limited else nullcontext():
+        block(state(1))
 
 
 def test_steps_are_compiled_while_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
