@@ -52,7 +52,8 @@ class Stages(Protocol):
 class StageBuffer:
     """Stages in one contiguous (s, n) buffer, reused by every step of a solve. Without autograd.
 
-    A sum over stages is one matrix-vector product, so the state passes through memory once a stage.
+    A sum over stages is one matrix-vector product, so the state passes through memory once a stage. In an autocast
+    region, which is f's affair, it stays in the state's precision: a GPU would take such products in half.
     """
 
     def __init__(self, tableau: ButcherTableau, y: Tensor) -> None:
@@ -79,6 +80,9 @@ class StageBuffer:
         return self._add(y, dt, self._b, len(self._rows))
 
     def _add(self, y: Tensor, dt: Time, weights: Tensor, count: int) -> Tensor:
+        if torch.is_autocast_enabled(y.device.type):
+            with torch.autocast(y.device.type, enabled=False):
+                return self._add(y, dt, weights, count)
         columns = self._leading[count]
         if y.dim() == 1:
             return torch.addmv(y, columns, weights, alpha=float(dt))
@@ -86,6 +90,9 @@ class StageBuffer:
 
     def error(self, dt: Time) -> Tensor:
         assert self._b_err is not None, "only a method with an error estimate is asked for its error"
+        if torch.is_autocast_enabled(self._stages.device.type):
+            with torch.autocast(self._stages.device.type, enabled=False):
+                return self.error(dt)
         return torch.mv(self._leading[-1], self._b_err).mul_(float(dt)).view(self._stages.shape[1:])
 
     def copy(self) -> StageBuffer:
