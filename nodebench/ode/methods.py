@@ -7,7 +7,10 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import partial
+from numbers import Real
 from typing import Any
+
+from torch import Tensor
 
 from nodebench.ode.controllers import CONTROLLERS, PIDController
 from nodebench.ode.fixed_grid import uniform_grid
@@ -37,6 +40,8 @@ class SolverOptions:
     def __post_init__(self) -> None:
         for name in ("dt", "first_step", "max_step", "max_steps", "max_nfe"):
             value = getattr(self, name)
+            if value is not None and not isinstance(value, (Real, Tensor)):
+                raise TypeError(f"`{name}` is {value!r}; it must be a positive number")
             if value is not None and not value > 0:
                 raise ValueError(f"`{name}` is {value}; it must be positive (in both directions of time)")
         if not 0 <= self.min_step <= self.max_step:
@@ -47,6 +52,9 @@ class SolverOptions:
             raise ValueError(
                 f"unknown controller `{self.controller}`; {nearest(self.controller, CONTROLLERS)}"
             )
+        for name in ("step_ts", "jump_ts"):
+            if not all(math.isfinite(t) for t in getattr(self, name)):
+                raise ValueError(f"`{name}` is {getattr(self, name)}; times must be finite")
         both = set(self.step_ts) & set(self.jump_ts)
         if both:
             raise ValueError(f"t={min(both):g} is in `step_ts` and in `jump_ts`; a jump is stepped on anyway")
@@ -67,6 +75,11 @@ class SolverOptions:
         for name in options:
             if name not in known:
                 raise TypeError(f"unknown option `{name}`; {nearest(name, known)}")
+        for name in ("step_ts", "jump_ts"):
+            if not isinstance(options.get(name, ()), Iterable):
+                raise TypeError(
+                    f"`{name}` is {options[name]!r}; it must be a sequence of times: [{options[name]}]"
+                )
         times = {n: tuple(float(t) for t in options[n]) for n in ("step_ts", "jump_ts") if n in options}
         return cls(**{**options, **times})
 

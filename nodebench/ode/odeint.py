@@ -189,7 +189,8 @@ def _outputs_at_once(problem: Problem) -> Outputs:
 def check_times(ts: Tensor | Sequence[float]) -> tuple[float, ...]:
     """Output times as floats; one wait for the device if they live there.
 
-    Raises ValueError unless they are finite and strictly monotonic, or all equal.
+    Raises TypeError unless they are a tensor or a sequence, ValueError unless they are finite and strictly monotonic,
+    or all equal.
     """
     if isinstance(ts, Tensor):
         if ts.dim() != 1 or not ts.is_floating_point():
@@ -198,6 +199,10 @@ def check_times(ts: Tensor | Sequence[float]) -> tuple[float, ...]:
             )
         times = tuple(ts.tolist())
     else:
+        if not isinstance(ts, Iterable):
+            raise TypeError(
+                f"`ts` is {ts!r}; it must be a tensor or sequence of times, of which y0 is at the first"
+            )
         if torch.is_grad_enabled() and any(isinstance(t, Tensor) and t.requires_grad for t in ts):
             raise ValueError(
                 "`ts` is a sequence with a time that requires grad, which would get none; "
@@ -221,11 +226,18 @@ def check_times(ts: Tensor | Sequence[float]) -> tuple[float, ...]:
 
 
 def make_clock(ts: Tensor | Sequence[float], y0: Tensor) -> Clock:
-    """Output times as a solve from y0 keeps them; ValueError as in `check_times`."""
-    times = check_times(ts)
+    """Output times as a solve from y0 keeps them.
+
+    Raises TypeError and ValueError as `check_times`, and ValueError for times beyond the range of y0's dtype, in which
+    f is told them.
+    """
+    times, dtype = check_times(ts), _time_dtype(y0)
+    farthest = max(times[0], times[-1], key=abs)
+    if max(abs(farthest), abs(times[-1] - times[0])) > torch.finfo(dtype).max:
+        raise ValueError(f"`ts` reaches to {farthest:g}, beyond the range of y0's {dtype}; scale time")
     eps = max(_time_eps(t) for t in ([ts] if isinstance(ts, Tensor) else ts))
     # Both ends of a gap are rounded, and so was what made them, such as linspace's step: to 3 spacings in all.
-    return Clock(times, _travelling_times(ts, y0), 4 * eps * max(abs(times[0]), abs(times[-1])))
+    return Clock(times, _travelling_times(ts, y0), 4 * eps * abs(farthest))
 
 
 def _time_eps(t: Any) -> float:

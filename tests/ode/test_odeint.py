@@ -265,6 +265,29 @@ def test_times_that_make_no_sense_are_refused_at_the_place(ts: Any, message: str
         odeint(decay, ONE, ts)
 
 
+@pytest.mark.parametrize("ts", [[0.0, 1e300], [0.0, -1e39], [-3e38, 3e38]], ids=str)
+def test_times_beyond_the_range_of_the_state_are_refused(ts: list[float]) -> None:
+    with pytest.raises(ValueError, match=r"`ts` reaches to .* beyond the range of y0's torch.float32"):
+        odeint(decay, torch.ones(1), ts)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"ts": 1.0}, TypeError, "`ts` is 1.0; it must be a tensor or sequence of times"),
+        ({"dt": "0.1"}, TypeError, "`dt` is '0.1'; it must be a positive number"),
+        ({"step_ts": 0.5}, TypeError, "`step_ts` is 0.5; it must be a sequence of times: [0.5]"),
+        ({"jump_ts": [math.nan]}, ValueError, "`jump_ts` is (nan,); times must be finite"),
+    ],
+    ids=str,
+)
+def test_times_and_steps_of_the_wrong_kind_are_named(
+    settings: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=re.escape(message)):
+        odeint(decay, ONE, **{"ts": [0.0, 1.0], **settings})
+
+
 def test_a_field_that_cannot_be_called_is_refused() -> None:
     with pytest.raises(TypeError, match="`f` is a float; it must be callable as f"):
         odeint(1.0, ONE, [0.0, 1.0])  # type: ignore[arg-type]
@@ -347,6 +370,26 @@ def test_a_field_of_another_precision_than_the_state_is_refused_by_both_doors(dt
     for solve in (odeint, compat.odeint):
         with pytest.raises(ValueError, match=rf"returned \(2,\) {dtype} for a state of \(2,\) torch.float32"):
             solve(lambda t, y: y.to(dtype), y0, ts)
+
+
+def test_a_solve_in_an_autocast_region_sums_in_the_precision_of_its_state(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    in_autocast: list[bool] = []  # a GPU's would take these products in half precision
+
+    def watched(product: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Tensor:
+            in_autocast.append(torch.is_autocast_enabled("cpu"))
+            return product(*args, **kwargs)
+
+        return call
+
+    for name in ("addmv", "mv"):
+        monkeypatch.setattr(torch, name, watched(getattr(torch, name)))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        odeint(decay, torch.ones(2), [0.0, 1.0], params=())
+    assert in_autocast
+    assert not any(in_autocast)
 
 
 def test_a_field_that_computes_in_half_precision_inside_is_solved_in_single() -> None:
