@@ -42,7 +42,7 @@ class SolverOptions:
             value = getattr(self, name)
             if value is not None and not isinstance(value, (Real, Tensor)):
                 raise TypeError(f"`{name}` is {value!r}; it must be a positive number")
-            if value is not None and not value > 0:
+            if value is not None and not float(value) > 0:
                 raise ValueError(f"`{name}` is {value}; it must be positive (in both directions of time)")
         if not 0 <= self.min_step <= self.max_step:
             raise ValueError(

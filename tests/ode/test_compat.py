@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nodebench.ode import BudgetExhaustedError
+from nodebench.ode import BudgetExhaustedError, ConvergenceWarning
 from nodebench.ode.compat import odeint, odeint_adjoint
 
 T = torch.tensor([0.0, 0.4, 2.0], dtype=torch.float64)
@@ -231,7 +231,9 @@ def test_max_iters_bounds_the_corrector() -> None:
     def calls(max_iters: int) -> int:
         field = Swing()
         options = {"step_size": 0.1, "max_iters": max_iters}
-        odeint(field, Y0, T[[0, 2]], rtol=1e-14, atol=1e-14, method="implicit_adams", options=options)
+        settings = {"rtol": 1e-14, "atol": 1e-14, "method": "implicit_adams", "options": options}
+        with pytest.warns(ConvergenceWarning, match=f"after {max_iters} iterations"):
+            odeint(field, Y0, T[[0, 2]], **settings)
         return len(field.times)
 
     # 3 Runge-Kutta steps start the solve of 20, then each costs one evaluation and one an iteration.
