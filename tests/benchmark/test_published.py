@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
@@ -10,6 +11,7 @@ from nodebench.benchmark.published import AutogradTraceField, ConcatConvField
 from nodebench.benchmark.workloads import cnf, odenet
 from nodebench.models import ConvVectorField
 from nodebench.models.flows import PlanarField
+from nodebench.ode import odeint
 
 CPU = torch.device("cpu")
 
@@ -39,6 +41,18 @@ def test_a_trace_by_autograd_is_the_closed_form_with_the_other_sign() -> None:
     torch.testing.assert_close(dlog_p.view(-1), -dy[2])
     assert not z.requires_grad
     assert num_params(theirs) == num_params(ours)
+
+
+@pytest.mark.parametrize("gradient", ["checkpointed", "adjoint"])
+def test_a_trace_by_autograd_is_solved_with_the_gradients_of_direct(gradient: str) -> None:
+    field = AutogradTraceField(PlanarField(width=4, hidden_dim=5, dim=2, variant="example")).double()
+    state = (torch.randn(3, 2, dtype=torch.float64), torch.zeros(3, 1, dtype=torch.float64))
+    grads = []
+    for mode in ("direct", gradient):
+        z, log_p = odeint(field, state, [1.0, 0.0], gradient=mode, rtol=1e-7, atol=1e-7).ys
+        loss = z[-1].square().sum() - log_p[-1].sum()
+        grads.append(torch.autograd.grad(loss, list(field.parameters())))
+    torch.testing.assert_close(grads[1], grads[0], rtol=1e-4, atol=1e-6)
 
 
 def test_both_odenet_problems_have_one_solution_and_one_gradient_of_the_state() -> None:

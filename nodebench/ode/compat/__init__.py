@@ -12,6 +12,7 @@
 - A landing on an output passes its gradient to t, also on a grid; grid points between outputs are constants.
 - A vector field that uses a tensor which requires grad and is not among `adjoint_params` is an error; there its
   gradient is silently missing. So is an unknown option, which there is a warning.
+- A vector field returns tensors of the state's own shapes; there, of as many elements, in any shape.
 - The Adams methods are of order 4 (there: of order up to 12), restart where the step changes, and interpolate by the
   cubic. `scipy_solver` is LSODA, for `odeint_adjoint` or without gradients; norm has no effect on it.
 - States are in single or double precision (half precision is refused), and a field returns its state's dtype.
