@@ -38,7 +38,7 @@ IN_A_RECORD = {
 def run_two_epochs(toy, monkeypatch):
     """A toy run of two epochs of one step, without git, fsync and the profiler, which take most of its time."""
     environment = loop.describe_environment(torch.device("cpu"))
-    monkeypatch.setattr(loop, "describe_environment", lambda device: environment)
+    monkeypatch.setattr(loop, "describe_environment", lambda *_: environment)
     monkeypatch.setattr(loop, "measure_memory", lambda module, loss, device: {})
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
