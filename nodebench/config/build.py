@@ -22,7 +22,8 @@ from nodebench.config.errors import ConfigError
 from nodebench.config.files import content_of, flatten
 from nodebench.config.identity import tolerances
 from nodebench.config.size import check_size, is_out_of_memory, out_of_memory
-from nodebench.data import DensityData, EnergyData, ImageData
+from nodebench.data import DataError, DensityData, EnergyData, ImageData
+from nodebench.models.classifiers import NUM_CLASSES
 from nodebench.models.flows import Flow
 from nodebench.models.ode_block import AdjointSettings, SolverSettings, ode_blocks
 from nodebench.ode import SolverError, missing_compiler
@@ -36,6 +37,7 @@ KINDS_OF_DATA: dict[type, str] = {
     EnergyData: "an energy (such as data=u1)",
 }
 _TORCHS_CHOICE = torch.get_num_threads()
+_OURS = "nodebench."  # begins the name of every module of this package
 _BUILT = ("task", "data", "model", "optimizer")
 _TASK_METHODS = ("batch", "loss", "solve_stats", "evaluate", "final_metrics", "pictures")
 
@@ -85,14 +87,23 @@ class Builder:
     def data(self) -> Data:
         """The data set, read and split. Raises DataError for files and settings that cannot be used."""
         with _torchvision_explained():
-            make = _find(self.config["data"]["_target_"], _returns_data, "function that returns data")
+            make = _find_data(self.config["data"]["_target_"])
             keys = self._keys("data")
             content = keys.pop("content", None)
             if content is not None and content != content_of(keys["path"]):
                 raise ConfigError(
                     f"{keys['path']} is not there or not the file that the run was made with; give it as data.path=..."
                 )
-            data: Data = _call(make, "data", keys)
+            _check_keys(make, "data", keys)
+            try:
+                data = _checked(make(**keys), _return_type(make))
+            except DataError as error:
+                if _is_ours(make):
+                    raise
+                raise DataError(
+                    f"data={self.config['data']['name']} ({make.__qualname__}): {error}"
+                ) from error
+            self._check_classes(data)
             return data
 
     def model(self, dim: int | None = None) -> nn.Module:
@@ -145,8 +156,21 @@ class Builder:
         _check_keys(make, "optimizer", {"params": (), **keys})
         return lambda params: make(params, **keys)
 
+    def _check_classes(self, data: Data) -> None:
+        """Raises ConfigError for images of more classes than our nets have outputs."""
+        name, target = (self.config["model"][key] for key in ("name", "_target_"))
+        if isinstance(data, ImageData) and data.num_classes > NUM_CLASSES and target.startswith(_OURS):
+            raise ConfigError(
+                f"data={self.config['data']['name']} has {data.num_classes} classes, and model={name} has "
+                f"{NUM_CLASSES} outputs; take a model of your own"
+            )
+
     def _keys(self, node: str) -> dict[str, Any]:
         return {key: value for key, value in self.config[node].items() if key not in ("_target_", "name")}
+
+
+def _is_ours(made: Callable[..., Any]) -> bool:
+    return made.__module__.startswith(_OURS)
 
 
 def why_eager(model: nn.Module, device: torch.device) -> str | None:
@@ -236,8 +260,25 @@ def _is_task(found: Any) -> bool:
 def kind_of_data(target: str) -> type:
     """What the function `target` returns, by its annotation; nothing is called. ConfigError if that is no data."""
     with _torchvision_explained():
-        kind: type = _return_type(_find(target, _returns_data, "function that returns data"))
+        kind: type = _return_type(_find_data(target))
         return kind
+
+
+def _find_data(target: str) -> Callable[..., Any]:
+    kinds = [kind.__name__ for kind in KINDS_OF_DATA]
+    return _find(
+        target, _returns_data, f"function with a return annotation of {', '.join(kinds[:-1])} or {kinds[-1]}"
+    )
+
+
+def _checked(data: Any, kind: type) -> Data:
+    """What a function of data returned, looked at closely. Raises DataError."""
+    if not isinstance(data, kind):
+        raise DataError(f"it returned a {type(data).__name__}, and its annotation says {kind.__name__}")
+    if isinstance(data, DensityData | EnergyData):
+        data.check()
+    made: Data = data
+    return made
 
 
 def _returns_data(found: Any) -> bool:
@@ -245,7 +286,10 @@ def _returns_data(found: Any) -> bool:
 
 
 def _return_type(function: Callable[..., Any]) -> Any:
-    return get_type_hints(function).get("return")
+    try:
+        return get_type_hints(function).get("return")
+    except (NameError, TypeError):  # a name that is nowhere, as after a forgotten import
+        return None
 
 
 def _call(make: Callable[..., Any], node: str, keys: Mapping[str, Any]) -> Any:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from torch import Tensor
+
 from nodebench.data.errors import DataError
 
 
@@ -30,3 +32,16 @@ def check_switch(key: str, value: bool) -> None:
     """DataError unless the setting is true or false."""
     if not isinstance(value, bool):
         raise DataError(f"`data.{key}` is {value!r}; allowed: true, false")
+
+
+def check_window(value: float) -> None:
+    """DataError unless a window's half-width is a finite number above 0."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise DataError(f"its window is {value!r}; it must be a finite number above 0")
+
+
+def tensor_words(value: object) -> str:
+    """What a value is where a tensor is needed: `float64 of shape (8, 2)`, or `a list`."""
+    if not isinstance(value, Tensor):
+        return f"a {type(value).__name__}"
+    return f"{str(value.dtype).removeprefix('torch.')} of shape {tuple(value.shape)}"

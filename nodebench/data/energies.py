@@ -17,11 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nodebench.data.checks import check_batch_size
+from nodebench.data.checks import check_batch_size, check_window, tensor_words
+from nodebench.data.errors import DataError
 
 WALL = 100.0  # per squared unit outside the box: the density falls by e over 0.1
 _PANELS_PER_UNIT = 4
 _NODES_PER_PANEL = 16
+_NUM_LOOKED_AT = 64
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class EnergyData:
     """A density known up to its normaliser.
 
     `energy` is U: (N, 2) to (N,), of any float dtype, differentiable. `window` is the half-width of the box,
-    centred on 0, outside of which the wall stands. Raises DataError for a batch size below 1.
+    centred on 0, outside of which the wall stands. Raises DataError for a batch size below 1, a window without an
+    extent, and an energy that cannot be called; `check` for its values.
     """
 
     name: str
@@ -40,6 +43,34 @@ class EnergyData:
 
     def __post_init__(self) -> None:
         check_batch_size(self.batch_size)
+        check_window(self.window)
+        if not callable(self.energy):
+            raise DataError(f"its energy is a {type(self.energy).__name__}; it must be a function energy(z)")
+
+    def check(self) -> None:
+        """Raises DataError unless `energy` gives U as it should, going by a few points of the box."""
+        for dtype in (torch.float32, torch.float64):
+            z = torch.rand(_NUM_LOOKED_AT, 2, dtype=dtype, generator=torch.Generator().manual_seed(0))
+            z = (self.window * (2 * z - 1)).requires_grad_()
+            try:
+                u = self.energy(z)
+            except Exception as error:
+                raise DataError(
+                    f"energy(z) failed with {type(error).__name__} for z of {tensor_words(z)}: {error}"
+                ) from error
+            if not isinstance(u, Tensor) or u.shape != z.shape[:1] or u.dtype != dtype:
+                raise DataError(
+                    f"energy(z) gave {tensor_words(u)} for z of {tensor_words(z)}; needed: one number a point, "
+                    "of the same type"
+                )
+            if not torch.isfinite(u).all():
+                raise DataError(
+                    f"energy(z) is NaN or infinite inside the window of {self.window:g}; it must be finite there"
+                )
+            if not u.requires_grad and not torch.equal(u, u[:1].expand_as(u)):
+                raise DataError(
+                    "energy(z) cannot be differentiated; it must be made of torch's operations on z alone"
+                )
 
     def describe(self) -> str:
         """What is matched, in words."""

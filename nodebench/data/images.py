@@ -49,7 +49,11 @@ class ImageSet:
 
 @dataclass(frozen=True)
 class ImageData:
-    """A data set as a run uses it; `val` is None where nothing is held out."""
+    """A data set as a run uses it; `val` is None where nothing is held out.
+
+    Raises DataError for a part without images, a label beyond the classes, a batch larger than the training set and an
+    augmentation that does not exist.
+    """
 
     name: str
     train: ImageSet
@@ -61,10 +65,34 @@ class ImageData:
     is_deskewed: bool = False
     dim: ClassVar[int | None] = None  # that of points, which images are not
 
+    def __post_init__(self) -> None:
+        check_kind(self.augment)
+        check_count("batch_size", self.batch_size, at_least=1)
+        for name, part in self.parts().items():
+            if not isinstance(part, ImageSet):
+                raise DataError(f"its {name} set is a {type(part).__name__}; it must be an ImageSet")
+            if not len(part):
+                raise DataError(f"its {name} set is empty; there must be an image at least")
+            low, high = int(part.labels.min()), int(part.labels.max())
+            if low < 0 or high >= self.num_classes:
+                raise DataError(
+                    f"its {name} labels go from {low} to {high}; with num_classes={self.num_classes} they may go from "
+                    f"0 to {self.num_classes - 1}"
+                )
+        if self.batch_size > len(self.train):
+            raise DataError(
+                f"`data.batch_size` is {self.batch_size}, but the training set has {len(self.train)} images; "
+                f"allowed: 1 to {len(self.train)}; lower it, or raise `data.limit_train`"
+            )
+
+    def parts(self) -> dict[str, ImageSet]:
+        """The sets that there are, by what they are for."""
+        parts = {"training": self.train, "validation": self.val, "test": self.test}
+        return {name: part for name, part in parts.items() if part is not None}
+
     def describe(self) -> str:
         """Sizes, deskewing and augmentation in words."""
-        sizes = {"training": self.train, "validation": self.val, "test": self.test}
-        counted = ", ".join(f"{len(part):,} {name}" for name, part in sizes.items() if part is not None)
+        counted = ", ".join(f"{len(part):,} {name}" for name, part in self.parts().items())
         return f"{counted} images{', deskewed' * self.is_deskewed}; augmentation {self.augment}"
 
 
@@ -92,7 +120,6 @@ def make_image_data(
     With `deskew`, every image of both sets is deskewed by itself. Raises DataError, naming the key under `data`, where
     a setting does not fit the number of images.
     """
-    check_kind(augment)
     check_switch("deskew", deskew)
     if deskew:
         train, test = train.deskewed(), test.deskewed()
@@ -111,11 +138,5 @@ def make_image_data(
                 f"{val_size} for validation; allowed: 1 to {len(rest)}, or null for all"
             )
         rest = rest[:limit_train]
-    check_count("batch_size", batch_size, at_least=1)
-    if batch_size > len(rest):
-        raise DataError(
-            f"`data.batch_size` is {batch_size}, but the training set has {len(rest)} images; "
-            f"allowed: 1 to {len(rest)}; lower it, or raise `data.limit_train`"
-        )
     val = held_out if val_size else None
     return ImageData(name, rest, val, test, num_classes, augment, batch_size, deskew)

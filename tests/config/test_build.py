@@ -202,7 +202,7 @@ class TestWhatMayBeBuilt:
         )
         allowed = shipped_targets(config_folders(tmp_path))
         config = compose(["data=mine"], tmp_path).config
-        with pytest.raises(ConfigError, match="is no function that returns data"):
+        with pytest.raises(ConfigError, match="is no function with a return annotation"):
             Builder(config, allowed).data()
 
     def test_a_module_of_ones_own_is_built_when_the_folder_is_named(
