@@ -96,7 +96,7 @@ class Builder:
                 )
             _check_keys(make, "data", keys)
             try:
-                data = _checked(make(**keys), _return_type(make))
+                data: Data = _checked(make(**keys), _return_type(make))
             except DataError as error:
                 if _is_ours(make):
                     raise
@@ -271,14 +271,13 @@ def _find_data(target: str) -> Callable[..., Any]:
     )
 
 
-def _checked(data: Any, kind: type) -> Data:
+def _checked(data: Any, kind: type) -> Any:
     """What a function of data returned, looked at closely. Raises DataError."""
     if not isinstance(data, kind):
         raise DataError(f"it returned a {type(data).__name__}, and its annotation says {kind.__name__}")
     if isinstance(data, DensityData | EnergyData):
         data.check()
-    made: Data = data
-    return made
+    return data
 
 
 def _returns_data(found: Any) -> bool:

@@ -75,11 +75,25 @@ def _fetch(source: type[MNIST], folder: Path, missing: list[str]) -> None:
                 _fetch_file(source.mirrors, folder, name, md5_of[name])
     except (OSError, RuntimeError, HTTPException) as error:
         raise DataError(
-            f"{source.__name__} is not in `{folder}` and cannot be downloaded ({str(error) or repr(error)}); "
-            f"missing: {', '.join(missing)}. Put these files there (or the same names with .gz), or set "
+            f"{source.__name__} in `{folder}` is not whole and cannot be downloaded ({str(error) or repr(error)}); "
+            f"{_what_is_wrong(folder, missing, md5_of)}. Put these files there (with or without .gz), or set "
             f"`data.root` or NODEBENCH_DATA to a folder that holds {source.__name__}/raw, or take "
             "`data=digits`, which needs no files"
         ) from error
+
+
+def _what_is_wrong(folder: Path, missing: list[str], md5_of: Mapping[str, str]) -> str:
+    """`damaged: a.gz, whose MD5 is not 1f3e; missing: b`: each file that is not unpacked, by what there is of it."""
+    found: dict[str, list[str]] = {"damaged": [], "not unpacked": [], "missing": []}
+    for name in missing:
+        packed, md5 = folder / f"{name}.gz", md5_of[name]
+        if not packed.is_file():
+            found["missing"].append(name)
+        elif torchvision_files.check_integrity(str(packed), md5):
+            found["not unpacked"].append(packed.name)
+        else:
+            found["damaged"].append(f"{packed.name} (its MD5 is not {md5})")
+    return "; ".join(f"{state}: {', '.join(names)}" for state, names in found.items() if names)
 
 
 def _fetch_file(mirrors: list[str], folder: Path, name: str, md5: str) -> None:

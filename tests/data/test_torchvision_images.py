@@ -106,9 +106,27 @@ def test_a_damaged_packed_file_is_not_unpacked(write_files: WriteFiles) -> None:
     root = write_files("MNIST", packed=True)
     path = root / "MNIST" / "raw" / "train-images-idx3-ubyte.gz"
     path.write_bytes(path.read_bytes()[:-1])
-    with pytest.raises(DataError, match="cannot be downloaded"):
+    with pytest.raises(DataError, match="cannot be downloaded") as caught:
         load("MNIST", root)
+    assert "; damaged: train-images-idx3-ubyte.gz (its MD5 is not " in str(caught.value)
+    assert "missing:" not in str(caught.value)
     assert not (root / "MNIST" / "raw" / "train-images-idx3-ubyte").exists()
+
+
+def test_a_packed_file_that_is_whole_is_not_called_missing_or_damaged(
+    write_files: WriteFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cannot_write(*args: object, **kwargs: object) -> None:
+        raise PermissionError("Permission denied")
+
+    root = write_files("MNIST", packed=True)
+    (root / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz").unlink()
+    monkeypatch.setattr(torchvision_files, "download_and_extract_archive", cannot_write)
+    with pytest.raises(
+        DataError,
+        match=r"\(Permission denied\); not unpacked: (\S+\.gz,? ?){3}; missing: t10k-labels-idx1-ubyte\. Put",
+    ):
+        load("MNIST", root)
 
 
 @pytest.mark.parametrize("source", LOADERS)
