@@ -139,14 +139,18 @@ def train_member(composed: Composed, config_dir: str | Path | None = None) -> En
 
 
 def _keep_failure(config: dict[str, Any], reason: str) -> Ending:
-    """A member that could not even be built leaves a run folder with its status, so that tables show the row."""
+    """A member that could not even be built leaves a run folder with its status, so that tables show the row.
+
+    One that was to be trained anew leaves the finished run as it is.
+    """
     from nodebench.training import RunFolder, RunFolderError
 
     try:
         with RunFolder(run_folder(config), config_text(config)) as run:
             if not (run.path / "config.yaml").exists():
                 run.begin({})
-            run.write_summary({"status": "failed", "reason": reason, "seed": config["seed"]})
+            if not run.is_finished():
+                run.write_summary({"status": "failed", "reason": reason, "seed": config["seed"]})
     except RunFolderError as error:
         reason += f"; {error}"
     return Ending("failed", reason)

@@ -306,6 +306,11 @@ class _Training:
             **{name: environment[name] for name in ("device", "device_name", "num_threads")},
         }
         self.run.write_summary(summary)
+        if status != "finished" and self.run.replaced.exists():
+            self._say(
+                f"the finished run that this one replaces is kept in `{self.run.replaced}` until this one is finished; "
+                "to have it back, put that folder in the place of this one"
+            )
         return Outcome(status, summary, reason, signal)
 
     def _save(self) -> None:

@@ -7,7 +7,6 @@ import io
 import json
 import math
 import os
-import shutil
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -23,7 +22,9 @@ from nodebench.training.records import FINAL
 from nodebench.training.storage import (
     RunFolderError,
     append_durably,
+    keep_copies,
     named_disk_errors,
+    remove,
     write_atomically,
 )
 
@@ -54,9 +55,9 @@ class RunFolder:
     checkpoints/ tensorboard/ log.txt
 
     `hparams` are the values that TensorBoard lists beside the final metrics, `own_code` hashes of the user's own code
-    by choice, kept in environment.json. `force` removes an earlier run's
-    files, and nothing else in the folder. Entering raises RunFolderBusyError if another process holds the folder,
-    RunFolderError if it cannot be written.
+    by choice, kept in environment.json. `force` removes an earlier run's files, and nothing else in the folder; those
+    of a finished run are kept in `replaced`, a run folder of its own, until the new run is finished too. Entering
+    raises RunFolderBusyError if another process holds the folder, RunFolderError if it cannot be written.
     """
 
     def __init__(
@@ -83,6 +84,11 @@ class RunFolder:
         return self.path / "tensorboard"
 
     @property
+    def replaced(self) -> Path:
+        """Where a finished run is kept while another is trained in its place; mostly not there."""
+        return self.path / "replaced"
+
+    @property
     def metrics(self) -> Path:
         return self.path / "metrics.jsonl"
 
@@ -91,7 +97,11 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = self._take_lock()
         if self.force:
-            self._wipe()
+            try:
+                self._wipe()
+            except BaseException:
+                self.__exit__()
+                raise
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -117,12 +127,16 @@ class RunFolder:
     def _wipe(self) -> None:
         """Remove the files of an earlier run by name; whatever else lies in the folder stays."""
         with named_disk_errors(self.path):
+            # Without a summary it may be what is left of a wipe that was cut short, whose run stands aside whole.
+            if self.is_finished() or (self.has_final_record() and not self.replaced.exists()):
+                keep_copies(self.path, _RESULTS, self.replaced)
             for name in _RESULTS:
-                target = self.path / name
-                if target.is_dir() and not target.is_symlink():
-                    shutil.rmtree(target)
-                else:
-                    target.unlink(missing_ok=True)
+                remove(self.path / name)
+
+    def is_finished(self) -> bool:
+        """Whether summary.json says so."""
+        summary = self.read_summary()
+        return summary is not None and summary["status"] == "finished"
 
     def read_summary(self) -> dict[str, Any] | None:
         """summary.json; None if the run has none, or a damaged one: its last checkpoint then gives it anew."""
@@ -152,8 +166,11 @@ class RunFolder:
             (self.path / "summary.json").unlink(missing_ok=True)
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
-        """Write summary.json: from now on the run has this status."""
+        """Write summary.json: from now on the run has this status. Once it is finished, no other is kept."""
         self._write_json("summary.json", summary)
+        if summary["status"] == "finished":
+            with suppress(OSError):
+                remove(self.replaced)
 
     def append_record(self, record: Mapping[str, Any]) -> None:
         """Append one line to metrics.jsonl."""

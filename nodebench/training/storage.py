@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -44,6 +45,42 @@ def append_durably(path: Path, content: bytes) -> None:
             with suppress(OSError):
                 os.ftruncate(file.fileno(), length)
             raise
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder with all that is in it; nothing if there is none. Raises OSError."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def keep_copies(folder: Path, names: Iterable[str], target: Path) -> None:
+    """Make `target`, beside the named files and folders of `folder`, a folder of copies; an older one is removed.
+
+    Whole or not at all, whenever it is cut short. Links are left out. What lies in the folders is never written to
+    again, so that hard links serve as copies where the file system has them. Raises OSError or RunFolderError.
+    """
+    beside = target.with_name(f".{target.name}.tmp")
+    remove(beside)
+    beside.mkdir()
+    for source in (folder / name for name in names):
+        if source.is_symlink():
+            continue
+        if source.is_dir():
+            shutil.copytree(source, beside / source.name, symlinks=True, copy_function=_link_or_copy)
+        elif source.is_file():
+            write_atomically(beside / source.name, source.read_bytes())
+    remove(target)
+    os.replace(beside, target)
+    _sync_folder(target.parent)
+
+
+def _link_or_copy(source: str, target: str, *, follow_symlinks: bool = False) -> None:
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(source, target, follow_symlinks=False)
 
 
 @contextmanager

@@ -120,6 +120,20 @@ def test_a_run_that_could_not_be_built_does_not_overwrite_an_earlier_runs_config
     assert path.read_text() == "seed: 0\n"
 
 
+def test_a_run_that_could_not_be_built_anew_stays_finished(
+    smoke: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = ["model=mlp", *smoke[:-1]]
+    assert sweep.run_member(overrides).status == "finished"
+
+    def no_data(composed: Composed, config_dir: str | None = None) -> None:
+        raise ConfigError("no data")
+
+    monkeypatch.setattr(sweep, "train_run", no_data)
+    assert sweep.run_member([*overrides, "training.force=true"]) == ("failed", "no data")
+    assert statuses() == ["finished"]
+
+
 class TestAnExperimentsOwnSweep:
     @pytest.fixture(autouse=True)
     def experiment(self, tmp_path: Path) -> None:

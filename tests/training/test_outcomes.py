@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import shutil
 import signal
+from contextlib import suppress
 
 import pytest
 import torch
 
+from nodebench.reporting import find_runs
 from nodebench.training import (
     RunFolder,
     RunFolderBusyError,
@@ -102,6 +105,87 @@ def test_forced_run_that_is_interrupted_says_how_it_continues(toy, tmp_path, cap
     again = toy.ToyTask()
     toy.toy_run(tmp_path, again)
     assert len(again.trained_steps) == toy.NUM_STEPS - 6
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL in this process."""
+
+
+class TestFinishedRunThatIsTrainedAnew:
+    """With another learning rate, so that its numbers tell it from the run before."""
+
+    @pytest.fixture
+    def path(self, toy, tmp_path):
+        toy.toy_run(tmp_path / "run")
+        return tmp_path / "run"
+
+    @pytest.fixture
+    def before(self, path):
+        return contents_of(path)
+
+    def test_is_kept_until_the_new_one_is_finished(self, toy, path, before, capsys):
+        def interrupt(place, number):
+            if (place, number) == ("batch", 15):
+                os.kill(os.getpid(), signal.SIGINT)
+
+        toy.toy_run(path, toy.ToyTask(on=interrupt), learning_rate=0.01, force=True)
+        assert contents_of(path / "replaced") == before
+        assert read_summary(path)["status"] == "interrupted"
+        said = capsys.readouterr().err
+        assert f"is kept in `{path / 'replaced'}` until this one is finished; to have it back, put" in said
+        toy.toy_run(path, learning_rate=0.01)
+        assert read_summary(path)["loss_train"] != json.loads(before["summary.json"])["loss_train"]
+        assert not (path / "replaced").exists()
+
+    def test_is_not_lost_when_the_new_one_is_forced_again_and_fails(self, toy, path, before):
+        for _ in range(2):
+            with pytest.raises(KeyError):
+                toy.toy_run(path, toy.ToyTask(on=raise_at(12, KeyError())), force=True)
+        assert contents_of(path / "replaced") == before
+
+    def test_is_whole_in_one_place_whenever_the_setting_aside_is_killed(self, toy, path, before, monkeypatch):
+        def killed_at_call(number):
+            calls = itertools.count(1)
+
+            def counted(original):
+                def call(*arguments, **options):
+                    if next(calls) == number:
+                        raise Killed
+                    return original(*arguments, **options)
+
+                return call
+
+            with monkeypatch.context() as patch:
+                for name in ("replace", "link", "unlink", "rmdir", "mkdir", "fsync"):
+                    patch.setattr(os, name, counted(getattr(os, name)))
+                with suppress(Killed), RunFolder(path, force=True):
+                    return False
+            return True
+
+        number = 1
+        while killed_at_call(number):
+            whole = next(run for run in (path / "replaced", path) if (run / "summary.json").exists())
+            assert contents_of(whole) == before, number
+            number += 1
+        assert number > 20
+        assert contents_of(path / "replaced") == before
+        assert contents_of(path) == {}
+
+    def test_is_no_second_row_of_a_table(self, toy, path):
+        with pytest.raises(KeyError):
+            toy.toy_run(path, toy.ToyTask(on=raise_at(12, KeyError())), force=True)
+        assert [run.folder for run in find_runs(path.parent)] == [path]
+
+
+def contents_of(path):
+    """The files of a run by name, without its lock and what stands aside."""
+    return {
+        name: file.read_bytes()
+        for file in path.rglob("*")
+        if file.is_file()
+        and (name := str(file.relative_to(path))) != "lock"
+        and not name.startswith(("replaced", ".replaced"))
+    }
 
 
 def test_finished_run_of_another_commit_is_marked(toy, tmp_path, monkeypatch, capsys):
