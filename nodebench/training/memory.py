@@ -11,7 +11,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
-from torch.profiler import ProfilerActivity, profile
+from torch.autograd.profiler import profile
 
 from nodebench.training.seeding import preserved_rng
 
@@ -91,9 +91,10 @@ def _peak_bytes(step: Callable[[], None], device: torch.device) -> int | None:
 def _cpu_peak_bytes(step: Callable[[], None]) -> int:
     # The profiler's C++ side prints its start, its stop and missing GPUs on stderr unless told not to.
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=False) as profiler:
+    # torch.profiler's profile is this one and, in torch 2.11, a warning of cycles that there are none of.
+    with profile(profile_memory=True) as profiler:
         step()
-    results = profiler.profiler.kineto_results if profiler.profiler is not None else None
+    results = profiler.kineto_results
     if results is None:
         raise RuntimeError("torch's profiler returned no events; this build of torch has no profiler")
     events = sorted((e.start_ns(), e.nbytes()) for e in results.events() if e.name() == "[memory]")
