@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from nodebench.benchmark.contestants import COMPILED, EAGER, Contestant, Measured, Stopwatch, flat
 from nodebench.benchmark.problems import Problem
+from nodebench.ode import hush_compiler
 from nodebench.ode.compiled.inputs import OPTIONS
 
 BARE = "bare"  # stands where a library's name does
@@ -41,6 +42,7 @@ def bare_contestants(problem: Problem, execution: str = EAGER) -> list[Contestan
 
 def _compiled(field: nn.Module) -> nn.Module:
     """The field under torch.compile as compiled steps have it, a graph of its own, with the field's parameters."""
+    hush_compiler()
     compiled: nn.Module = torch.compile(field, fullgraph=True, dynamic=False, options=dict(OPTIONS))  # type: ignore[assignment]
     return compiled
 

@@ -26,7 +26,7 @@ from nodebench.data import DataError, DensityData, EnergyData, ImageData
 from nodebench.models.classifiers import NUM_CLASSES
 from nodebench.models.flows import Flow
 from nodebench.models.ode_block import AdjointSettings, SolverSettings, ode_blocks
-from nodebench.ode import SolverError, missing_compiler
+from nodebench.ode import SolverError, hush_compiler, missing_compiler
 from nodebench.ode.tableaus import load_tableaus
 from nodebench.training import Task, TrainingSettings
 
@@ -181,6 +181,7 @@ def why_eager(model: nn.Module, device: torch.device) -> str | None:
 
 
 def _compile(model: nn.Module) -> None:
+    hush_compiler()
     blocks = ode_blocks(model)
     for block in blocks:
         if block.solver.method in load_tableaus():

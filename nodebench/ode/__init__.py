@@ -4,7 +4,7 @@ It imports torch (and scipy in its bridge) and knows no model, data set, config 
 file for the words and symbols used.
 """
 
-from nodebench.ode.compiled import CompileWarning, missing_compiler
+from nodebench.ode.compiled import CompileWarning, hush_compiler, missing_compiler
 from nodebench.ode.counting import Counts, SolveStats
 from nodebench.ode.methods import list_methods
 from nodebench.ode.odeint import odeint
@@ -31,6 +31,7 @@ __all__ = [
     "SolverError",
     "Status",
     "StepUnderflowError",
+    "hush_compiler",
     "list_methods",
     "missing_compiler",
     "odeint",

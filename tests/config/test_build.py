@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,16 @@ class TestCompile:
     def test_it_takes_the_whole_of_a_classifier_without_an_ode(self) -> None:
         assert builder("model=resnet", "compile=true").model()._compiled_call_impl is not None
         assert builder("model=resnet").model()._compiled_call_impl is None
+
+    @pytest.mark.parametrize("choices", [["model=resnet"], ["model=odenet", "solver=vode_adams"]], ids=str)
+    @pytest.mark.usefixtures("missing")
+    def test_torchs_compiler_keeps_what_it_finds_in_its_own_code_to_itself(self, choices: list[str]) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            builder(*choices, "compile=true").model()
+            warnings.warn_explicit("its own", RuntimeWarning, "guards.py", 1, module="torch._dynamo.guards")
+            with pytest.raises(RuntimeWarning, match="not its own"):
+                warnings.warn_explicit("not its own", RuntimeWarning, "field.py", 1, module="field")
 
     @pytest.mark.usefixtures("missing")
     def test_a_flow_without_an_ode_stays_as_it_is(self) -> None:

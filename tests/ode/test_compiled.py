@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import logging
 import shutil
 import subprocess
 import sys
@@ -447,17 +448,35 @@ def test_what_cannot_be_compiled_is_refused_by_name(settings: dict[str, Any], me
         odeint(Field(), start(), [0.0, 1.0], compile=True, **settings)
 
 
+def test_what_torchs_compiler_says_of_itself_is_not_heard_and_what_is_ours_is(
+    monkeypatch: Any, caplog: Any
+) -> None:
+    lookup_backend = torch._dynamo.lookup_backend
+
+    def talkative(name: str) -> Any:
+        torchs = {"filename": "torch/_dynamo/guards.py", "lineno": 1, "module": "torch._dynamo.guards"}
+        warnings.warn_explicit("Guards may run slower on this Python", RuntimeWarning, **torchs)
+        logging.getLogger("torch.utils.cpp_extension").warning("No CUDA runtime is found")
+        return lookup_backend(name)
+
+    monkeypatch.setattr(torch._dynamo, "lookup_backend", talkative)
+    monkeypatch.delenv("TORCH_LOGS", raising=False)
+    field = Scaled(counts=True)  # compiled again and again, until we say that it is too often
+    with pytest.warns() as caught:
+        solve(CAPTURE, field)
+    assert {each.category for each in caught} == {CompileWarning}
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
 @NEEDS_COMPILER
 def test_the_real_compiler_agrees_to_rounding() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of torch's own
-        compiled = solve(True)
-        assert_same(compiled, solve(False))
-        field, y0 = Stiffening(), torch.ones(1, dtype=torch.float64)
-        with torch.no_grad():
-            marched, eager = (
-                odeint(field, y0, [0.0, 2.0], rtol=1e-6, atol=1e-6, compile=c) for c in (True, False)
-            )
+    compiled = solve(True)
+    assert_same(compiled, solve(False))
+    field, y0 = Stiffening(), torch.ones(1, dtype=torch.float64)
+    with torch.no_grad():
+        marched, eager = (
+            odeint(field, y0, [0.0, 2.0], rtol=1e-6, atol=1e-6, compile=c) for c in (True, False)
+        )
     assert marched.stats == eager.stats
     torch.testing.assert_close(marched.ys, eager.ys, rtol=1e-9, atol=1e-9)
 

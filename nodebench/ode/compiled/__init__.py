@@ -9,6 +9,7 @@ from nodebench.ode.compiled.compiler import (
     CompileWarning,
     check_backend,
     forgotten,
+    hush_compiler,
     missing_compiler,
 )
 from nodebench.ode.compiled.steps import CompiledSteps
@@ -19,5 +20,6 @@ __all__ = [
     "CompiledSteps",
     "check_backend",
     "forgotten",
+    "hush_compiler",
     "missing_compiler",
 ]

@@ -6,6 +6,7 @@ torch's compiler is imported where it is first used: it takes a while, and most 
 from __future__ import annotations
 
 import itertools
+import logging
 import os
 import shutil
 import sys
@@ -55,6 +56,19 @@ def missing_compiler(device: torch.device) -> str | None:
     default = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
     name = os.environ.get("CXX", default)
     return None if shutil.which(name) else f"no C++ compiler was found (tried {name}; $CXX names another)"
+
+
+def hush_compiler() -> None:
+    """Has torch's compiler keep what it finds in its own code and on this machine to itself, in all of this process.
+
+    Of other Pythons, unused GPUs and its limits it speaks whenever it compiles, a backward pass or a new shape too, and
+    whoever runs what was compiled can do nothing about them. Its errors still come; with TORCH_LOGS set it says it all.
+    """
+    if "TORCH_LOGS" in os.environ:
+        return
+    warnings.filterwarnings("ignore", module=r"torch\.(_dynamo|_functorch|_inductor)\b")
+    for name in ("torch._dynamo", "torch._functorch", "torch._inductor", "torch.utils.cpp_extension"):
+        logging.getLogger(name).setLevel(logging.ERROR)
 
 
 def forgotten(f: Callable[..., Any], norm: object) -> str | None:
@@ -114,6 +128,7 @@ class CompiledFunction:
         self._num_graphs = 0
         self._compiled: Callable[..., Any] | None = None
         if backend is not None:
+            hush_compiler()
             self._compiled = torch.compile(
                 _with_own_code(function), backend=backend, fullgraph=True, dynamic=False
             )
