@@ -157,6 +157,14 @@ def test_a_solve_that_fails_is_a_row_without_numbers_and_is_said(bench: Bench) -
     assert "dopri5 at tol 1e-06, batch 0: max_steps=1 reached" in bench.said[0]
 
 
+@pytest.fixture
+def fast_bench(net: ODENet, task: Classification, images: ImageSet) -> Bench:
+    """A field eight times as fast: at loose tolerances every method errs far more than float32 rounds."""
+    with torch.no_grad():
+        net.ode_block.vector_field.matrix.mul_(8)
+    return Bench(net, task, images)
+
+
 class TestTorchdiffeq:
     @pytest.fixture(autouse=True)
     def installed(self) -> None:
@@ -191,14 +199,13 @@ class TestTorchdiffeq:
     @pytest.mark.parametrize("method", ["dopri5", "bosh3", "dopri8"])
     @pytest.mark.parametrize("tol", [1e-1, 1e-3])
     def test_where_it_is_the_same_method_it_takes_the_same_steps(
-        self, bench: Bench, method: str, tol: float
+        self, fast_bench: Bench, method: str, tol: float
     ) -> None:
         theirs = self.theirs(method, tol)
-        pair = bench.rows([theirs, replace(theirs, library=OWN)])
+        pair = fast_bench.rows([theirs, replace(theirs, library=OWN)])
         for name in ("nfe_forward", "num_accepted_forward", "num_rejected_forward"):
             assert pair[0][name] == pair[1][name]
-        # In float32: errors are alike as far as its rounding lets them be.
-        assert pair[0]["error_endpoint"] == pytest.approx(pair[1]["error_endpoint"], rel=1e-2, abs=5e-6)
+        assert pair[0]["error_endpoint"] == pytest.approx(pair[1]["error_endpoint"], rel=0.1)
 
     def test_what_is_not_measured_of_it_is_empty(self, bench: Bench) -> None:
         (row,) = map(complete, bench.rows([self.theirs("bosh3", 1e-2)]))
@@ -208,11 +215,11 @@ class TestTorchdiffeq:
         }
 
     @pytest.mark.parametrize("method", METHODS)
-    def test_every_solver_comes_closer_with_the_tolerance(self, bench: Bench, method: str) -> None:
-        loose, tight = bench.rows([self.theirs(method, tol) for tol in (1e-1, 1e-5)])
+    def test_every_solver_comes_closer_with_the_tolerance(self, fast_bench: Bench, method: str) -> None:
+        loose, tight = fast_bench.rows([self.theirs(method, tol) for tol in (1e-1, 1e-5)])
         assert (loose["library"], loose["solver"]) == ("torchdiffeq", method)
-        assert tight["error_endpoint"] < min(1e-2, loose["error_endpoint"])
-        assert tight["nfe_forward"] >= loose["nfe_forward"]
+        assert tight["error_endpoint"] < loose["error_endpoint"] / 100
+        assert tight["nfe_forward"] > loose["nfe_forward"]
 
     @pytest.mark.parametrize(
         ("tol", "scale", "settings", "reason"),
