@@ -78,7 +78,7 @@ def odeint(
 
     f: called with a 0-d time tensor of y's real dtype on y's device and a state shaped like y0. Gradients flow to
         y0, ts, tensor args and the parameters: those of an nn.Module, or `params`.
-    y0: tensor of any shape, or a tuple of tensors of one dtype.
+    y0: tensor of any shape, or a tuple of tensors of one dtype, in single or double precision; half is for inside f.
     ts: strictly monotonic times, increasing or decreasing, of shape (num_times,). One time, or equal times, return
         y0 without an evaluation.
     method: see `list_methods()`. With `dt` the steps are fixed (at most dt long, dividing each gap between outputs
