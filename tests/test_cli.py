@@ -76,11 +76,24 @@ def test_a_users_mistake_is_one_sentence_and_exit_code_2(
     assert "Traceback" not in printed.err
 
 
-def test_an_unknown_flag_has_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        cli.main(["train", "--modle"])
-    assert ended.value.code == 2
-    assert "--modle" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--modle"], "unrecognized arguments: --modle; `nodebench train --help` says more"),
+        (["evaluate"], "the following arguments are required: RUN"),
+        (["plot", "fig5", "--out", ""], "--out: `` is no name of a file or folder"),
+        (["table", "--runs", ""], "--runs: `` is no name of a file or folder"),
+        (["reproduce", "fig5", "--recipe", "best"], "--recipe: invalid choice: 'best'"),
+        (["bench", "--device", "tpu"], "--device: invalid choice: 'tpu'"),
+    ],
+)
+def test_options_that_cannot_be_are_one_sentence_and_exit_code_2(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == 2
+    printed = capsys.readouterr().err
+    assert message in printed
+    assert printed.count("\n") == 1
 
 
 class TestWhenACommandBreaks:

@@ -8,6 +8,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nodebench.benchmark.workloads import run_workload, workload_names
+from nodebench.commands.arguments import Parser, place
+from nodebench.commands.destinations import check_folder, writing_to
 from nodebench.config.errors import ConfigError, did_you_mean
 
 
@@ -29,13 +31,14 @@ def run(argv: Sequence[str]) -> int:
     from nodebench.benchmark.comparison import Setup
     from nodebench.benchmark.report import write
 
+    for name in names:
+        with writing_to(options.out):
+            check_folder(options.out / name)
     setup = Setup(torch.device(options.device), options.quick, _teller())
     for name in names:
         report = run_workload(name, setup)
-        try:
+        with writing_to(options.out):
             written = write(report, options.out)
-        except OSError as error:
-            raise ConfigError(f"cannot write into `{options.out}`: {error.strerror}") from error
         print("\n".join([report.page, *(f"wrote {path}" for path in written)]), flush=True)
     return 0
 
@@ -48,7 +51,7 @@ def _teller() -> Callable[[str], object] | None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="nodebench bench",
         description="Race nodebench against torchdiffeq, torchode and diffrax (extra `baselines`): times, evaluations, "
         "gradient errors, memory; Markdown, CSV and a figure for each workload.",
@@ -60,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         "--quick", action="store_true", help="within a minute, compiling apart: smaller batches, fewer rounds"
     )
     parser.add_argument(
-        "--out", type=Path, default=Path("outputs/bench"), metavar="DIR", help="default: outputs/bench"
+        "--out", type=place, default=Path("outputs/bench"), metavar="DIR", help="default: outputs/bench"
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
     return parser

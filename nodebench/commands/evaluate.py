@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from nodebench.commands.arguments import Parser, count, place
 from nodebench.commands.train import describe_solver
 from nodebench.config.check import check_device, check_solver, check_state_size
 from nodebench.config.compose import compose, needs_tolerance, parse
@@ -38,21 +39,22 @@ SHOWN = (
 def run(argv: Sequence[str]) -> int:
     """Evaluate a run on the test set, print the result and append it to the run's evaluations.jsonl.
 
-    Returns 0. Raises ConfigError for what cannot be evaluated, FailedError if the solve failed or gave NaN.
+    Returns 0. Raises ConfigError for what cannot be evaluated, FailedError if the solve failed or
+    gave NaN, or if the record could not be written.
     """
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="nodebench evaluate",
         description="Measure a trained net on the test set, with its own solver or another one.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", metavar="RUN", type=Path, help="a run folder: .../seed<k>")
+    parser.add_argument("run", metavar="RUN", type=place, help="a run folder: .../seed<k>")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="another solver or setting")
     parser.add_argument(
         "--swap", action="store_true", help="evaluate a classifier with many solvers: is it a flow?"
     )
     parser.add_argument(
-        "--limit", type=int, metavar="N", help="with --swap: the first N test images; recorded nowhere"
+        "--limit", type=count, metavar="N", help="with --swap: the first N test images; recorded nowhere"
     )
     parser.add_argument("--config-dir", help=CONFIG_DIR_HELP)
     args = parser.parse_intermixed_args(argv)
@@ -61,10 +63,8 @@ def run(argv: Sequence[str]) -> int:
         check_solver(config["solver"], gradient=None)
         check_state_size(config)
     check_device(config["device"])
-    if args.limit is not None and (not args.swap or args.limit < 1):
-        raise ConfigError(
-            f"--limit {args.limit} is not possible; it takes a whole number, 1 or above, and goes with --swap"
-        )
+    if args.limit is not None and not args.swap:
+        raise ConfigError(f"--limit {args.limit} goes with --swap alone; drop it")
     if args.swap:
         if config.get("solver") != read_config(args.run).get("solver"):
             raise ConfigError("--swap chooses the solvers itself; drop what was said about the solver")
@@ -72,11 +72,15 @@ def run(argv: Sequence[str]) -> int:
 
         return swap(args.run, config, args.config_dir, args.limit)
 
+    from nodebench.commands.trained import append_evaluation, say_if_not_recorded
+
+    say_if_not_recorded(args.run)
     record = evaluate(args.run, config, args.config_dir)
     print(f"run         {args.run}, step {record['step']:,}")
     if "solver" in config:
         print(f"solver      {describe_solver(config['solver'])}")
-    print("\n".join(f"{name:<11} {record[name]:g}" for name in SHOWN if name in record))
+    print("\n".join(f"{name:<11} {record[name]:g}" for name in SHOWN if name in record), flush=True)
+    append_evaluation(args.run, record)
     return 0
 
 
@@ -128,17 +132,17 @@ def _merge_solver(own: dict[str, Any], fresh: dict[str, Any], given: set[str]) -
 
 
 def evaluate(folder: Path, config: dict[str, Any], config_dir: str | None = None) -> dict[str, Any]:
-    """The record that is appended to evaluations.jsonl: columns of the test set and what they were made with.
+    """The record for evaluations.jsonl: columns of the test set and what they were made with.
 
     Raises ConfigError if there is no readable checkpoint of this net, or if data or net cannot be built, FailedError
     if the solve fails or the net gives NaN.
     """
-    from nodebench.commands.trained import append_evaluation, failures_told, load_trained
+    from nodebench.commands.trained import evaluation_record, failures_told, load_trained
 
     trained = load_trained(folder, config, config_dir)
     with failures_told():
         columns = trained.task.evaluate(trained.model, "test")
-    return append_evaluation(folder, trained, "evaluation", columns, _solver_record(config.get("solver")))
+    return evaluation_record(trained, "evaluation", columns, _solver_record(config.get("solver")))
 
 
 def _solver_record(solver: dict[str, Any] | None) -> dict[str, Any] | None:

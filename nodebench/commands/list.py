@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import argparse
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from nodebench.commands.arguments import Parser
 from nodebench.config.errors import ConfigError, did_you_mean
 from nodebench.config.files import CONFIG_DIR_HELP, config_folders, description, load, options
 
@@ -24,7 +24,7 @@ WIDTH = 110
 
 def run(argv: Sequence[str]) -> int:
     """Print one section, or all of them; returns 0."""
-    parser = argparse.ArgumentParser(prog="nodebench list", description="Show what can be chosen.")
+    parser = Parser(prog="nodebench list", description="Show what can be chosen.")
     parser.add_argument("section", nargs="?", help=", ".join(SECTIONS))
     parser.add_argument("--config-dir", help=CONFIG_DIR_HELP)
     args = parser.parse_args(argv)

@@ -12,6 +12,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nodebench.commands.arguments import Parser, count, number, place
+from nodebench.commands.destinations import check_folder, writing_to
 from nodebench.commands.evaluate import with_changes
 from nodebench.commands.measure_plan import (
     Solvers,
@@ -45,6 +47,7 @@ Times compare best where all solvers are named at once: they are then measured i
 ours do; the last two begin a step with a slope from a stage at another point, which ours evaluate anew.
 Further settings are solver.tol=LIST, solver.controller and so on, solver.adjoint.*, data.root and device.
 The same command again continues. Writes RUN/measure.csv, and RUN/measure.json with what it was made with."""
+REFERENCE_TOLERANCE = number(1e-12, 0.1)  # below, a decade tighter is beyond float64
 _BATCHES_A_LINE = 10
 
 
@@ -54,10 +57,6 @@ def run(argv: Sequence[str]) -> int:
     Raises ConfigError for what cannot be measured, FailedError if the reference solve failed.
     """
     args = _parser().parse_intermixed_args(argv)
-    if args.batches is not None and args.batches < 1:
-        raise ConfigError(f"--batches {args.batches} is not possible; it must be a whole number, 1 or above")
-    if not 0 < args.reference_tol < math.inf:
-        raise ConfigError(f"--reference-tol {args.reference_tol:g} is not possible; it must be above 0")
     methods, tols, others = _take_lists(args.overrides)
     own = read_config(args.run)
 
@@ -67,6 +66,9 @@ def run(argv: Sequence[str]) -> int:
     config = with_changes(own, others, args.config_dir)
     check_device(config["device"])
     solvers = check_solvers(config, methods, tols)
+    _check_reference(args.reference_tol, tols)
+    with writing_to(args.run, "measure.csv belongs there; measure a copy of the run"):
+        check_folder(args.run)
     versions = baseline_versions() if args.baselines else {}
     trained = load_trained(args.run, config, args.config_dir)
 
@@ -79,21 +81,32 @@ def run(argv: Sequence[str]) -> int:
         raise ConfigError(str(error)) from error
 
 
+def _check_reference(reference_tol: float, tols: Sequence[float]) -> None:
+    from nodebench.measurement import TOLERANCES
+
+    tightest = min(tols or TOLERANCES)
+    if reference_tol >= tightest:
+        raise ConfigError(
+            f"--reference-tol {reference_tol:g} is no tighter than the solves that are measured against it, down to "
+            f"solver.tol={tightest:g}; give it below"
+        )
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="nodebench measure",
         description="Measure a trained ODE-Net's solves on the test set in batches of 100, at tolerances 1 to 1e-5.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", metavar="RUN", type=Path, help="a run folder: .../seed<k>")
+    parser.add_argument("run", metavar="RUN", type=place, help="a run folder: .../seed<k>")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="other solvers, or a setting")
     parser.add_argument(
-        "--batches", type=int, metavar="N", help="the first N batches (default: all; 5 of another solver)"
+        "--batches", type=count, metavar="N", help="the first N batches (default: all; 5 of another solver)"
     )
     parser.add_argument(
         "--reference-tol",
-        type=float,
+        type=REFERENCE_TOLERANCE,
         default=1e-8,
         metavar="TOL",
         help="of the float64 solve (default: 1e-8)",
@@ -172,7 +185,6 @@ def _measure(
     todo = order(cases, files.done)
     print_plan(args.run, trained.step, cases, todo, made_with)
     if todo:
-        files.begin()
         _add_rows(measurement, files, todo)
     _print_summary(files, args.run)
     return 0

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from nodebench.commands.arguments import Parser, place
+from nodebench.commands.destinations import check_folder, writing_to
 from nodebench.commands.recipes import recipes_of
 from nodebench.config.errors import ConfigError, did_you_mean
 from nodebench.reporting.figures import NothingToDrawError, draw, figure_names
@@ -18,6 +20,9 @@ def run(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     if options.figure not in figure_names():
         raise ConfigError(f"unknown figure `{options.figure}`.{did_you_mean(options.figure, figure_names())}")
+    folder = options.runs / "figures" if options.out is None else options.out
+    with writing_to(folder):
+        check_folder(folder)
     runs = find_runs(options.runs)
     try:
         drawing = draw(options.figure, runs, recipes_of(options.figure, runs))
@@ -30,24 +35,21 @@ def run(argv: Sequence[str]) -> int:
         raise ConfigError(f"{options.figure} does not move, only fig5 has frames; leave out --animate")
     from nodebench.reporting.figures.drawing.saving import save
 
-    folder = options.runs / "figures" if options.out is None else options.out
-    try:
+    with writing_to(folder):
         written = save(drawing, folder, options.figure, animate=options.animate)
-    except OSError as error:
-        raise ConfigError(f"cannot write into `{folder}`: {error.strerror}") from error
     print("\n".join([*drawing.notes, *(f"wrote {path}" for path in written)]))
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="nodebench plot",
         description="Draw a figure of the paper from finished runs: PNG, PDF, and its data as CSV.",
     )
     parser.add_argument("figure", metavar="FIGURE", help=", ".join(figure_names()))
-    parser.add_argument("--runs", type=Path, default=Path("outputs"), metavar="DIR", help="default: outputs")
+    parser.add_argument("--runs", type=place, default=Path("outputs"), metavar="DIR", help="default: outputs")
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="where to write (default: `figures` inside --runs)"
+        "--out", type=place, metavar="DIR", help="where to write (default: `figures` inside --runs)"
     )
     parser.add_argument("--animate", action="store_true", help="fig5: write the flow as a GIF too")
     return parser

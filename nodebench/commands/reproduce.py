@@ -9,7 +9,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from nodebench.commands.arguments import Parser, place
 from nodebench.commands.artefacts import ARTEFACTS, RECIPES, Artefact
+from nodebench.commands.destinations import check_folder, writing_to
 from nodebench.commands.sweep import Ending, Member, compose_members, report, train_member, varied_keys
 from nodebench.commands.train import show_results
 from nodebench.config.errors import ConfigError, FailedError, did_you_mean
@@ -32,26 +34,29 @@ def run(argv: Sequence[str]) -> int:
     if args.artefact not in ARTEFACTS:
         raise ConfigError(f"unknown artefact `{args.artefact}`.{did_you_mean(args.artefact, ARTEFACTS)}")
     artefact = ARTEFACTS[args.artefact]
-    place = [] if args.runs == DEFAULT_RUNS else [override_text("output_dir", args.runs)]
-    members, _ = compose_members([*overrides, *place] for overrides in artefact.recipes[args.recipe])
+    runs = str(args.runs)
+    elsewhere = [] if runs == DEFAULT_RUNS else [override_text("output_dir", runs)]
+    members, _ = compose_members([*overrides, *elsewhere] for overrides in artefact.recipes[args.recipe])
     states = {folder: _state(folder) for folder in members}
     print(f"{artefact.name}, recipe {args.recipe}: {artefact.description}")
     if args.dry_run:
         _print_plan(members, states, is_fast=args.recipe == RECIPES[0])
         _print_measuring(artefact, members)
         return 0
+    with writing_to(args.runs, "choose another place with --runs"):
+        check_folder(args.runs / "figures")
     print(_counts(states), flush=True)
     endings = _train_missing(members, states)
-    show_results(list(members), args.runs, varied_keys(members.values()))
+    show_results(list(members), runs, varied_keys(members.values()))
     code = report(endings, list(endings.values()))
     if artefact.is_measured:
         code = max(code, *(_measure_missing(folder) for folder in members))
-    return max(code, _draw(artefact, args.runs))
+    return max(code, _draw(artefact, runs))
 
 
 def _parser() -> argparse.ArgumentParser:
     names = "\n".join(f"  {name:<8} {artefact.description}" for name, artefact in ARTEFACTS.items())
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="nodebench reproduce",
         description="Train what a figure or table of the paper still lacks, one run after the other, then draw it.\n"
         "The same command again continues; runs that are finished in DIR are not trained again.",
@@ -63,7 +68,9 @@ def _parser() -> argparse.ArgumentParser:
         "--dry-run", action="store_true", help="show the runs, their state and cost; train nothing"
     )
     parser.add_argument("--recipe", choices=RECIPES, default="fast", help="how long to train (default: fast)")
-    parser.add_argument("--runs", default=DEFAULT_RUNS, metavar="DIR", help=f"default: {DEFAULT_RUNS}")
+    parser.add_argument(
+        "--runs", type=place, default=Path(DEFAULT_RUNS), metavar="DIR", help=f"default: {DEFAULT_RUNS}"
+    )
     return parser
 
 

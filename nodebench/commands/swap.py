@@ -7,12 +7,21 @@ Source: Ott et al., "ResNet after all? Neural ODEs and their numerical solution"
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from nodebench.commands.trained import append_evaluation, check_has_solve, classifier_with_ode, load_trained
+from nodebench.commands.trained import (
+    append_evaluation,
+    check_has_solve,
+    classifier_with_ode,
+    evaluation_record,
+    load_trained,
+    say_if_not_recorded,
+)
+from nodebench.config.errors import FailedError
 from nodebench.config.identity import tolerances
 from nodebench.models.classifiers import ODENet
 from nodebench.models.ode_block import SolverSettings
@@ -34,9 +43,12 @@ def swap(folder: Path, config: dict[str, Any], config_dir: str | None, limit: in
     """Evaluate the run in `folder` with every solver, print the table and the verdict.
 
     Each record is appended to evaluations.jsonl, unless `limit` keeps the first test images only. Returns 0, or 1 if
-    training's own solve failed. Raises ConfigError for a run that is no classifier with an ODE.
+    training's own solve failed. Raises ConfigError for a run that is no classifier with an ODE, FailedError if a record
+    could not be written.
     """
     check_has_solve(config, "evaluate --swap")
+    if limit is None:
+        say_if_not_recorded(folder)
     trained = load_trained(folder, config, config_dir, limit)
     net, task, data = classifier_with_ode(trained)
     own = net.ode_block.solver
@@ -44,18 +56,23 @@ def swap(folder: Path, config: dict[str, Any], config_dir: str | None, limit: in
     print(f"run         {folder}, step {trained.step:,}, {which} {len(data.test):,} test images")
     print(LINE.format("solver", "precision", "test error (%)", "change (points)", "NFE"), flush=True)
     records: list[dict[str, Any]] = []
+    unrecorded: FailedError | None = None
     for settings in swapped(own, uses_tolerance=any(tolerances(config["solver"]))):
         columns = _evaluate(task, net, settings)
-        solver = _record(settings)
-        records.append({**columns, "solver": solver, "num_images": len(data.test)})
-        if limit is None:
-            append_evaluation(folder, trained, "swap", columns, solver)
+        records.append(evaluation_record(trained, "swap", columns, _record(settings)))
         print(_line(records[-1], records[0]), flush=True)
+        if limit is None and unrecorded is None:
+            try:
+                append_evaluation(folder, records[-1])
+            except FailedError as error:  # what is computed is shown all the same
+                unrecorded = error
     print(f"\n{verdict(records)}\n{RULE}")
     if limit is not None:
         print("recorded nowhere: leave out --limit to evaluate all test images and record the results")
+    elif unrecorded is not None:
+        raise unrecorded
     else:
-        print(f"next        nodebench table swap --runs {folder}")
+        print(f"next        {shlex.join(['nodebench', 'table', 'swap', '--runs', str(folder)])}")
     return 0 if "error_test" in records[0] else 1
 
 

@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from nodebench.commands.arguments import Parser, place
+from nodebench.commands.destinations import check_file, writing_to
 from nodebench.commands.recipes import recipes_of
 from nodebench.config.errors import ConfigError
 from nodebench.reporting.columns import DEFAULT_COLUMNS
@@ -24,6 +26,9 @@ EXAMPLES = """examples:
 def run(argv: Sequence[str]) -> int:
     """Print or write the table; returns 0. Raises ConfigError: no runs, unknown column, no way to write."""
     options = _parser().parse_args(argv)
+    if options.out is not None:
+        with writing_to(options.out):
+            check_file(options.out)
     runs = find_runs(options.runs)
     if not runs:
         raise ConfigError(
@@ -44,15 +49,13 @@ def run(argv: Sequence[str]) -> int:
     if options.out is None:
         print(table)
         return 0
-    try:
+    with writing_to(options.out):
         replace_file(options.out, f"{table}\n".encode())
-    except OSError as error:
-        raise ConfigError(f"cannot write `{options.out}`: {error.strerror}") from error
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="nodebench table",
         description="One row for all seeds of an experiment: mean, interval, number of seeds, status. "
         f"Or a table with a name: {', '.join(table_names())}.",
@@ -67,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
         help="a table with a name; or columns of the records, or keys of config.yaml "
         f"(default: those with values among {','.join(DEFAULT_COLUMNS)})",
     )
-    parser.add_argument("--runs", type=Path, default=Path("outputs"), metavar="DIR", help="default: outputs")
+    parser.add_argument("--runs", type=place, default=Path("outputs"), metavar="DIR", help="default: outputs")
     parser.add_argument("--format", choices=list(STYLES), default="terminal", help="default: terminal")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="write there instead of the screen")
+    parser.add_argument("--out", type=place, metavar="FILE", help="write there instead of the screen")
     return parser

@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nodebench.commands.arguments import Parser
+from nodebench.commands.destinations import check_folder
 from nodebench.config.check import check
 from nodebench.config.compose import Composed, compose
 from nodebench.config.errors import ConfigError
@@ -47,7 +49,7 @@ EXAMPLES = """examples:
 
 def run(argv: Sequence[str]) -> int:
     """Train one run, or with -m a sweep. Returns the exit code: 0, 1 if it failed, 128 + signal if interrupted."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="nodebench train",
         description="Train a net. The same command again continues an unfinished run and skips a finished one.",
         epilog=EXAMPLES,
@@ -90,6 +92,7 @@ def train_run(composed: Composed, config_dir: str | Path | None = None) -> Any:
     written.
     """
     from nodebench.training import Outcome, RunFolder, RunFolderError, finished_outcome, train
+    from nodebench.training.storage import named_disk_errors
 
     config = composed.config
     folder, force = run_folder(config), config["training"]["force"]
@@ -98,6 +101,8 @@ def train_run(composed: Composed, config_dir: str | Path | None = None) -> Any:
     finished = None if force else finished_outcome(run)
     if finished is not None:
         return finished
+    with named_disk_errors(folder):
+        check_folder(folder)
     task, model, make_optimizer, settings, plan = _build(config, config_dir)
     print(plan, flush=True)
     try:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from nodebench.commands.destinations import check_folder
 from nodebench.config.build import Builder, Data, pick_device, use_threads
 from nodebench.config.errors import ConfigError, FailedError
 from nodebench.config.files import config_folders, shipped_targets
@@ -104,15 +105,12 @@ def classifier_with_ode(trained: Trained) -> tuple[ODENet, Classification, Image
     )
 
 
-def append_evaluation(
-    folder: Path, trained: Trained, kind: str, columns: Mapping[str, Any], solver: Mapping[str, Any] | None
+def evaluation_record(
+    trained: Trained, kind: str, columns: Mapping[str, Any], solver: Mapping[str, Any] | None
 ) -> dict[str, Any]:
-    """The record of an evaluation, appended to the run's evaluations.jsonl with what it was made with.
-
-    A last line that was cut off stays, as a line of its own. Raises ConfigError if the file cannot be written.
-    """
+    """An evaluation as evaluations.jsonl has it, with what it was made with."""
     environment = describe_environment(trained.device)
-    record = {
+    return {
         "kind": kind,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "step": trained.step,
@@ -121,13 +119,29 @@ def append_evaluation(
         "solver": None if solver is None else dict(solver),
         **{key: environment[key] for key in ("version", "git_commit", "device", "device_name")},
     }
-    line = f"{json.dumps(record, allow_nan=False)}\n"
+
+
+def say_if_not_recorded(folder: Path) -> None:
+    """Say on stderr that nothing can be written into the run folder, before minutes are spent on a record."""
+    try:
+        check_folder(folder)
+    except OSError as error:
+        say(
+            f"note: nothing can be written into `{folder}` ({error.strerror}): results are shown and not recorded"
+        )
+
+
+def append_evaluation(folder: Path, record: Mapping[str, Any]) -> None:
+    """Append the record to the run's evaluations.jsonl; a last line that was cut off stays, as a line of its own.
+
+    Raises FailedError if the file cannot be written.
+    """
     path = folder / "evaluations.jsonl"
+    line = f"{json.dumps(record, allow_nan=False)}\n"
     try:
         append_durably(path, f"{_end_of_line(path)}{line}".encode())
     except RunFolderError as error:
-        raise ConfigError(str(error)) from error
-    return record
+        raise FailedError(f"not recorded: {error}") from error
 
 
 def _end_of_line(path: Path) -> str:

@@ -65,11 +65,16 @@ def test_a_device_that_is_not_there_exits_2(capsys: pytest.CaptureFixture[str]) 
     assert "torch sees no CUDA device" in capsys.readouterr().err
 
 
-@pytest.mark.usefixtures("tiny")
-def test_a_file_in_the_way_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("place", ["o", "o/below/it"])
+def test_a_file_in_the_way_is_named_before_anything_is_raced(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("nodebench.commands.bench.run_workload", lambda *_: pytest.fail("a race"))
     (tmp_path / "o").write_text("in the way")
-    assert main(["bench", "vdp", "--quick", "--out", str(tmp_path / "o")]) == 2
-    assert f"cannot write into `{tmp_path / 'o'}`" in capsys.readouterr().err
+    assert main(["bench", "vdp", "--quick", "--out", str(tmp_path / place)]) == 2
+    assert f"cannot write to `{tmp_path / place}`: Not a directory; choose another place with --out" in (
+        capsys.readouterr().err
+    )
 
 
 def test_a_typo_is_told_without_torch() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,37 @@ def test_a_solve_that_fails_is_a_sentence(smoke: tuple[str, ...], capsys: pytest
     run = trained(*smoke)
     assert evaluate(run, "solver.tol=1e-4", "solver.max_steps=1") == 1
     assert "the solve failed" in capsys.readouterr().err
+
+
+def test_what_cannot_be_recorded_is_shown_first_and_is_a_failure(
+    smoke: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = [SolverSettings(rtol=1.0, atol=1.0), SolverSettings("rk4", dt=1.0)]
+    monkeypatch.setattr("nodebench.commands.swap.swapped", lambda *_, **__: few)
+    run = trained(*smoke)
+    (run / "evaluations.jsonl").mkdir()  # as permission bits would not stop the superuser
+    capsys.readouterr()
+    for options, shown in (([], "error_test  "), (["--swap"], "verdict     ")):
+        assert evaluate(run, *options) == 1
+        printed = capsys.readouterr()
+        assert f"\n{shown}" in printed.out
+        assert (
+            f"not recorded: `{run / 'evaluations.jsonl'}` cannot be written (Is a directory)" in printed.err
+        )
+
+
+def test_that_nothing_can_be_recorded_is_said_before_it_is_computed(
+    smoke: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(folder: Path) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    run = trained("model=mlp", *smoke[:-1])
+    monkeypatch.setattr("nodebench.commands.trained.check_folder", refuse)
+    monkeypatch.setattr("nodebench.commands.evaluate.evaluate", lambda *_: pytest.fail("it is computed"))
+    with pytest.raises(pytest.fail.Exception):
+        evaluate(run)
+    assert f"nothing can be written into `{run}` (Read-only file system)" in capsys.readouterr().err
 
 
 def test_a_net_whose_weights_are_nan_is_a_failure_that_names_them_and_leaves_no_record(
@@ -179,7 +211,10 @@ class TestSwap:
         assert evaluate(tmp_path, "--swap", "solver=rk4") == 2
         assert "--swap chooses the solvers itself" in capsys.readouterr().err
         assert evaluate(tmp_path, "--limit", "4") == 2
-        assert "--limit 4 is not possible" in capsys.readouterr().err
+        assert "--limit 4 goes with --swap alone; drop it" in capsys.readouterr().err
+        for limit in ("0", "-1", "few"):
+            assert evaluate(tmp_path, "--swap", "--limit", limit) == 2
+            assert f"--limit: {limit} is not possible; it must be a whole number" in capsys.readouterr().err
         (tmp_path / "config.yaml").write_text(config_text(compose(["data=digits", "model=mlp"]).config))
         assert evaluate(tmp_path, "--swap") == 2
         assert (

@@ -86,6 +86,18 @@ def test_an_unknown_figure_exits_2_with_the_nearest_name(
     assert meant in message
 
 
+def test_where_a_figure_goes_is_looked_at_before_it_is_drawn(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("nodebench.commands.plot.draw", lambda *_: pytest.fail("a figure is drawn"))
+    in_the_way = runs / "figures"
+    in_the_way.write_text("a file")
+    for out, options in ((in_the_way, []), (in_the_way / "new", ["--out", in_the_way / "new"])):
+        assert main(["plot", "fig5", "--runs", str(runs), *map(str, options)]) == 2
+        message = f"cannot write to `{out}`: Not a directory; choose another place with --out"
+        assert message in capsys.readouterr().err
+
+
 def test_without_runs_the_folder_and_the_command_that_makes_one_are_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

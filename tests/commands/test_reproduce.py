@@ -126,6 +126,16 @@ def test_a_dry_run_prints_state_command_counts_and_cost_and_trains_nothing(
     assert not Path("outputs").exists()
 
 
+def test_where_runs_and_artefact_go_is_looked_at_before_anything_is_trained(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("file").write_text("in the way")
+    assert cli.main(["reproduce", "small", "--runs", "file/below"]) == 2
+    printed = capsys.readouterr()
+    assert "cannot write to `file/below`: Not a directory; choose another place with --runs" in printed.err
+    assert "[1/4]" not in printed.out
+
+
 def test_a_damaged_record_is_called_so_and_not_trained_over(
     smoke: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:

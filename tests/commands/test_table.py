@@ -58,7 +58,17 @@ def test_a_file_that_cannot_be_written_is_named(outputs: Path, capsys: pytest.Ca
     assert str(missing) in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("out", ["", ".", "/"])
+def test_where_a_table_goes_is_looked_at_before_it_is_made(
+    outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("nodebench.commands.table.find_runs", lambda _: pytest.fail("a table is made"))
+    (outputs / "file").touch()
+    out = outputs / "file" / "table.md"
+    assert main(["table", "--runs", str(outputs), "--out", str(out)]) == 2
+    assert f"cannot write to `{out}`: Not a directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("out", [".", "/"])
 def test_a_place_that_names_no_file_is_said(
     outputs: Path, out: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -70,7 +80,7 @@ def test_a_folder_in_the_way_is_named_and_nothing_is_left_beside_it(
     outputs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["table", "--runs", str(outputs), "--out", str(outputs)]) == 2
-    assert "Is a directory" in capsys.readouterr().err
+    assert f"cannot write to `{outputs}`: it names no file" in capsys.readouterr().err
     assert list(outputs.parent.iterdir()) == [outputs]
 
 

@@ -32,6 +32,15 @@ def summary(folder: Path) -> dict[str, Any]:
     return content
 
 
+def test_where_a_run_goes_is_looked_at_before_data_and_net_are_built(
+    smoke: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("nodebench.commands.train._build", lambda *_: pytest.fail("it is built"))
+    Path("file").write_text("in the way")
+    assert cli.main(["train", *smoke, "output_dir=file/below"]) == 1
+    assert "cannot be written (Not a directory); make the folder writable, or" in capsys.readouterr().err
+
+
 def test_a_run_leaves_its_folder_and_prints_plan_table_and_what_next(
     smoke: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
