@@ -39,6 +39,7 @@ class MeasureFiles:
         self._made_with = json.loads(json.dumps(made_with))
         self._libraries = dict(libraries or {})
         self._commits = [git_commit]
+        self._has_begun = False
         if self.table.exists() and self.table.stat().st_size:
             self._take_over()
 
@@ -47,17 +48,14 @@ class MeasureFiles:
         """What the rows are about."""
         return {key_of(row) for row in self.rows}
 
-    def begin(self) -> None:
-        """Write what the rows are made with, and the table's first line where there is none."""
-        self._write_notes()
-        if not self.table.exists() or not self.table.stat().st_size:
-            append_durably(self.table, header().encode())
-
     def append(self, row: Row, errors: ReferenceErrors | None) -> None:
-        """One more row; the reference's own errors are noted once they are known."""
-        if errors != self.errors:
+        """One more row. What rows are made with is noted before the first, the reference's errors once known."""
+        if not self._has_begun or errors != self.errors:
             self.errors = errors
             self._write_notes()
+            self._has_begun = True
+        if not self.table.exists() or not self.table.stat().st_size:
+            append_durably(self.table, header().encode())
         append_durably(self.table, write_row(row).encode())
         self.rows.append(row)
 
@@ -70,7 +68,8 @@ class MeasureFiles:
         if not whole:  # killed within the first line
             self.table.write_bytes(b"")
             return
-        self._compare()
+        if self.rows:  # a table without any is no measurement, and nothing is mixed with it
+            self._compare()
         if problems:
             as_it_was = self.table.with_name(f"{self.table.name}.damaged")
             write_atomically(as_it_was, self.table.read_bytes())

@@ -104,7 +104,10 @@ class Measures:
 
 
 def read_measures(run: Run) -> Measures | None:
-    """The run's measurements, None where it was not measured. Raises DamagedMeasuresError, which names the file."""
+    """The run's measurements, None where it was not measured: there is no file, or no line in it.
+
+    Raises DamagedMeasuresError, which names the file.
+    """
     path = run.folder / FILE
     again = f"delete it and measure again: `nodebench measure {run.folder}`"
     try:
@@ -114,10 +117,14 @@ def read_measures(run: Run) -> Measures | None:
     except OSError as error:
         raise DamagedMeasuresError(f"{path} cannot be read: {error.strerror}") from error
     *lines, rest = text.split("\n")
-    header = lines[0].strip().split(",") if lines else []
+    if not lines:  # killed within the first line
+        return None
+    header = lines[0].strip().split(",")
     missing = [name for name in (*KEY[1:], *NUMBERS, *WORDS) if name not in header]
     if missing:
         raise DamagedMeasuresError(f"{path} has no column `{missing[0]}`; {again}")
+    if not any((*lines[1:], rest)):
+        return None
     notes = []
     if rest.strip():
         notes.append(

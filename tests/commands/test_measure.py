@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import re
@@ -188,6 +189,47 @@ def test_what_was_measured_before_an_interruption_is_kept(
     assert len(set(keys(run))) == len(rows(run)) == OWN_ROWS
 
 
+def test_what_was_stopped_before_its_first_row_leaves_no_measurement(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stop(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("nodebench.measurement.Measurement.estimate", stop)
+        assert measure(run, *QUICK) == 130
+    assert not (run / "measure.csv").exists()
+
+
+def test_a_table_without_rows_is_no_measurement_whatever_it_was_begun_with(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quick = (*QUICK, "--batches", "1", "solver.tol=1")
+    assert measure(run, *quick) == 0
+    first, *_ = (run / "measure.csv").read_text().splitlines(keepends=True)
+    (run / "measure.csv").write_text(first)
+    capsys.readouterr()
+    assert cli.main(["plot", "fig3", "--runs", str(run)]) == 2
+    assert f"not measured yet: `nodebench measure {run}`" in capsys.readouterr().err
+    assert measure(run, *quick, "--reference-tol", "1e-3") == 0
+    assert len(rows(run)) == 3
+    assert json.loads((run / "measure.json").read_text())["made_with"]["reference"]["tol"] == 1e-3
+
+
+def test_a_run_that_cannot_be_written_is_not_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(folder: Path) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr("nodebench.commands.measure.check_folder", refuse)
+    (tmp_path / "config.yaml").write_text(config_text(compose(["data=digits"]).config))
+    assert measure(tmp_path) == 2
+    assert (
+        f"cannot write to `{tmp_path}`: Read-only file system; measure.csv belongs" in capsys.readouterr().err
+    )
+
+
 def test_rows_made_with_something_else_are_named_and_not_mixed(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -243,8 +285,21 @@ def test_a_damaged_line_is_measured_again_and_the_others_are_kept(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--batches", "0"], "--batches 0 is not possible"),
-        (["--reference-tol", "0"], "--reference-tol 0 is not possible"),
+        (
+            ["--batches", "0"],
+            "--batches: 0 is not possible; it must be a whole number, 1 or above; `nodebench me",
+        ),
+        (["--batches", "many"], "--batches: many is not possible"),
+        (
+            ["--reference-tol", "0"],
+            "--reference-tol: 0 is not possible; it must be a number from 1e-12 to 0.1",
+        ),
+        (["--reference-tol", "1e-30"], "--reference-tol: 1e-30 is not possible"),
+        (["--reference-tol", "nan"], "--reference-tol: nan is not possible"),
+        (
+            ["--reference-tol", "1e-3"],
+            "is no tighter than the solves that are measured against it, down to solver.tol",
+        ),
         (["solver.tol=small"], "solver.tol=small is not possible"),
         (["solver.rtol=1e-3"], "measure varies the tolerance"),
         (["solver=euler"], "euler takes fixed steps, and measure varies the tolerance"),

@@ -167,12 +167,24 @@ def test_a_file_from_before_other_libraries_were_measured_is_nodebenchs_own(
     assert set(before.table["library"]) == {"nodebench"}
 
 
-@pytest.mark.parametrize("content", ["", "some,other,table\n1,2,3\n"])
-def test_a_file_with_other_columns_is_named_with_what_to_do(
-    tmp_path: Path, write_run: Write, content: str
+@pytest.mark.parametrize("num_lines", [0, 0.5, 1])
+def test_a_file_without_rows_is_no_measurement(
+    tmp_path: Path, write_run: Write, write_measures: Write, num_lines: float
 ) -> None:
     folder = write_run()
-    (folder / "measure.csv").write_text(content)
+    write_measures(folder, batches=1)
+    path = folder / "measure.csv"
+    first, *_ = path.read_text().splitlines(keepends=True)
+    path.write_text(first[: int(num_lines * len(first))])
+    (run,) = find_runs(tmp_path)
+    assert read_measures(run) is None
+    with pytest.raises(NotMeasuredError, match="nodebench measure"):
+        pick_measured([run], lambda measures: measures.own)
+
+
+def test_a_file_with_other_columns_is_named_with_what_to_do(tmp_path: Path, write_run: Write) -> None:
+    folder = write_run()
+    (folder / "measure.csv").write_text("some,other,table\n1,2,3\n")
     with pytest.raises(
         DamagedMeasuresError, match=r"measure.csv has no column `solver`; delete it and measure"
     ):
