@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -43,11 +43,22 @@ def describe_environment(device: torch.device, own_code: Mapping[str, str] | Non
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """One phrase for each entry that may change numbers and is not what it was."""
+    names = _DECIDES_NUMBERS
+    if before.get("git_commit") is None or now.get("git_commit") is None:  # not known, which is no change
+        names = tuple(name for name in names if not name.startswith("git_"))
     return [
         f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
-        for name in _DECIDES_NUMBERS
+        for name in names
         if before.get(name) != now.get(name)
     ] + code_changes(before, now)
+
+
+def mixes_versions(environments: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether they are of more than one state of the code; a commit that git could not tell is no other one."""
+    environments = list(environments)
+    code = {(environment["version"], str(environment.get("own_code"))) for environment in environments}
+    commits = {(environment["git_commit"], environment["git_dirty"]) for environment in environments}
+    return len(code) > 1 or len([commit for commit, _ in commits if commit is not None]) > 1
 
 
 def code_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
@@ -85,7 +96,12 @@ def git_state(file: Path) -> dict[str, Any]:
     if _git(file.parent, "ls-files", "--error-unmatch", file.name) is None:
         return {"git_commit": None, "git_dirty": None}
     changes = _git(file.parent, "status", "--porcelain", "--untracked-files=no")
-    return {"git_commit": _git(file.parent, "rev-parse", "HEAD"), "git_dirty": bool(changes)}
+    commit = _git(file.parent, "rev-parse", "HEAD")
+    if (
+        changes is None or commit is None
+    ):  # git may fail at any moment; half of the answer would be a wrong one
+        return {"git_commit": None, "git_dirty": None}
+    return {"git_commit": commit, "git_dirty": bool(changes)}
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

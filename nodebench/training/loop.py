@@ -17,6 +17,7 @@ from nodebench.training.environment import (
     describe_environment,
     describe_version,
     differences,
+    mixes_versions,
     latest_environment,
 )
 from nodebench.training.interruption import Interrupted, InterruptGuard
@@ -74,10 +75,10 @@ def finished_outcome(run: RunFolder) -> Outcome | None:
     summary = run.read_summary()
     if summary is None or summary["status"] != "finished":
         return None
-    made_by, now = describe_version(summary), describe_version(describe_environment(torch.device("cpu")))
-    text = f"already finished, trained with {made_by}; training.force=true trains anew"
-    if made_by != now:
-        text += f"\nwarning: this is {now}: the numbers may not be those that it would give"
+    now = describe_environment(torch.device("cpu"))
+    text = f"already finished, trained with {describe_version(summary)}; training.force=true trains anew"
+    if mixes_versions([summary, now]):
+        text += f"\nwarning: this is {describe_version(now)}: the numbers may not be those that it would give"
     for change in run.own_code_changes():
         text += f"\nwarning: {change}; the numbers are those of the code as it was"
     say(text)
@@ -288,10 +289,6 @@ class _Training:
             records = self.run.read_records()
             record = records[-1] if records else {}
         environment = self.environment
-        versions = {
-            (describe_version(other), str(other.get("own_code")))
-            for other in [environment, *environment.get("resumed_in", [])]
-        }
         summary = {
             "status": status,
             "reason": reason,
@@ -301,7 +298,7 @@ class _Training:
             "step": self.state.step,
             "num_steps": self.settings.num_steps,
             **{name: environment[name] for name in ("version", "git_commit", "git_dirty")},
-            "mixed_versions": len(versions) > 1,
+            "mixed_versions": mixes_versions([environment, *environment.get("resumed_in", [])]),
             "torch": environment["packages"]["torch"],
             **{name: environment[name] for name in ("device", "device_name", "num_threads")},
         }

@@ -209,6 +209,26 @@ def test_run_continued_with_another_commit_says_so_and_is_marked_as_mixed(toy, t
     ] == ["f" * 40]
 
 
+@pytest.mark.parametrize("failing", ["ls-files", "status", "rev-parse"])
+@pytest.mark.parametrize("fails_first", [True, False])
+def test_moment_without_git_makes_no_other_version(toy, tmp_path, monkeypatch, capsys, fails_first, failing):
+    """As where git is being installed, or times out: the commit is not known, and known again later."""
+    git = {"ls-files": "file", "status": "", "rev-parse": "f" * 40}
+
+    def answers(fails):
+        return lambda _, command, *arguments: None if fails and command == failing else git[command]
+
+    path = tmp_path / "run"
+    monkeypatch.setattr(environment, "_git", answers(fails_first))
+    with pytest.raises(KeyError):
+        toy.toy_run(path, toy.ToyTask(on=raise_at(12, KeyError())))
+    monkeypatch.setattr(environment, "_git", answers(not fails_first))
+    assert toy.toy_run(path).summary["mixed_versions"] is False
+    toy.toy_run(path)
+    assert "warning" not in capsys.readouterr().err
+    assert "resumed_in" not in json.loads((path / "environment.json").read_text())
+
+
 def test_force_trains_anew_and_removes_only_what_a_run_wrote(toy, tmp_path):
     path = tmp_path / "run"
     toy.toy_run(path)
