@@ -11,7 +11,7 @@ PIP_ARGS ?=
 
 PYTEST := $(BIN)/python -m pytest -n 2
 
-.PHONY: help setup train test test-all check format tensorboard clean
+.PHONY: help setup train test test-all test-matrix check format tensorboard clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -26,6 +26,9 @@ test: $(STAMP) ## Run the fast tests (minutes)
 
 test-all: $(STAMP) ## Run every test, the slow ones too
 	$(PYTEST) -m "slow or not slow"
+
+test-matrix: ## Run the fast tests on the oldest and newest torch and on every instruction set (hours)
+	scripts/test_matrix.sh
 
 check: $(STAMP) ## Check format, lint and types: what .ci/run checks before the tests
 	$(BIN)/ruff format --check .

@@ -1,4 +1,4 @@
-"""`make setup` with stand-in Pythons: which one it takes, what it installs, what it says when it cannot."""
+"""`make setup` and `make test-matrix` with stand-in Pythons: which they take, what they ask of them, what they say."""
 
 from __future__ import annotations
 
@@ -136,3 +136,76 @@ def test_torch_and_torchvision_of_different_builds_are_named_and_not_called_done
     assert "operator torchvision::nms does not exist" in result.stderr
     assert "make setup PIP_ARGS=" in result.stderr
     assert not (checkout / ".venv" / ".setup-done").exists()
+
+
+# A Python whose torch knows AVX2 and no more, and whose tests fail on two threads; it notes how it is called.
+MATRIX_PYTHON = """#!/bin/sh
+case "$2" in
+*capability*) echo avx2;;
+*version*) echo "3.11.9 | 2.11.0";;
+pytest)
+    echo "${0%/bin/python} $ATEN_CPU_CAPABILITY $DNNL_MAX_CPU_ISA $OMP_NUM_THREADS" >> calls.txt
+    mkdir "$TORCHINDUCTOR_CACHE_DIR" || exit 4
+    [ -z "$STOP" ] || exit 2
+    [ "$OMP_NUM_THREADS" = 1 ] && echo "7 passed in 0.10s" && exit
+    printf "FAILED tests/test_a.py::test_b\\n1 failed, 6 passed in 0.10s\\n"; exit 1;;
+esac
+"""
+
+
+class TestMatrix:
+    @pytest.fixture(autouse=True)
+    def repository(self, checkout: Path) -> None:
+        """The checkout as a commit, with the script and two environments."""
+        if shutil.which("git") is None:
+            pytest.skip("needs git")
+        (checkout / "scripts").mkdir()
+        shutil.copy(ROOT / "scripts" / "test_matrix.sh", checkout / "scripts")
+        for name in ("old", "new"):
+            (checkout / "bin" / name / "bin").mkdir(parents=True)
+            put_python(checkout, f"{name}/bin/python", MATRIX_PYTHON)
+        author = ("-c", "user.name=a", "-c", "user.email=a@b.c")
+        for command in (["init", "-q"], ["add", "Makefile"], [*author, "commit", "-qm", "a"]):
+            subprocess.run(["git", *command], cwd=checkout, check=True)
+
+    def make_matrix(self, checkout: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+        named = ["OLDEST=bin/old", "NEWEST=bin/new"]
+        return subprocess.run(
+            ["make", "-s", "test-matrix", *named],
+            cwd=checkout,
+            env={"PATH": os.environ["PATH"], **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def test_every_cell_is_run_once_and_all_stand_in_one_table(self, checkout: Path) -> None:
+        first = self.make_matrix(checkout)
+        assert calls(checkout) == [
+            *("bin/old default AVX2 1", "bin/old avx2 DEFAULT 2"),
+            *("bin/new default DEFAULT 2", "bin/new avx2 AVX2 1"),
+        ]
+        rows = [line.strip("| ").split(" | ") for line in first.stdout.splitlines() if line.startswith("| 3")]
+        assert [row[-1] for row in rows] == [
+            *("7 passed in 0.10s", "1 failed, 6 passed in 0.10s", "not run: this processor has no avx512"),
+            *("1 failed, 6 passed in 0.10s", "7 passed in 0.10s", "not run: this processor has no avx512"),
+        ]
+        assert rows[1][:-1] == ["3.11.9", "2.11.0", "avx2", "DEFAULT", "2"]
+        assert first.stdout.count("FAILED tests/test_a.py::test_b") == 2
+        assert first.returncode != 0
+
+        again = self.make_matrix(checkout)
+        assert again.stdout == first.stdout
+        assert len(calls(checkout)) == 4
+
+    def test_a_cell_that_was_interrupted_is_run_again(self, checkout: Path) -> None:
+        assert self.make_matrix(checkout, STOP="1").returncode != 0
+        shutil.rmtree(next((checkout / "outputs").rglob("*.compiled")))
+        self.make_matrix(checkout)
+        assert calls(checkout)[:2] == ["bin/old default AVX2 1"] * 2
+
+    def test_changes_that_are_no_commit_are_not_recorded_as_one(self, checkout: Path) -> None:
+        (checkout / "Makefile").write_text((checkout / "Makefile").read_text() + "\n")
+        result = self.make_matrix(checkout)
+        assert "the working tree has uncommitted changes" in result.stderr
+        assert not (checkout / "outputs").exists()
