@@ -12,7 +12,7 @@ from nodebench.commands.recipes import recipes_of
 from nodebench.config.errors import ConfigError, did_you_mean
 from nodebench.reporting.figures import NothingToDrawError, draw, figure_names
 from nodebench.reporting.measures import NotMeasuredError
-from nodebench.reporting.runs import find_runs
+from nodebench.reporting.runs import find_runs, nothing_under
 
 
 def run(argv: Sequence[str]) -> int:
@@ -29,7 +29,7 @@ def run(argv: Sequence[str]) -> int:
     except (NothingToDrawError, NotMeasuredError) as error:
         what = f"no runs of {options.figure}" if runs else "no runs"
         raise ConfigError(
-            f"{what} under `{options.runs}`: {error}; or name another folder with --runs"
+            f"{nothing_under(options.runs, what)}: {error}; or name another folder with --runs"
         ) from error
     if options.animate and drawing.frames is None:
         raise ConfigError(f"{options.figure} does not move, only fig5 has frames; leave out --animate")

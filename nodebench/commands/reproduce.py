@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -18,7 +19,7 @@ from nodebench.config.errors import ConfigError, FailedError, did_you_mean
 from nodebench.config.files import GROUPS
 from nodebench.config.launch import override_text
 from nodebench.reporting.measures import DamagedMeasuresError, has_checkpoint, read_measures
-from nodebench.reporting.runs import find_runs
+from nodebench.reporting.runs import find_runs, nothing_under
 
 DEFAULT_RUNS = "outputs"
 DONE, UNFINISHED, MISSING, DAMAGED = STATES = "done", "unfinished", "missing", "damaged"
@@ -35,10 +36,15 @@ def run(argv: Sequence[str]) -> int:
         raise ConfigError(f"unknown artefact `{args.artefact}`.{did_you_mean(args.artefact, ARTEFACTS)}")
     artefact = ARTEFACTS[args.artefact]
     runs = str(args.runs)
+    is_new = not os.path.lexists(runs)
+    if not is_new and not os.path.isdir(runs):
+        raise ConfigError(f"--runs {runs} is not a folder; name one, or one that is to be made")
     elsewhere = [] if runs == DEFAULT_RUNS else [override_text("output_dir", runs)]
     members, _ = compose_members([*overrides, *elsewhere] for overrides in artefact.recipes[args.recipe])
     states = {folder: _state(folder) for folder in members}
     print(f"{artefact.name}, recipe {args.recipe}: {artefact.description}")
+    if is_new and runs != DEFAULT_RUNS:  # perhaps a slip of the keyboard
+        print(f"{nothing_under(runs)} yet")
     if args.dry_run:
         _print_plan(members, states, is_fast=args.recipe == RECIPES[0])
         _print_measuring(artefact, members)

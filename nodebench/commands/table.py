@@ -15,7 +15,7 @@ from nodebench.reporting.measures import NotMeasuredError
 from nodebench.reporting.named_tables import NothingToTabulateError, named_table, table_names
 from nodebench.reporting.rendering import STYLES, render
 from nodebench.reporting.replacing import replace_file
-from nodebench.reporting.runs import find_runs
+from nodebench.reporting.runs import find_runs, nothing_under
 from nodebench.reporting.tables import UnknownColumnError, result_table
 
 EXAMPLES = """examples:
@@ -32,7 +32,7 @@ def run(argv: Sequence[str]) -> int:
     runs = find_runs(options.runs)
     if not runs:
         raise ConfigError(
-            f"no runs under `{options.runs}`: make one with `nodebench train data=digits`, "
+            f"{nothing_under(options.runs)}: make one with `nodebench train data=digits`, "
             "or name another folder with --runs"
         )
     columns = [name.strip() for name in options.columns.split(",") if name.strip()]

@@ -98,6 +98,15 @@ def find_runs(folder: Path | str) -> list[Run]:
     return sorted(runs, key=lambda run: run.folder)
 
 
+def nothing_under(folder: Path | str, what: str = "no runs") -> str:
+    """Why `what` was sought in vain, as a sentence begins: the folder is not there, is no folder, or has none."""
+    if not os.path.lexists(folder):
+        return f"there is no folder `{folder}`"
+    if not os.path.isdir(folder):
+        return f"`{folder}` is not a folder"
+    return f"{what} under `{folder}`"
+
+
 def _read_run(folder: Path) -> Run:
     problems = []
     contents: dict[str, dict[str, Any]] = {}

@@ -36,13 +36,37 @@ def test_the_table_is_written_to_a_file(outputs: Path, tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["table.md"]
 
 
-def test_without_runs_the_folder_and_the_command_that_makes_one_are_named(
+@pytest.mark.parametrize("command", [["table"], ["table", "table1"], ["plot", "fig3"], ["plot", "fig5"]])
+def test_without_runs_it_is_said_whether_the_folder_is_there_and_how_to_make_one(
+    command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, begins in {
+        "absent": "there is no folder `{}`: ",
+        "a_file": "`{}` is not a folder: ",
+        "empty": "no runs under `{}`: ",
+    }.items():
+        place = tmp_path / name
+        if name == "empty":
+            place.mkdir()
+        elif name == "a_file":
+            place.touch()
+        assert main([*command, "--runs", str(place)]) == 2
+        message = capsys.readouterr().err
+        assert message.startswith(f"nodebench: {begins.format(place)}")
+        assert "nodebench train" in message
+
+
+def test_reproduce_says_when_the_folder_for_its_runs_is_new_or_no_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["table", "--runs", str(tmp_path / "none")]) == 2
-    message = capsys.readouterr().err
-    assert str(tmp_path / "none") in message
-    assert "nodebench train" in message
+    command = ["reproduce", "fig5", "--dry-run", "--runs"]
+    assert main([*command, str(tmp_path / "new")]) == 0
+    assert f"\nthere is no folder `{tmp_path / 'new'}` yet\n" in capsys.readouterr().out
+    assert main([*command, str(tmp_path)]) == 0
+    assert "there is no folder" not in capsys.readouterr().out
+    (tmp_path / "a_file").touch()
+    assert main([*command, str(tmp_path / "a_file")]) == 2
+    assert f"--runs {tmp_path / 'a_file'} is not a folder" in capsys.readouterr().err
 
 
 def test_an_unknown_column_exits_2_with_the_nearest_name(
