@@ -17,8 +17,8 @@ from nodebench.training.environment import (
     describe_environment,
     describe_version,
     differences,
-    mixes_versions,
     latest_environment,
+    mixes_versions,
 )
 from nodebench.training.interruption import Interrupted, InterruptGuard
 from nodebench.training.memory import measure_memory
