@@ -43,13 +43,11 @@ def describe_environment(device: torch.device, own_code: Mapping[str, str] | Non
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """One phrase for each entry that may change numbers and is not what it was."""
-    names = _DECIDES_NUMBERS
-    if before.get("git_commit") is None or now.get("git_commit") is None:  # not known, which is no change
-        names = tuple(name for name in names if not name.startswith("git_"))
+    knows_commits = before.get("git_commit") is not None and now.get("git_commit") is not None
     return [
         f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
-        for name in names
-        if before.get(name) != now.get(name)
+        for name in _DECIDES_NUMBERS
+        if before.get(name) != now.get(name) and (knows_commits or not name.startswith("git_"))
     ] + code_changes(before, now)
 
 
