@@ -20,10 +20,11 @@ def run(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     if options.figure not in figure_names():
         raise ConfigError(f"unknown figure `{options.figure}`.{did_you_mean(options.figure, figure_names())}")
-    folder = options.runs / "figures" if options.out is None else options.out
-    with writing_to(folder):
-        check_folder(folder)
     runs = find_runs(options.runs)
+    folder = options.runs / "figures" if options.out is None else options.out
+    if runs:  # else there is nothing to draw, and perhaps no such folder
+        with writing_to(folder):
+            check_folder(folder)
     try:
         drawing = draw(options.figure, runs, recipes_of(options.figure, runs))
     except (NothingToDrawError, NotMeasuredError) as error:
