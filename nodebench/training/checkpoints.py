@@ -56,15 +56,17 @@ def load_latest_checkpoint(
 
     Each one passed over is reported through `say`.
     """
-    for path in _newest_first(folder):
+    paths = _newest_first(folder)
+    for path in paths:
+        fallback = "there is none before it" if path == paths[-1] else "falling back to the one before"
         try:
             content = read_checkpoint(path)
         except DamagedCheckpointError as error:
-            say(f"checkpoint {path.name} is damaged ({error}); falling back to the one before")
+            say(f"checkpoint {path.name} is damaged ({error}); {fallback}")
             continue
         if is_usable(content):
             return content
-        say(f"checkpoint {path.name} is newer than metrics.jsonl; falling back to the one before")
+        say(f"checkpoint {path.name} is newer than metrics.jsonl; {fallback}")
     return None
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -287,6 +288,19 @@ def test_copies_beside_the_checkpoints_are_left_alone(toy, tmp_path, unbroken, a
     ]
     (path / "checkpoints" / kept.name).unlink()
     assert_same_numbers(path, unbroken)
+
+
+def test_what_is_said_of_damaged_checkpoints_falls_back_only_to_one_that_is_there(toy, tmp_path):
+    toy.toy_run(tmp_path)
+    for path in (tmp_path / "checkpoints").iterdir():
+        path.write_bytes(b"nothing")
+    with pytest.raises(RunFolderError) as refused:
+        load_trained_weights(tmp_path / "checkpoints", toy.toy_module())
+    assert re.search(
+        r"step-000000023\.pt is damaged \(.+\); falling back to the one before\. "
+        r"checkpoint step-000000020\.pt is damaged \(.+\); there is none before it$",
+        str(refused.value),
+    )
 
 
 def test_weights_from_before_a_damaged_checkpoint_are_not_loaded_in_silence(toy, tmp_path, capsys):
