@@ -138,10 +138,11 @@ def evaluate(folder: Path, config: dict[str, Any], config_dir: str | None = None
     if the solve fails or the net gives NaN.
     """
     from nodebench.commands.trained import evaluation_record, failures_told, load_trained
+    from nodebench.training.progress import shown
 
     trained = load_trained(folder, config, config_dir)
-    with failures_told():
-        columns = trained.task.evaluate(trained.model, "test")
+    with failures_told(), shown("evaluating") as progress:
+        columns = trained.task.evaluate(trained.model, "test", progress)
     return evaluation_record(trained, "evaluation", columns, _solver_record(config.get("solver")))
 
 

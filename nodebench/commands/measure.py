@@ -195,10 +195,11 @@ def _add_rows(measurement: Measurement, files: MeasureFiles, todo: list[tuple[Ca
     from tqdm import tqdm
 
     from nodebench.measurement import OWN
-    from nodebench.training.progress import say
+    from nodebench.training.progress import say, shown
 
     say("timing the first batch ...")
-    seconds = measurement.estimate(todo)
+    with shown("timing", unit="solver") as progress:
+        seconds = measurement.estimate(todo, progress)
     total, passed = sum(seconds.values()), 0.0
     others = sum(left for key, left in seconds.items() if key.library != OWN)
     share = f", {_duration(others)} of it for torchdiffeq's" if others else ""

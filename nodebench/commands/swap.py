@@ -28,7 +28,8 @@ from nodebench.models.ode_block import SolverSettings
 from nodebench.ode import SolverError
 from nodebench.reporting.flow_rule import DISCRETISATION, FLOW, FLOW_LIMIT, judge, why_undecided
 from nodebench.tasks.classification import Classification
-from nodebench.training.protocols import NonFiniteValuesError
+from nodebench.training.progress import shown
+from nodebench.training.protocols import NonFiniteValuesError, ShowProgress
 
 RULE = f"rule: a flow if every solve with at least training's NFE changes the error by less than {FLOW_LIMIT} points"
 FIXED = ("euler", "midpoint", "rk4")
@@ -57,8 +58,10 @@ def swap(folder: Path, config: dict[str, Any], config_dir: str | None, limit: in
     print(LINE.format("solver", "precision", "test error (%)", "change (points)", "NFE"), flush=True)
     records: list[dict[str, Any]] = []
     unrecorded: FailedError | None = None
-    for settings in swapped(own, uses_tolerance=any(tolerances(config["solver"]))):
-        columns = _evaluate(task, net, settings)
+    solvers = swapped(own, uses_tolerance=any(tolerances(config["solver"])))
+    for number, settings in enumerate(solvers, start=1):
+        with shown(f"solver {number}/{len(solvers)}") as progress:
+            columns = _evaluate(task, net, settings, progress)
         records.append(evaluation_record(trained, "swap", columns, _record(settings)))
         print(_line(records[-1], records[0]), flush=True)
         if limit is None and unrecorded is None:
@@ -122,11 +125,13 @@ def verdict(records: Sequence[dict[str, Any]]) -> str:
     return f"verdict     {found}: {at_most}{reason}{note}"
 
 
-def _evaluate(task: Classification, net: ODENet, settings: SolverSettings) -> dict[str, Any]:
+def _evaluate(
+    task: Classification, net: ODENet, settings: SolverSettings, progress: ShowProgress
+) -> dict[str, Any]:
     """The columns of the test set; of a solve that fails, its status and the reason."""
     net.ode_block.solver = settings
     try:
-        return task.evaluate(net, "test")
+        return task.evaluate(net, "test", progress)
     except (SolverError, NonFiniteValuesError) as error:
         return {"status": "failed", "reason": str(error)}
 

@@ -26,6 +26,7 @@ from nodebench.models.classifiers import ODENet
 from nodebench.models.ode_block import ODEBlock
 from nodebench.ode import Counts, SolverError
 from nodebench.tasks.classification import Batch, Classification
+from nodebench.training.protocols import ShowProgress, show_nothing
 
 NUM_REPEATS = 3
 MeasureMemory = Callable[[nn.Module, Callable[[], Tensor], torch.device], Mapping[str, float | None]]
@@ -68,7 +69,9 @@ class Measurement:
         """The last one may be smaller than the others."""
         return -(-len(self._images) // BATCH_SIZE)
 
-    def estimate(self, todo: Sequence[tuple[Case, int]]) -> dict[Key, float]:
+    def estimate(
+        self, todo: Sequence[tuple[Case, int]], progress: ShowProgress = show_nothing
+    ) -> dict[Key, float]:
         """Seconds that each row will take, from timing the first batch there is; a reference counts for its first row.
 
         Raises SolverError if the reference solve fails.
@@ -79,10 +82,8 @@ class Measurement:
         start = now_ms(self._images.images.device)
         batch = self._prepare(first)
         reference_s = (now_ms(batch.y0.device) - start) / 1000
-        passes_s: dict[Key, float] = {}
-        for case, _ in todo:
-            if case.key(0) not in passes_s:
-                passes_s[case.key(0)] = self._time_pass(case, batch)
+        cases = list({case.key(0): case for case, _ in todo}.values())
+        passes_s = {case.key(0): self._time_pass(case, batch) for case in progress(cases)}
         seconds: dict[Key, float] = {}
         seen = {first}
         for case, index in todo:

@@ -14,7 +14,14 @@ from nodebench.data.augmentation import augment
 from nodebench.models.ode_block import ODEBlock, ode_blocks
 from nodebench.tasks.generators import generator
 from nodebench.tasks.measuring import evaluating, flops_of, recon_columns, solve_counts
-from nodebench.training.protocols import NonFiniteValuesError, Pictures, SolveCounts, StepOutput
+from nodebench.training.protocols import (
+    NonFiniteValuesError,
+    Pictures,
+    ShowProgress,
+    SolveCounts,
+    StepOutput,
+    show_nothing,
+)
 
 EVAL_BATCH_SIZE = 500
 RECON_IMAGES = 2000
@@ -76,7 +83,9 @@ class Classification:
         """Counts of the latest solve, summed over the net's ODE blocks; None for a net without one."""
         return solve_counts(module)
 
-    def evaluate(self, module: nn.Module, split: str) -> dict[str, float]:
+    def evaluate(
+        self, module: nn.Module, split: str, progress: ShowProgress = show_nothing
+    ) -> dict[str, float]:
         """`error_<split>` in percent, and for a net with an ODE `nfe_eval`, mean a batch of 500 images.
 
         Empty if nothing was held out for `val`. Raises ValueError for a split that is not train, val or test,
@@ -85,7 +94,7 @@ class Classification:
         blocks = ode_blocks(module)
         wrong, nfe, num_images, num_batches = 0, 0, 0, 0
         with evaluating(module):
-            for images, labels in self._eval_batches(split):
+            for images, labels in self._eval_batches(split, progress=progress):
                 logits = module(images)
                 if num_bad := int((~logits.isfinite()).any(1).sum()):
                     raise NonFiniteValuesError(
@@ -132,7 +141,9 @@ class Classification:
         images = _to_unit(self._train.images[: self.batch_size])
         return round(flops_of(module, lambda: module(images)) / len(images))
 
-    def _eval_batches(self, split: str, max_images: int | None = None) -> Iterator[Batch]:
+    def _eval_batches(
+        self, split: str, max_images: int | None = None, progress: ShowProgress = show_nothing
+    ) -> Iterator[Batch]:
         """A split in order, not augmented, the last batch as small as it comes; nothing if it is not held out."""
         if split not in self._splits:
             raise ValueError(f"`split` is {split!r}; allowed: {', '.join(self._splits)}")
@@ -140,7 +151,7 @@ class Classification:
         if images is None:
             return
         size = len(images) if max_images is None else min(max_images, len(images))
-        for start in range(0, size, EVAL_BATCH_SIZE):
+        for start in progress(range(0, size, EVAL_BATCH_SIZE)):
             chosen = images[start : min(start + EVAL_BATCH_SIZE, size)]
             yield Batch(_to_unit(chosen.images), chosen.labels)
 

@@ -19,7 +19,7 @@ from nodebench.tasks.flow_task import (
 )
 from nodebench.tasks.generators import generator
 from nodebench.tasks.measuring import evaluating, solve_counts
-from nodebench.training.protocols import StepOutput
+from nodebench.training.protocols import ShowProgress, StepOutput, show_nothing
 
 
 class Density(FlowTask[DensityData]):
@@ -39,20 +39,18 @@ class Density(FlowTask[DensityData]):
         loss = -module.log_prob(batch).mean()
         return StepOutput(loss, len(batch), {"nll_train": loss.detach()})
 
-    def evaluate(self, module: Flow, split: str) -> dict[str, float]:
+    def evaluate(self, module: Flow, split: str, progress: ShowProgress = show_nothing) -> dict[str, float]:
         """val: `nll_val`. test: `nll`, its standard error `nll_stderr` over the points, and `nll_tight`, solved to
         1e-7 in float64. 10,000 held-out points each (all, if a file has fewer), the same in every run.
         """
         points = self._held_out(split)
-        with evaluating(module):
-            nll, stderr = mean_and_stderr(-module.log_prob(points))
+        nll, stderr = _nll(module, points, progress)
         counts = solve_counts(module)
         columns = nfe_columns(module, [0 if counts is None else counts.nfe_forward])
         if split == "val":
             return {"nll_val": nll, **columns}
         reference = module.reference_copy(TIGHT_TOLERANCE)
-        with evaluating(reference):
-            nll_tight, _ = mean_and_stderr(-reference.log_prob(points.double()))
+        nll_tight, _ = _nll(reference, points.double(), progress)
         return {"nll": nll, "nll_stderr": stderr, "nll_tight": nll_tight, **columns}
 
     def target(self) -> Tensor:
@@ -65,3 +63,10 @@ class Density(FlowTask[DensityData]):
         if split not in ("val", "test"):
             raise ValueError(f"`split` is {split!r}; allowed: val, test")
         return self.data.draw(split, EVAL_BATCH_SIZE, generator(f"held-out {split}", 0, 0)).to(self.device)
+
+
+def _nll(module: Flow, points: Tensor, progress: ShowProgress) -> tuple[float, float]:
+    """Mean and standard error of -log q over the points, which are solved as one batch."""
+    with evaluating(module):
+        (log_prob,) = [module.log_prob(batch) for batch in progress([points])]
+    return mean_and_stderr(-log_prob)

@@ -20,7 +20,7 @@ from nodebench.tasks.flow_task import (
 )
 from nodebench.tasks.generators import generator
 from nodebench.tasks.measuring import evaluating, solve_counts
-from nodebench.training.protocols import StepOutput
+from nodebench.training.protocols import ShowProgress, StepOutput, show_nothing
 
 NUM_SAMPLES = {"val": 10_000, "test": 100_000}
 INITIAL_BETA = 0.01
@@ -68,7 +68,7 @@ class DensityMatching(FlowTask[EnergyData]):
         kl = loss if batch.beta == 1.0 else (log_q + potential).mean() + constant
         return StepOutput(loss, len(batch.noise), {"kl_train": kl.detach()})
 
-    def evaluate(self, module: Flow, split: str) -> dict[str, float]:
+    def evaluate(self, module: Flow, split: str, progress: ShowProgress = show_nothing) -> dict[str, float]:
         """val: `kl_val` over 10,000 samples. test: `kl`, its standard error `kl_stderr` and `mass_in_box`, the share
         of samples in the window, over 100,000 others; `kl_tight`, over the same solved to 1e-7 in float64.
 
@@ -78,7 +78,7 @@ class DensityMatching(FlowTask[EnergyData]):
             raise ValueError(f"`split` is {split!r}; allowed: {', '.join(NUM_SAMPLES)}")
         excesses, inside, nfe = [], 0, []
         with evaluating(module):
-            for noise in self._eval_noise(split):
+            for noise in self._eval_noise(split, progress):
                 z, excess = self._excess(module, noise)
                 excesses.append(excess)
                 inside += int((z.abs() <= self.data.window).all(1).sum())
@@ -92,7 +92,7 @@ class DensityMatching(FlowTask[EnergyData]):
         return {
             "kl": kl,
             "kl_stderr": stderr,
-            "kl_tight": self._kl_tight(module),
+            "kl_tight": self._kl_tight(module, progress),
             "mass_in_box": share,
             **columns,
         }
@@ -102,15 +102,17 @@ class DensityMatching(FlowTask[EnergyData]):
         log_p = -self.data.potential(grid_points(self.data.window).double()) - self.data.log_normaliser
         return log_p.exp().view(GRID_SIZE, GRID_SIZE)
 
-    def _kl_tight(self, module: Flow) -> float:
+    def _kl_tight(self, module: Flow, progress: ShowProgress) -> float:
         reference = module.reference_copy(TIGHT_TOLERANCE)
         with evaluating(reference):
-            excesses = [self._excess(reference, noise.double())[1] for noise in self._eval_noise("test")]
+            excesses = [
+                self._excess(reference, noise.double())[1] for noise in self._eval_noise("test", progress)
+            ]
         return mean_and_stderr(torch.cat(excesses))[0]
 
-    def _eval_noise(self, split: str) -> Iterator[Tensor]:
+    def _eval_noise(self, split: str, progress: ShowProgress) -> Iterator[Tensor]:
         """The noise of a split, the same in every run, in batches."""
-        for index in range(NUM_SAMPLES[split] // EVAL_BATCH_SIZE):
+        for index in progress(range(NUM_SAMPLES[split] // EVAL_BATCH_SIZE)):
             yield self._noise(split, 0, index, EVAL_BATCH_SIZE)
 
     def _excess(self, module: Flow, noise: Tensor) -> tuple[Tensor, Tensor]:

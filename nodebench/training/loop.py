@@ -247,7 +247,7 @@ class _Training:
 
     def _evaluate(self, split: str) -> dict[str, float]:
         with self._apart():
-            return self.task.evaluate(self.state.evaluated_module, split)
+            return self.task.evaluate(self.state.evaluated_module, split, self.progress.evaluation)
 
     def _pictures(self, is_final: bool) -> Pictures:
         with self._apart():

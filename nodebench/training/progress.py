@@ -5,12 +5,13 @@ from __future__ import annotations
 import statistics
 import sys
 from collections import deque
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 from tqdm import tqdm
 
+from nodebench.training.protocols import Item, ShowProgress
 from nodebench.training.records import StepMeasurement
 
 _STEPS_BEFORE_ESTIMATE = 20
@@ -61,6 +62,13 @@ class Progress:
             self._bar.set_postfix_str(self._postfix(measured), refresh=False)
             self._bar.update()
 
+    def evaluation(self, batches: Sequence[Item], /) -> Iterator[Item]:
+        """Hand on the batches of an evaluation; the bar says `evaluating 3/20`."""
+        for number, batch in enumerate(batches, start=1):
+            if not self._bar.disable:
+                self._bar.set_postfix_str(f"evaluating {number}/{len(batches)}")
+            yield batch
+
     def epoch(self, record: Mapping[str, Any]) -> None:
         """Print the line of an epoch."""
         parts = [f"loss {record['loss_train']:.4f}"]
@@ -110,6 +118,30 @@ class Progress:
 
     def _seconds_left(self) -> float:
         return self._seconds_a_step() * (self._num_steps - self._step)
+
+
+@contextmanager
+def shown(what: str, unit: str = "batch") -> Iterator[ShowProgress]:
+    """Within, `what` is shown as a bar on stderr, if that is a terminal; nothing of it stays."""
+    with (
+        ExitStack() as bars
+    ):  # closed here: the iterator of a bar outlives an error, and would stand in its line
+
+        def show(items: Sequence[Item], /) -> Iterable[Item]:
+            bar: Iterable[Item] = bars.enter_context(
+                tqdm(
+                    items,
+                    desc=what,
+                    unit=unit,
+                    file=sys.stderr,
+                    dynamic_ncols=True,
+                    leave=False,
+                    disable=None,
+                )
+            )
+            return bar
+
+        yield show
 
 
 def say(text: str) -> None:

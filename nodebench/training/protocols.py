@@ -5,14 +5,26 @@ A task holds data and a seed and no training state, so that stopping and resumin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 from torch import Tensor, nn
 
 Pictures = Mapping[str, np.ndarray]
+Item = TypeVar("Item")
+
+
+class ShowProgress(Protocol):
+    """Hands on what is to be worked through, one after the other, and may show how far it is."""
+
+    def __call__(self, items: Sequence[Item], /) -> Iterable[Item]: ...
+
+
+def show_nothing(items: Sequence[Item], /) -> Iterable[Item]:
+    """The items as they are."""
+    return items
 
 
 class NonFiniteValuesError(ArithmeticError):
@@ -72,9 +84,12 @@ class Task(Protocol):
         In a step that takes long it is also asked from another thread, for the counts so far.
         """
 
-    def evaluate(self, module: nn.Module, split: str) -> dict[str, float]:
+    def evaluate(
+        self, module: nn.Module, split: str, progress: ShowProgress = show_nothing
+    ) -> dict[str, float]:
         """Columns of a split, "val" or "test" (`error_val`, `nfe_eval`); empty if the data has no such split.
 
+        Its batches are taken from `progress`, which shows somebody who waits how many there are.
         Raises NonFiniteValuesError if what the module gives is NaN or infinite.
         """
 

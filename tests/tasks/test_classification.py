@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -12,7 +12,7 @@ from nodebench.data import ImageData, ImageSet
 from nodebench.models.classifiers import MLP, ODENet, ResNet
 from nodebench.models.ode_block import ODEBlock, SolverSettings
 from nodebench.tasks.classification import Classification
-from nodebench.training.protocols import NonFiniteValuesError, SolveCounts
+from nodebench.training.protocols import Item, NonFiniteValuesError, SolveCounts
 
 RK4 = SolverSettings(method="rk4", dt=0.5)
 
@@ -107,6 +107,19 @@ def test_evaluation_counts_every_image_of_the_split_once() -> None:
     task = Classification(image_data(num_test=12), 0, "cpu")
     assert task.evaluate(Always(0), "test") == {"error_test": pytest.approx(100 * 10 / 12)}
     assert task.evaluate(Always(0), "val") == {"error_val": pytest.approx(100 * 4 / 5)}
+
+
+def test_evaluation_takes_its_batches_from_what_shows_progress() -> None:
+    seen: list[int] = []
+
+    def count(items: Sequence[Item], /) -> Iterable[Item]:
+        seen.append(len(items))
+        return items
+
+    many = image_set(256)
+    data = replace(image_data(), test=ImageSet(many.images.repeat(5, 1, 1, 1), many.labels.repeat(5)))
+    Classification(data, 0, "cpu").evaluate(Always(0), "test", count)
+    assert seen == [3]
 
 
 def test_evaluation_in_several_batches_weighs_images_not_batches() -> None:

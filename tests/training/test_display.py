@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import os
+import re
 import signal
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from nodebench.training.progress import Progress
+from nodebench.training.progress import Progress, shown
 from nodebench.training.protocols import SolveCounts
 from nodebench.training.records import StepMeasurement
 from nodebench.training.tensorboard import tag_of
@@ -128,3 +130,38 @@ def test_bar_shows_loss_error_nfe_and_rate(capsys):
     progress.close()
     assert "41/100" in (shown := capsys.readouterr().err)
     assert "loss 0.500, error 4.00 %, NFE 20/14, 320 points/s" in shown
+
+
+def test_bar_counts_the_batches_of_an_evaluation_and_hands_them_on(capsys):
+    progress = Progress(40, first_step=0, show_bar=True)
+    assert list(progress.evaluation([5, 6, 7])) == [5, 6, 7]
+    progress.close()
+    assert re.findall(r"evaluating \d/\d", capsys.readouterr().err) == [
+        f"evaluating {n}/3" for n in (1, 2, 3)
+    ]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_bar_of_a_command_is_on_a_terminal_alone_and_nothing_of_it_stays(monkeypatch, capsys, fails):
+    def work():
+        with shown("evaluating") as progress:
+            for number in progress(range(3)):
+                if fails and number == 1:
+                    raise ZeroDivisionError
+            return number
+
+    for screen in (Terminal(), io.StringIO()):
+        monkeypatch.setattr("sys.stderr", screen)
+        if fails:
+            with pytest.raises(ZeroDivisionError):
+                work()
+        else:
+            assert work() == 2
+        text = screen.getvalue()
+        assert ("evaluating:   0%" in text) == screen.isatty()
+        assert text.rpartition("\r")[2].strip() == ""

@@ -262,10 +262,10 @@ def test_non_finite_loss_is_named_and_leaves_a_row(toy, tmp_path):
 
 def test_weights_that_are_nan_when_the_last_epoch_is_evaluated_are_no_finished_run(toy, tmp_path):
     class BrokenAtTheEnd(toy.ToyTask):
-        def evaluate(self, module, split):
+        def evaluate(self, module, split, progress):
             if len(self.trained_steps) == toy.NUM_STEPS:
                 raise NonFiniteValuesError("the net gives NaN or infinity for 8 of 8 val images")
-            return super().evaluate(module, split)
+            return super().evaluate(module, split, progress)
 
     outcome = toy.toy_run(tmp_path / "run", BrokenAtTheEnd())
     assert outcome.status == read_summary(tmp_path / "run")["status"] == "diverged"

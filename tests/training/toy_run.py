@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from nodebench.training import Outcome, RunFolder, SolveCounts, StepOutput, TrainingSettings, train
-from nodebench.training.protocols import Pictures
+from nodebench.training.protocols import Pictures, ShowProgress, show_nothing
 
 NUM_STEPS = 23  # three epochs of ten steps, the last one cut short
 
@@ -55,12 +55,14 @@ class ToyTask:
         nfe = 20 + int(next(module.parameters()).detach().abs().sum() * 100) % 7
         return SolveCounts(nfe, 14, num_accepted_forward=3, num_rejected_forward=nfe % 2)
 
-    def evaluate(self, module: nn.Module, split: str) -> dict[str, float]:
+    def evaluate(
+        self, module: nn.Module, split: str, progress: ShowProgress = show_nothing
+    ) -> dict[str, float]:
         self.on(split, 0)
         torch.rand(())  # evaluation may draw numbers; training must not notice
         module.eval()
         with torch.no_grad():
-            inputs = torch.linspace(-1, 1, 32).reshape(8, 4)
+            (inputs,) = progress([torch.linspace(-1, 1, 32).reshape(8, 4)])
             return {f"error_{split}": float(module(inputs).abs().mean()), "nfe_eval": 26.0}
 
     def final_metrics(self, module: nn.Module) -> dict[str, Any]:
