@@ -9,11 +9,12 @@ from typing import Any
 
 from nodebench.commands.arguments import Parser, count, place
 from nodebench.commands.train import describe_solver
-from nodebench.config.check import check_device, check_solver, check_state_size
-from nodebench.config.compose import compose, needs_tolerance, parse
+from nodebench.config.check import check_device, check_net, check_solver
+from nodebench.config.compose import compose, needs_tolerance
 from nodebench.config.errors import ConfigError, did_you_mean
 from nodebench.config.files import CONFIG_DIR_HELP
 from nodebench.config.identity import tolerances
+from nodebench.config.overrides import parse
 from nodebench.config.ranges import check_ranges
 from nodebench.config.saved import read_config
 
@@ -61,7 +62,7 @@ def run(argv: Sequence[str]) -> int:
     config = with_changes(read_config(args.run), args.overrides, args.config_dir)
     if "solver" in config:
         check_solver(config["solver"], gradient=None)
-        check_state_size(config)
+        check_net(config)
     check_device(config["device"])
     if args.limit is not None and not args.swap:
         raise ConfigError(f"--limit {args.limit} goes with --swap alone; drop it")

@@ -26,6 +26,7 @@ from nodebench.commands.measure_plan import (
 from nodebench.config.check import check_device
 from nodebench.config.errors import ConfigError
 from nodebench.config.files import CONFIG_DIR_HELP
+from nodebench.config.overrides import parse
 from nodebench.config.own_code import own_code
 from nodebench.config.saved import read_config
 
@@ -125,6 +126,7 @@ def _take_lists(overrides: Sequence[str]) -> tuple[list[str], list[float], list[
     methods: list[str] = []
     tols: list[float] = []
     others = []
+    parse(overrides)  # for the words on what cannot be read, or is given twice
     for text in overrides:
         key, _, value = text.partition("=")
         if key == "solver":

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nodebench.config.check import check_solver, check_state_size, takes_fixed_steps
+from nodebench.config.check import check_net, check_solver, takes_fixed_steps
 from nodebench.config.errors import ConfigError
 from nodebench.config.ranges import GRADIENTS, check_ranges
 
@@ -42,17 +42,16 @@ def check_solvers(config: dict[str, Any], methods: Sequence[str], tols: Sequence
                 )
             check_ranges({"solver": node})
             check_solver(node, gradient=None)
-            check_state_size({**config, "solver": node})
+            check_net({**config, "solver": node})
             solvers.append((node, tuple(_possible_gradients(node)) if is_own else ()))
     return solvers
 
 
 def _possible_gradients(node: dict[str, Any]) -> Iterator[str]:
     """The adjoint, and the modes that go through the solver's own steps where it shows them."""
-    without_adjoint = {**node, "adjoint": dict.fromkeys(node["adjoint"])}
     for gradient in GRADIENTS:
         try:
-            check_solver(node if gradient == "adjoint" else without_adjoint, gradient)
+            check_solver(node, gradient)
         except ConfigError:
             if gradient == "adjoint":
                 raise

@@ -46,7 +46,7 @@ def sweep(overrides: Sequence[str], config_dir: str | Path | None = None) -> int
     Raises ConfigError, naming the member, before anything runs; KeyboardInterrupt when stopped by Ctrl-C. Finished
     members are skipped and unfinished ones continued, so the same command again resumes the sweep.
     """
-    expanded, launcher_overrides = expand(overrides)
+    expanded, launcher_overrides = expand(overrides, config_dir)
     members, repeated = compose_members(expanded, config_dir)
     note = f"; {repeated} more combinations repeat one of them" if repeated else ""
     print(f"sweep     {len(members)} run{'' if len(members) == 1 else 's'}{note}", flush=True)

@@ -190,6 +190,8 @@ def _plan(config: dict[str, Any], data: Any, model: Any, settings: Any, unit: st
         f"training  {config['training']['name']}: {length}{settings.num_steps:,} steps of {data.batch_size} {unit}; "
         f"{optimizer}; on {settings.device}"
     )
+    if config["deterministic"] and settings.device.type == "cpu":
+        yield "note      deterministic=true is for a GPU; on the CPU a run repeats itself without it"
     if config["compile"]:
         yield f"compile   {_compile_words(model, settings.device)}"
 

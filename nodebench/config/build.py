@@ -53,7 +53,8 @@ class Builder:
         self.allowed = allowed
         for key, value in flatten(dict(config)):
             node, _, last = key.rpartition(".")
-            if last == "_target_" and (node not in _BUILT or value not in allowed):
+            is_allowed = node in _BUILT and isinstance(value, str) and value in allowed
+            if "_target_" in key.split(".") and not (last == "_target_" and is_allowed):
                 raise ConfigError(_refusal(key, value))
 
     def check_fit(self) -> None:
@@ -242,7 +243,18 @@ def _find(target: str, is_kind: Callable[[Any], bool], kind: str) -> Callable[..
     module, _, name = target.rpartition(".")
     try:
         found: Any = getattr(importlib.import_module(module), name)
-    except (ModuleNotFoundError, AttributeError, ValueError) as error:
+    except (ImportError, SyntaxError) as error:
+        if "torchvision" in str(error):
+            raise  # explained elsewhere
+        if isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]:
+            raise ConfigError(
+                f"_target_: {target} does not exist: Python finds no module `{error.name}`; if it is yours, name the "
+                "folder that it lies in: PYTHONPATH=FOLDER nodebench ..."
+            ) from error
+        is_missing = isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}.")
+        what = f"does not exist ({error})" if is_missing else f"cannot be imported: {error}"
+        raise ConfigError(f"_target_: {target} {what}") from error
+    except (AttributeError, ValueError) as error:
         raise ConfigError(f"_target_: {target} does not exist ({error})") from error
     if not is_kind(found):
         raise ConfigError(f"_target_: {target} is no {kind}, so it is not built")

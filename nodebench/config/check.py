@@ -6,19 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from nodebench.config.effect import BRIDGE, MULTISTEP, check_effect, check_solver_effect
 from nodebench.config.errors import ConfigError, did_you_mean
 from nodebench.config.ranges import check_ranges
 
-MULTISTEP = ("explicit_adams", "implicit_adams")
-BRIDGE = ("vode_adams", "lsoda")
-# Keys that only steps chosen by the solver heed, and the value that stands for "not given".
-_FOR_CHOSEN_STEPS = {
-    "controller": "integral",
-    "norm": "rms",
-    "first_step": None,
-    "min_step": 0.0,
-    "max_step": math.inf,
-}
+_ODE_NET = "nodebench.models.classifiers.ODENet"  # which solves from 0 to 1
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -32,12 +24,10 @@ def check(config: Mapping[str, Any]) -> None:
             f"task.anneal_steps={anneal_steps} is above training.num_steps={config['training']['num_steps']}, so the "
             "energy would never have its whole weight; lower the one or raise the other"
         )
-    optimizer = config["optimizer"]
-    if optimizer.get("nesterov") and optimizer.get("momentum") == 0:
-        raise ConfigError("optimizer.nesterov=true needs optimizer.momentum above 0; give one, or drop it")
     if "solver" in config:
         check_solver(config["solver"], config["model"]["gradient"])
-        check_state_size(config)
+        check_net(config)
+    check_effect(config)
     check_device(config["device"])
 
 
@@ -49,16 +39,36 @@ def check_solver(solver: Mapping[str, Any], gradient: str | None) -> None:
             f"solver.min_step={solver['min_step']:g} is above solver.max_step={solver['max_step']:g}; swap them"
         )
     _check_steps(solver)
-    if gradient is not None:
+    if gradient is None:
+        check_solver_effect(solver)
+    else:
         _check_gradient(solver, gradient)
 
 
-def check_state_size(config: Mapping[str, Any]) -> None:
-    """lsoda stores a dense Jacobian, which no batch of images allows."""
+def check_net(config: Mapping[str, Any]) -> None:
+    """The net's states and the interval of its solve allow what is asked of the solver."""
     if config["solver"]["method"] == "lsoda" and config["task"]["name"] == "classification":
         raise ConfigError(
             "lsoda stores a dense Jacobian and takes states of up to 5,000 numbers, and a batch of images is larger; "
             "use solver=vode_adams"
+        )
+    model = config["model"]
+    t1 = model.get("t1", 1.0 if model["_target_"] == _ODE_NET else None)
+    if t1 is not None:  # the interval of a user's own net is not known here
+        _check_span(config["solver"], t1)
+
+
+def _check_span(solver: Mapping[str, Any], t1: float) -> None:
+    """Steps fit into the solve from 0 to t1, and a limit on them is one."""
+    for key in ("dt", "first_step", "min_step"):
+        if solver[key] is not None and solver[key] > t1:
+            raise ConfigError(
+                f"solver.{key}={solver[key]:g} is longer than the solve from 0 to {t1:g}; give at most {t1:g}"
+            )
+    if t1 <= solver["max_step"] < math.inf:
+        raise ConfigError(
+            f"solver.max_step={solver['max_step']:g} has no effect on the solve from 0 to {t1:g}; "
+            f"drop it, or give less than {t1:g}"
         )
 
 
@@ -84,31 +94,12 @@ def _tableaus() -> Mapping[str, Any]:
 
 
 def _check_steps(solver: Mapping[str, Any]) -> None:
-    """A step size or a tolerance, whichever the method goes by, and nothing that has no effect."""
-    method, dt = solver["method"], solver["dt"]
-    tolerances = {key for key in ("tol", "rtol", "atol") if solver[key] is not None}
-    choices = {key for key, unset in _FOR_CHOSEN_STEPS.items() if solver[key] != unset}
-    if method in BRIDGE:
-        if dt is not None:
-            raise ConfigError(
-                f"solver.dt={dt} has no effect on {method}, which chooses its own steps; drop it"
-            )
-        without_effect = choices & {"controller", "norm"}
-    elif dt is None:
+    """A method that cannot choose its steps has a step size."""
+    method = solver["method"]
+    if solver["dt"] is None and method not in BRIDGE:
         if method in MULTISTEP:
             raise ConfigError(f"{method} steps on a grid and needs a step size; give solver.dt, such as 0.05")
         _check_error_estimate(method)
-        without_effect = set()
-    elif method == "implicit_adams":  # its corrector iterates until norm and tolerance are content
-        without_effect = choices - {"norm"}
-    else:
-        without_effect = tolerances | choices
-    if without_effect:
-        steps = "SciPy's own steps" if dt is None else f"a fixed step (solver.dt={dt})"
-        raise ConfigError(
-            f"solver.{min(without_effect)} has no effect on {method} at {steps}; drop it, "
-            "or choose a solver that controls its error"
-        )
 
 
 def takes_fixed_steps(method: str) -> bool:
@@ -139,9 +130,6 @@ def _check_gradient(solver: Mapping[str, Any], gradient: str) -> None:
             f"model.gradient=checkpointed takes single steps again, which {method} cannot; "
             "use direct or adjoint, or a Runge-Kutta method"
         )
-    given = [f"solver.adjoint.{key}" for key in ("method", "rtol", "atol") if adjoint[key] is not None]
-    if given and gradient != "adjoint":
-        raise ConfigError(f"{given[0]} has no effect with model.gradient={gradient}; drop it")
     if adjoint["method"] is not None:
         _check_method(adjoint["method"], "solver.adjoint.method")
         if solver["dt"] is None:

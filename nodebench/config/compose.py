@@ -15,7 +15,6 @@ from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -24,9 +23,16 @@ from yaml import YAMLError
 
 from nodebench.config.errors import ConfigError, did_you_mean
 from nodebench.config.files import GROUPS, PRIMARY, config_folders, content_of, flatten, load, options
+from nodebench.config.overrides import check_single, parse, text_of
 
 _NOT_FOR_USERS = ("_target_", "recommended", "name", "content")
 _WITH_OWN_KEYS = ("task", "data", "model", "optimizer")  # groups whose files bring keys of their own
+_NEEDED = {  # by everything that builds what these files name
+    "task": ("_target_", "recommended.training", "recommended.optimizer", "recommended.solver.tol"),
+    "data": ("_target_",),
+    "model": ("_target_",),
+    "optimizer": ("_target_", "lr"),
+}
 Choices = dict[str, str | None]  # the file chosen for each group
 
 
@@ -54,12 +60,12 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
     folders = config_folders(config_dir)
     parsed = parse(overrides)
     for override in parsed:
-        _check_single(override)
+        check_single(override)
     chosen = [o for o in parsed if o.key_or_group in GROUPS]
     for override in chosen:
         _check_option(override, folders)
 
-    choices, _ = _compose([_text(o) for o in chosen], folders)
+    choices, _ = _compose([text_of(o) for o in chosen], folders)
     filled = _recommended_choices(choices, folders)
     choices |= dict(choice.split("=") for choice in filled)
     valid = _valid_keys(choices, folders)
@@ -67,7 +73,7 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
         if override not in chosen:
             _check_key(override, valid, choices, folders)
 
-    spelled_out = (*filled, *(_text(o) for o in parsed))
+    spelled_out = (*filled, *(text_of(o) for o in parsed))
     _, config = _compose(spelled_out, folders)
     _check_files(config, valid, choices, folders)
     given = {o.key_or_group for o in parsed}
@@ -79,49 +85,12 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
     return Composed(plain, spelled_out, notes, left)
 
 
-def parse(overrides: Sequence[str]) -> list[Override]:
-    """Hydra's reading of the command line. Raises ConfigError, quoting the argument that cannot be read."""
-    parser = OverridesParser.create()
-    parsed = []
-    for text in overrides:
-        if "=" not in text and not text.startswith("~"):
-            raise ConfigError(
-                f"`{text}` is not of the form key=value, such as model=odenet or solver.tol=1e-2"
-            )
-        try:
-            parsed += parser.parse_overrides([text])
-        except HydraException as error:
-            key = text.partition("=")[0]
-            raise ConfigError(
-                f"cannot read `{text}`; quote a value with special characters twice: '{key}=\"...\"'"
-            ) from error
-    return parsed
-
-
-def _text(override: Override) -> str:
-    assert override.input_line is not None
-    return override.input_line
-
-
-def _check_single(override: Override) -> None:
-    """An override of one run: sets one value, and is no sweep, no deletion and nothing of Hydra's own."""
-    text, key = _text(override), override.key_or_group
-    if override.is_sweep_override():
-        raise ConfigError(f"`{text}` names several values; add -m to run them all")
-    if override.type == OverrideType.DEL:
-        raise ConfigError(f"`{text}`: nothing can be deleted; leave `{key}` alone, or set another value")
-    if override.is_hydra_override():
-        raise ConfigError(f"`{text}`: Hydra's own settings (hydra/launcher=..., hydra.launcher.*) need -m")
-    if "/" in key or override.package is not None:
-        raise ConfigError(f"`{text}`: groups are chosen by name alone: {', '.join(GROUPS)}")
-
-
 def _check_option(override: Override, folders: tuple[Path, ...]) -> None:
     group, value, found = override.key_or_group, override.value(), options(override.key_or_group, folders)
     if override.type != OverrideType.CHANGE:
-        raise ConfigError(f"`{_text(override)}`: choose with {group}={value}, without `+`")
+        raise ConfigError(f"`{text_of(override)}`: choose with {group}={value}, without `+`")
     if not isinstance(value, str | None) or (value is None and group != "experiment"):
-        raise ConfigError(f"`{_text(override)}`: {group} takes one name.{did_you_mean(str(value), found)}")
+        raise ConfigError(f"`{text_of(override)}`: {group} takes one name.{did_you_mean(str(value), found)}")
     if value is not None and value not in found:
         raise ConfigError(f"unknown {group} `{value}`.{did_you_mean(value, found)}")
 
@@ -157,10 +126,21 @@ def _recommended_choices(choices: Choices, folders: tuple[Path, ...]) -> list[st
 
 
 def _file(group: str, choices: Choices, folders: tuple[Path, ...]) -> dict[str, Any]:
-    """What the file chosen for a group says, nothing composed."""
+    """What the file chosen for a group says, nothing composed. Raises ConfigError if it lacks what every one needs."""
     choice = choices[group]
     assert choice is not None  # every group but experiment has a choice
-    return load(options(group, folders)[choice])
+    path = options(group, folders)[choice]
+    content = load(path)
+    values = dict(flatten(content))
+    missing = [key for key in _NEEDED.get(group, ()) if key not in values]
+    if missing:
+        raise ConfigError(f"{path} has no `{missing[0]}`, which every {group} needs; see the shipped ones")
+    target = values.get("_target_", "")
+    if not isinstance(target, str):
+        raise ConfigError(
+            f"_target_ in {path} is {target}; it must be one name, such as package.module.Class"
+        )
+    return content
 
 
 def _valid_keys(choices: Choices, folders: tuple[Path, ...]) -> set[str]:
@@ -194,10 +174,10 @@ def _check_key(override: Override, valid: set[str], choices: Choices, folders: t
         raise ConfigError(f"unknown key `{key}`; to sweep, give several values, key=a,b, and -m")
     below = sorted(k for k in settable if k.startswith(f"{key}."))
     if below:
-        raise ConfigError(f"`{_text(override)}`: {key} holds several keys; set one of: {', '.join(below)}")
+        raise ConfigError(f"`{text_of(override)}`: {key} holds several keys; set one of: {', '.join(below)}")
     if key == "model.gradient" and key not in settable:
         raise ConfigError(
-            f"`{_text(override)}`: {choices['model']} has no ODE to take a gradient of; drop it"
+            f"`{text_of(override)}`: {choices['model']} has no ODE to take a gradient of; drop it"
         )
     if key not in settable:
         similar = settable if "." in key else settable | set(GROUPS)
@@ -208,7 +188,7 @@ def _check_key(override: Override, valid: set[str], choices: Choices, folders: t
         )
         raise ConfigError(f"unknown key `{key}`.{hint}")
     if override.type != OverrideType.CHANGE:
-        raise ConfigError(f"`{_text(override)}`: {key} exists; set it without `+`")
+        raise ConfigError(f"`{text_of(override)}`: {key} exists; set it without `+`")
 
 
 def _check_files(config: DictConfig, valid: set[str], choices: Choices, folders: tuple[Path, ...]) -> None:
@@ -218,6 +198,7 @@ def _check_files(config: DictConfig, valid: set[str], choices: Choices, folders:
     for key, _ in flatten({str(k): v for k, v in container.items() if k not in ("about", "sweep")}):
         if key in valid:
             continue
+        _check_package(key, choices, folders)
         if key.startswith("data.") and choices["experiment"] is None:
             raise ConfigError(
                 f"training={choices['training']} sets {key}, which data={choices['data']} does not have; "
@@ -225,6 +206,18 @@ def _check_files(config: DictConfig, valid: set[str], choices: Choices, folders:
             )
         hint = _whose(key, choices, folders) or did_you_mean(key, _for_users(valid))
         raise ConfigError(f"unknown key `{key}` in {_source(choices)}.{hint}")
+
+
+def _check_package(key: str, choices: Choices, folders: tuple[Path, ...]) -> None:
+    """Of files that set keys of any group, one without its first line would set them below its own group's name."""
+    group = key.split(".")[0]
+    if group == "experiment" or key.startswith("training.training."):
+        name = choices[group]
+        assert name is not None
+        raise ConfigError(
+            f"{options(group, folders)[name]} needs the line `# @package _global_` at its top, without which its keys "
+            f"stand below `{group}`"
+        )
 
 
 def _whose(key: str, choices: Choices, folders: tuple[Path, ...]) -> str:

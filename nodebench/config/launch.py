@@ -10,6 +10,7 @@ from typing import Any
 from hydra import initialize_config_dir
 from hydra._internal.callbacks import Callbacks
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.types import Quote, QuotedString
@@ -17,18 +18,25 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 from hydra.types import HydraContext, RunMode
+from omegaconf import DictConfig, OmegaConf
 
-from nodebench.config.compose import parse, searchpath
-from nodebench.config.errors import ConfigError
-from nodebench.config.files import PRIMARY, config_folders
+from nodebench.config.compose import searchpath
+from nodebench.config.errors import ConfigError, FailedError, did_you_mean
+from nodebench.config.files import GROUPS, PRIMARY, config_folders, flatten, options
+from nodebench.config.overrides import parse
 
 
-def expand(overrides: Sequence[str]) -> tuple[list[list[str]], list[str]]:
+def expand(
+    overrides: Sequence[str], config_dir: str | Path | None = None
+) -> tuple[list[list[str]], list[str]]:
     """The overrides of every member of a sweep, the last key varying fastest, and Hydra's own overrides apart.
 
     Raises ConfigError for what cannot be read, and for a sweep that lists no values.
     """
     parsed = parse(overrides)
+    groups: Any = _Groups(config_folders(config_dir))
+    for override in parsed:
+        override.config_loader = groups
     own = [override for override in parsed if override.is_hydra_override()]
     for override in own:
         key = override.key_or_group
@@ -40,7 +48,20 @@ def expand(overrides: Sequence[str]) -> tuple[list[list[str]], list[str]]:
         (members,) = BasicSweeper.split_arguments([o for o in parsed if o not in own], None)
     except HydraException as error:
         raise ConfigError(f"this sweep lists no values: {error}; write key=a,b or key=range(1,4)") from error
+    for override in parsed:
+        if override.is_discrete_sweep() and not list(override.sweep_iterator()):
+            raise ConfigError(f"`{override.input_line}` lists no values; write key=a,b or key=range(1,4)")
     return members, [str(override.input_line) for override in own]
+
+
+class _Groups:
+    """What Hydra asks of its config loader for `optimizer=glob(*)`: the choices of a group."""
+
+    def __init__(self, folders: tuple[Path, ...]) -> None:
+        self.folders = folders
+
+    def get_group_options(self, group: str, results_filter: object = None) -> list[str]:
+        return sorted(options(group, self.folders)) if group in GROUPS else []
 
 
 def combinations(sweep: Mapping[str, Sequence[Any]]) -> list[list[str]]:
@@ -75,30 +96,56 @@ def launch(
 
     The launcher is Hydra's: one member after the other in this process, or a plugin that `launcher_overrides`
     names (`hydra/launcher=submitit_slurm`), for which `run_member` must be picklable.
-    Raises ConfigError if there is no such launcher.
+    Raises ConfigError if there is no such launcher or it has no such setting, FailedError if it fails itself.
     """
     folders = config_folders(config_dir)
     with initialize_config_dir(str(folders[0]), job_name="nodebench", version_base="1.3"):
         hydra = GlobalHydra.instance().hydra
         assert hydra is not None
-        try:
-            config = hydra.compose_config(
-                PRIMARY, [searchpath(folders), *launcher_overrides], RunMode.MULTIRUN, from_shell=False
-            )
-        except HydraException as error:
-            known = ", ".join(hydra.config_loader.get_group_options("hydra/launcher"))
-            raise ConfigError(
-                f"cannot launch with {' '.join(launcher_overrides)}; launchers here: {known}; others are Hydra plugins "
-                "to install, such as hydra-submitit-launcher"
-            ) from error
+        config = _launcher_config(hydra, searchpath(folders), launcher_overrides)
     # Outside of the block above: members compose configs of their own, and Hydra knows one context at a time.
-    launcher = Plugins.instance().instantiate_launcher(
-        hydra_context=HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(config)),
-        task_function=_Job(run_member),
-        config=config,
-    )
-    returned: Sequence[JobReturn] = launcher.launch([list(member) for member in members], initial_job_idx=0)
+    try:
+        launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(config)),
+            task_function=_Job(run_member),
+            config=config,
+        )
+        returned: Sequence[JobReturn] = launcher.launch(
+            [list(member) for member in members], initial_job_idx=0
+        )
+    except Exception as error:  # a plugin's own: what members raise is returned
+        name = config.hydra.runtime.choices["hydra/launcher"]
+        raise FailedError(f"hydra/launcher={name} failed: {' '.join(str(error).split())}") from error
     return [job.return_value if job.status == JobStatus.COMPLETED else job._return_value for job in returned]
+
+
+def _launcher_config(hydra: Hydra, where: str, overrides: Sequence[str]) -> DictConfig:
+    """Hydra's config with a launcher and its settings; ConfigError for one that is not there."""
+
+    def composed(asked: Sequence[str]) -> DictConfig:
+        return hydra.compose_config(PRIMARY, [where, *asked], RunMode.MULTIRUN, from_shell=False)
+
+    choice = [text for text in overrides if text.startswith("hydra/launcher=")]
+    try:
+        chosen = composed(choice)
+    except HydraException as error:
+        known = ", ".join(hydra.config_loader.get_group_options("hydra/launcher"))
+        raise ConfigError(
+            f"cannot launch with {' '.join(choice)}; launchers here: {known}; others are Hydra plugins "
+            "to install, such as hydra-submitit-launcher"
+        ) from error
+    try:
+        return composed(overrides)
+    except HydraException as error:
+        settings: Any = OmegaConf.to_container(chosen.hydra.launcher, resolve=False)
+        known_keys = [key for key, _ in flatten(settings, "hydra.launcher.") if not key.endswith("_target_")]
+        asked = (override.key_or_group for override in parse(overrides))
+        unknown = [key for key in asked if key != "hydra/launcher" and key not in known_keys]
+        name = chosen.hydra.runtime.choices["hydra/launcher"]
+        if not unknown:
+            raise ConfigError(f"cannot launch with {' '.join(overrides)}: {error}") from error
+        hint = did_you_mean(unknown[0], known_keys) if known_keys else " It has none at all."
+        raise ConfigError(f"hydra/launcher={name} has no setting `{unknown[0]}`.{hint}") from error
 
 
 class _Job:

@@ -239,6 +239,31 @@ class TestWhatMayBeBuilt:
         with pytest.raises(ConfigError, match="does not exist"):
             Builder(config, ALLOWED | {target}).model()
 
+    @pytest.mark.parametrize("target", [["os.system"], {"a": "os.system"}, None, 3])
+    def test_a_target_that_is_no_name_is_refused(self, target: object) -> None:
+        with pytest.raises(ConfigError, match=r"model\._target_.* is refused"):
+            tampered("model", "_target_", target)
+
+    @pytest.mark.parametrize(
+        ("source", "message"),
+        [
+            (None, r"Python finds no module `mine_of_the_test`; .* PYTHONPATH=FOLDER nodebench"),
+            ("import nothing_of_this_name\n", "cannot be imported: No module named 'nothing_of_this_name'"),
+            ("from os import nothing_of_this_name\n", "cannot be imported: cannot import name"),
+            ("def (\n", r"cannot be imported: invalid syntax \(mine_of_the_test\.py, line 1\)"),
+        ],
+    )
+    def test_a_module_that_cannot_be_imported_is_told_from_one_that_is_not_found(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str | None, message: str
+    ) -> None:
+        if source is not None:
+            (tmp_path / "mine_of_the_test.py").write_text(source)
+        monkeypatch.syspath_prepend(tmp_path)
+        config = compose().config
+        config["model"]["_target_"] = "mine_of_the_test.Net"
+        with pytest.raises(ConfigError, match=message):
+            Builder(config, ALLOWED | {"mine_of_the_test.Net"}).model()
+
     def test_keys_that_the_class_does_not_take_are_named(self) -> None:
         with pytest.raises(ConfigError, match=r"the keys under model do not fit ODENet: .*'depth'"):
             tampered("model", "depth", 3).model()

@@ -155,9 +155,12 @@ def test_epochs_on_the_command_line_win_over_a_presets_steps() -> None:
         (["solver.adjoint=null"], "holds several keys"),
         (["solver=null"], "solver takes one name"),
         (["solver@other=rk4"], "groups are chosen by name alone"),
-        (["seed=0,1"], "add -m to run them all"),
-        (["model=odenet,rknet"], "add -m to run them all"),
-        (["hydra.run.dir=x"], "need -m"),
+        (["seed=0,1"], "names several values; give one, or run all of them with nodebench train -m"),
+        (
+            ["model=odenet,rknet"],
+            "names several values; give one, or run all of them with nodebench train -m",
+        ),
+        (["hydra.run.dir=x"], "are for nodebench train -m"),
         (["odenet"], "`odenet` is not of the form key=value"),
         (["output_dir=a(b"], "cannot read `output_dir=a(b`"),
         (["data.root=${oc.env:NODEBENCH_NO_SUCH_VARIABLE}"], "the config cannot be resolved"),
@@ -240,6 +243,30 @@ class TestAFolderOfOnesOwn:
         with pytest.raises(ConfigError, match=words) as caught:
             compose(["solver=damaged"], folder)
         assert "damaged.yaml" in str(caught.value)
+
+    @pytest.mark.parametrize(
+        ("name", "text", "words"),
+        [
+            ("model/mine", "width: 3\n", "has no `_target_`, which every model needs"),
+            ("model/mine", "_target_: {a: b}\n", "has no `_target_`"),
+            ("model/mine", "_target_: [a, b]\n", "it must be one name, such as package.module.Class"),
+            ("data/mine", "batch_size: 3\n", "has no `_target_`, which every data needs"),
+            ("optimizer/mine", "_target_: torch.optim.Adam\n", "has no `lr`, which every optimizer needs"),
+            ("task/mine", "_target_: mine.Task\n", "has no `recommended.training`, which every task needs"),
+            ("experiment/mine", "training: {epochs: 2}\n", "needs the line `# @package _global_` at its top"),
+            ("training/mine", "training: {epochs: 2}\n", "needs the line `# @package _global_` at its top"),
+        ],
+    )
+    def test_what_a_file_lacks_is_named_with_the_file(
+        self, folder: Path, name: str, text: str, words: str
+    ) -> None:
+        path = folder / f"{name}.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+        with pytest.raises(ConfigError) as caught:
+            compose([name.replace("/", "=")], folder)
+        assert words in str(caught.value)
+        assert str(path) in str(caught.value)
 
     def test_a_folder_that_does_not_exist_is_an_error(self, folder: Path) -> None:
         for name in (folder / "nowhere", "~nobody-of-this-name/configs"):
@@ -344,3 +371,12 @@ def test_a_preset_that_is_not_for_the_data_is_named_with_what_would_do(
 def test_the_hash_of_a_users_file_cannot_be_given() -> None:
     with pytest.raises(ConfigError, match=r"unknown key `data\.content`"):
         compose(["task=density", "data=points", "data.path=x.csv", "data.content=1", "model=cnf"])
+
+
+@pytest.mark.parametrize(
+    "overrides", [["seed=1", "seed=2"], ["seed=1", "++seed=1"], ["model=odenet", "model=rknet"]]
+)
+def test_a_key_given_twice_is_named_with_both_values(overrides: list[str]) -> None:
+    with pytest.raises(ConfigError, match="give one key twice") as caught:
+        compose(overrides)
+    assert all(f"`{override}`" in str(caught.value) for override in overrides)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.core.plugins import Plugins
 
-from nodebench.config.compose import parse
-from nodebench.config.errors import ConfigError
+from nodebench.config.errors import ConfigError, FailedError
 from nodebench.config.launch import combinations, expand, launch, override_text
+from nodebench.config.overrides import parse
 
 
 def test_a_sweep_is_every_combination_with_the_last_key_fastest() -> None:
@@ -109,3 +111,40 @@ def test_ctrl_c_stops_the_launch() -> None:
 def test_a_launcher_that_is_not_installed_is_named() -> None:
     with pytest.raises(ConfigError, match=r"launchers here: basic; others are Hydra plugins to install"):
         launch([["seed=0"]], len, ["hydra/launcher=none_such"])
+
+
+def test_a_key_given_twice_is_no_sweep_over_the_last() -> None:
+    with pytest.raises(ConfigError, match="`seed=0,1` and `seed=2` give one key twice"):
+        expand(["seed=0,1", "seed=2"])
+
+
+def test_a_glob_stands_for_the_choices_that_it_matches(tmp_path: Path) -> None:
+    (tmp_path / "solver").mkdir()
+    (tmp_path / "solver" / "heun_mine.yaml").write_text("method: heun\ndt: 0.5\n")
+    members, _ = expand(["solver=glob(heun*,exclude=heun3)", "seed=0"], tmp_path)
+    assert members == [["solver=heun", "seed=0"], ["solver=heun_mine", "seed=0"]]
+
+
+@pytest.mark.parametrize("override", ["optimizer=glob(zz*)", "seed=glob(*)", "seed=range(3,3)"])
+def test_a_list_of_no_values_is_no_sweep(override: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        expand([override])
+    assert str(caught.value).startswith(f"`{override}` lists no values")
+
+
+def test_a_misspelt_setting_of_a_launcher_is_named_and_not_the_launcher() -> None:
+    with pytest.raises(ConfigError, match=r"hydra/launcher=basic has no setting `hydra\.launcher\.tiemout`"):
+        launch([["seed=0"]], len, ["hydra.launcher.tiemout=3"])
+
+
+def test_a_launcher_that_fails_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing:
+        def launch(self, members: object, initial_job_idx: int) -> None:
+            raise RuntimeError("Could not detect srun,\nare you indeed on a slurm cluster?")
+
+    monkeypatch.setattr(Plugins, "instantiate_launcher", lambda *_, **__: Failing())
+    with pytest.raises(FailedError) as caught:
+        launch([["seed=0"]], len)
+    assert str(caught.value) == (
+        "hydra/launcher=basic failed: Could not detect srun, are you indeed on a slurm cluster?"
+    )

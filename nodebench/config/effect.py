@@ -1,0 +1,199 @@
+"""Settings without effect: for each key that another one can make void, when it has an effect, in one table.
+
+A setting that changes nothing still makes another run folder, and whoever gave it expects another number. So it is an
+error, where somebody gave it: a value that train.yaml or the shipped files that were chosen have is nobody's mistake,
+`training=paper training.schedule=constant` keeps the preset's milestones and its folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+from nodebench.config.errors import ConfigError
+from nodebench.config.files import GROUPS, PRIMARY, flatten, load, options, shipped_folder
+
+MULTISTEP = ("explicit_adams", "implicit_adams")
+BRIDGE = ("vode_adams", "lsoda")
+FLOW_TASKS = ("density", "density_matching")
+
+Values = Mapping[str, Any]  # by dotted key
+
+
+class Effect(NamedTuple):
+    """`keys` have an effect where `is_there` says so; `beside` decide it, and `cure` is what to do about it."""
+
+    keys: tuple[str, ...]
+    is_there: Callable[[Values], bool]
+    beside: tuple[str, ...]
+    cure: str
+
+
+def _under(node: str, *names: str) -> tuple[str, ...]:
+    return tuple(f"{node}.{name}" for name in names)
+
+
+def _is(key: str, *values: Any) -> Callable[[Values], bool]:
+    return lambda given: given[key] in values
+
+
+def _is_not(key: str, *values: Any) -> Callable[[Values], bool]:
+    return lambda given: given[key] not in values
+
+
+def _needs_tolerance(given: Values) -> bool:
+    """The steps are chosen by their error, or implicit_adams iterates until a tolerance is met."""
+    return given["solver.dt"] is None or given["solver.method"] == "implicit_adams"
+
+
+def _adjoint_needs_tolerance(given: Values) -> bool:
+    return _needs_tolerance({**given, "solver.method": _backward_method(given)})
+
+
+def _backward_method(given: Values) -> Any:
+    return given["solver.adjoint.method"] or given["solver.method"]
+
+
+def _changes_rate(given: Values) -> bool:
+    return given["training.schedule"] != "multistep" or given["training.milestones"] != []
+
+
+def _ends_after_milestones(given: Values) -> bool:
+    epochs = given["training.epochs"]
+    return epochs is None or all(milestone < epochs for milestone in given["training.milestones"])
+
+
+def _has_part_to_compile(given: Values) -> bool:
+    return "model.gradient" in given or given["task.name"] not in FLOW_TASKS
+
+
+_METHOD_AND_DT = ("solver.method", "solver.dt")
+_ADAPTIVE = "choose a solver that controls its error"
+_NO_BRIDGE = "choose a method that is not SciPy's"
+
+OF_SOLVES = (
+    Effect(
+        _under("solver", "dt", "controller", "norm"),
+        _is_not("solver.method", *BRIDGE),
+        ("solver.method",),
+        _NO_BRIDGE,
+    ),
+    Effect(("solver.min_step",), _is_not("solver.method", "lsoda"), ("solver.method",), "choose vode_adams"),
+    Effect(_under("solver", "tol", "rtol", "atol", "norm"), _needs_tolerance, _METHOD_AND_DT, _ADAPTIVE),
+    Effect(
+        _under("solver", "controller", "first_step", "min_step", "max_step"),
+        _is("solver.dt", None),
+        _METHOD_AND_DT,
+        _ADAPTIVE,
+    ),
+)
+OF_ADJOINTS = (
+    Effect(
+        _under("solver.adjoint", "method", "rtol", "atol", "norm"),
+        _is("model.gradient", "adjoint"),
+        ("model.gradient",),
+        "choose model.gradient=adjoint",
+    ),
+    Effect(
+        _under("solver.adjoint", "rtol", "atol", "norm"), _adjoint_needs_tolerance, ("solver.dt",), _ADAPTIVE
+    ),
+    Effect(
+        ("solver.adjoint.norm",),
+        lambda given: _backward_method(given) not in BRIDGE,
+        _under("solver", "method", "adjoint.method"),
+        _NO_BRIDGE,
+    ),
+    Effect(
+        ("solver.tol",),
+        lambda given: None in (given["solver.rtol"], given["solver.atol"]),
+        _under("solver", "rtol", "atol"),
+        "give it in their place",
+    ),
+)
+OF_RUNS = (
+    Effect(
+        _under("training", "milestones", "gamma"),
+        _is("training.schedule", "multistep"),
+        ("training.schedule",),
+        "choose training.schedule=multistep",
+    ),
+    Effect(
+        _under("training", "schedule", "gamma"),
+        _changes_rate,
+        ("training.milestones",),
+        "give training.milestones",
+    ),
+    Effect(
+        ("training.milestones",), _ends_after_milestones, ("training.epochs",), "give epochs before the last"
+    ),
+    Effect(
+        ("training.warmup_share",),
+        _is("training.schedule", "one_cycle"),
+        ("training.schedule",),
+        "choose training.schedule=one_cycle",
+    ),
+    Effect(("training.ema_decay",), _is_not("training.ema_decay", 0), (), "give one above 0"),
+    Effect(
+        ("model.noise",),
+        _is("model.divergence", "hutchinson"),
+        ("model.divergence",),
+        "choose model.divergence=hutchinson",
+    ),
+    Effect(
+        ("optimizer.nesterov",),
+        _is_not("optimizer.momentum", 0),
+        ("optimizer.momentum",),
+        "give optimizer.momentum above 0",
+    ),
+    Effect(("compile",), _has_part_to_compile, ("model.name",), "choose a flow that solves an ODE"),
+)
+
+
+def check_effect(config: Mapping[str, Any]) -> None:
+    """Raises ConfigError for the first key of a composed config that was given and changes nothing."""
+    table = (*OF_SOLVES, *OF_ADJOINTS, *OF_RUNS) if "solver" in config else OF_RUNS
+    _check(dict(flatten(dict(config))), table, _not_given(config))
+
+
+def check_solver_effect(solver: Mapping[str, Any]) -> None:
+    """The same for a trained net, which solves forwards with any solver."""
+    _check(dict(flatten(dict(solver), "solver.")), OF_SOLVES, _primary())
+
+
+def _check(values: Values, table: Sequence[Effect], not_given: Values) -> None:
+    for effect in table:
+        for key in effect.keys:
+            is_given = key in values and key in not_given and values[key] != not_given[key]
+            if is_given and not effect.is_there(values):
+                beside = ", ".join(
+                    f"{name.removesuffix('.name')}={_shown(values[name])}" for name in effect.beside
+                )
+                raise ConfigError(
+                    f"{key}={_shown(values[key])} has no effect{' with ' if beside else ''}{beside}; drop it, or "
+                    f"{effect.cure}"
+                )
+
+
+def _shown(value: Any) -> str:
+    """As it is written on the command line."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+@cache
+def _primary() -> Values:
+    return dict(flatten(load(shipped_folder() / f"{PRIMARY}.yaml")))
+
+
+def _not_given(config: Mapping[str, Any]) -> Values:
+    """The values that stand for "nobody gave it": train.yaml's, below those of the shipped files that were chosen.
+
+    Keys of a user's own model, data or optimizer are not among them: what its file says of them is not known here.
+    """
+    values = dict(_primary())
+    for group in GROUPS[:-1]:
+        name = config.get(group, {}).get("name")
+        path = options(group, (shipped_folder(),)).get(name)
+        if path is not None:
+            values |= dict(flatten(load(path), "" if group == "training" else f"{group}."))
+    return values
