@@ -61,7 +61,9 @@ def mixes_versions(environments: Iterable[Mapping[str, Any]]) -> bool:
 
 def code_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """One phrase for each choice (`model=mine`) of which the user's own code is not what it was, or is not there."""
-    known, found = before.get("own_code") or {}, now.get("own_code") or {}
+    known, found = before.get("own_code"), now.get("own_code") or {}
+    if not isinstance(known, dict):  # none, or a file that somebody wrote by hand
+        return []
     return [
         f"the code behind {choice} has changed since"
         if choice in found
@@ -73,8 +75,8 @@ def code_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]
 
 def latest_environment(environment: Mapping[str, Any]) -> Mapping[str, Any]:
     """What a run was last continued in, from its environment.json; what it began in if it never was."""
-    latest: Mapping[str, Any] = [environment, *environment.get("resumed_in", [])][-1]
-    return latest
+    later = environment.get("resumed_in")
+    return later[-1] if isinstance(later, list) and later and isinstance(later[-1], dict) else environment
 
 
 def describe_version(environment: Mapping[str, Any]) -> str:
