@@ -184,6 +184,7 @@ def _plan(config: dict[str, Any], data: Any, model: Any, settings: Any, unit: st
     if "solver" in config:
         yield f"solver    {describe_solver(config['solver'])}"
     yield f"data      {config['data']['name']}: {data.describe()}"
+    yield from (f"note      {note}" for note in data.notes)
     length = f"{config['training']['epochs']} epochs, " if config["training"]["epochs"] else ""
     optimizer = f"{config['optimizer']['name']} with lr {config['optimizer']['lr']:g}"
     yield (

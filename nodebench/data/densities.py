@@ -24,8 +24,9 @@ class DensityData:
     """A density known by samples of it.
 
     `draw(split, n, generator)` gives float32 (n, dim) for a split of "train", "val" or "test"; `window` is the
-    half-width of the square, centred on 0, that pictures show. Raises DataError for a batch size or a dimension below
-    1, a window without an extent, and a draw that cannot be called; `check` for what it draws.
+    half-width of the square, centred on 0, that pictures show; `notes` are a sentence each on what is odd. Raises
+    DataError for a batch size or a dimension below 1, a window without an extent, and a draw that cannot be called;
+    `check` for what it draws.
     """
 
     name: str
@@ -33,6 +34,7 @@ class DensityData:
     batch_size: int
     window: float
     draw: Callable[[str, int, torch.Generator], Tensor]
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_batch_size(self.batch_size)
@@ -72,7 +74,7 @@ class DensityData:
 
     def describe(self) -> str:
         """What is drawn, in words."""
-        return f"samples in {self.dim} dimensions"
+        return f"samples in {self.dim} dimension{'s' * (self.dim > 1)}"
 
 
 def endless(

@@ -40,6 +40,7 @@ class EnergyData:
     batch_size: int
     window: float = 4.0
     dim: ClassVar[int] = 2
+    notes: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         check_batch_size(self.batch_size)

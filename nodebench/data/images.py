@@ -64,6 +64,7 @@ class ImageData:
     batch_size: int
     is_deskewed: bool = False
     dim: ClassVar[int | None] = None  # that of points, which images are not
+    notes: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self) -> None:
         check_kind(self.augment)
