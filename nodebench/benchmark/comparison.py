@@ -42,6 +42,11 @@ class Setup:
     quick: bool = False
     tell: Callable[[str], object] | None = None
 
+    def tells(self, what: str) -> Callable[[str], object]:
+        """A function that tells of progress in `what`; one that does nothing where nobody hears it."""
+        tell = self.tell
+        return (lambda line: None) if tell is None else (lambda line: tell(f"{what}: {line}"))
+
     @property
     def compiles(self) -> bool:
         """Whether compiled variants are raced."""
@@ -69,13 +74,14 @@ def compare(
     `what` says in one sentence what the work is. Memory is measured at `tol` alone.
     """
     contestants = contestants_for(own, published, tol, setup.compiles)
-    results = race(contestants, effort.num_rounds, _teller(setup, name, tol))
+    results = race(contestants, effort.num_rounds, setup.tells(f"{name}, tolerance {tol:g}"))
     for curve_tol in (*effort.curve_tols, *effort.fine_tols):
         contestants = contestants_for(own, published, curve_tol, setup.compiles)
         others = [replace(c, measure_memory=None) for c in contestants if c.library_name != BARE]
         if curve_tol in effort.fine_tols:
             others = [c for c in others if c.gradient != "adjoint-full"]
-        results += race(others, effort.num_curve_rounds, _teller(setup, name, curve_tol))
+        results += race(others, effort.num_curve_rounds, setup.tells(f"{name}, tolerance {curve_tol:g}"))
+    setup.tells(name)("gradient errors and memory")
     rows = make_rows(results, [problem for problem in (own, published) if problem is not None])
     ratios = make_ratios(rows, tol)
     figure = draw_curves(rows) if own.loss is not None else None
@@ -138,8 +144,3 @@ def _page(
         paragraphs += describe_curves(rows, tol)
         paragraphs += [f"![gradient error against time]({name}.png)"]
     return "\n\n".join([*paragraphs, "## Times", to_markdown(rows, COLUMNS), LEGEND]) + "\n"
-
-
-def _teller(setup: Setup, name: str, tol: float) -> Callable[[str], object] | None:
-    tell = setup.tell
-    return None if tell is None else lambda line: tell(f"{name}, tolerance {tol:g}: {line}")

@@ -59,12 +59,15 @@ def race(
 ) -> list[Result]:
     """Every contestant once to warm up, then `num_rounds` rounds in which each has one turn.
 
-    `tell` is handed a line for each round. Raises ValueError for fewer rounds than one.
+    `tell` is handed a line for each warm-up, which may compile for a minute, and for each round. Raises ValueError for
+    fewer rounds than one.
     """
     if num_rounds < 1:
         raise ValueError(f"`num_rounds` is {num_rounds}; a race has one round or more")
     results = []
-    for contestant in contestants:
+    for number, contestant in enumerate(contestants, start=1):
+        if tell is not None:
+            tell(f"warming up {number} of {len(contestants)}, {contestant.name}")
         warm_up = contestant.run()
         results.append(Result(contestant, warm_up.time_ms, warm_up))
     for round_number in range(1, num_rounds + 1):

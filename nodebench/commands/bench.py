@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -36,7 +37,11 @@ def run(argv: Sequence[str]) -> int:
             check_folder(options.out / name)
     setup = Setup(torch.device(options.device), options.quick, _teller())
     for name in names:
-        report = run_workload(name, setup)
+        try:
+            report = run_workload(name, setup)
+        finally:
+            if setup.tell is not None:
+                setup.tell("")  # nothing of the last line stays
         with writing_to(options.out):
             written = write(report, options.out)
         print("\n".join([report.page, *(f"wrote {path}" for path in written)]), flush=True)
@@ -47,7 +52,8 @@ def _teller() -> Callable[[str], object] | None:
     """Progress on stderr, one line that is written over, where somebody looks at it."""
     if not sys.stderr.isatty():
         return None
-    return lambda line: print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+    width = shutil.get_terminal_size().columns - 1  # a line that wraps could not be written over
+    return lambda line: print(f"\r\x1b[K{line[:width]}", end="", file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

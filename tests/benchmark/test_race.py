@@ -43,10 +43,10 @@ def test_without_a_backward_pass_the_time_is_that_of_the_forward_one() -> None:
     assert result.time_ms == 5.0
 
 
-def test_every_round_is_told() -> None:
+def test_every_warm_up_and_every_round_is_told() -> None:
     lines: list[str] = []
     race([contestant("A", [], [1.0] * 3)], num_rounds=2, tell=lines.append)
-    assert lines == ["round 1 of 2", "round 2 of 2"]
+    assert lines == ["warming up 1 of 1, A", "round 1 of 2", "round 2 of 2"]
 
 
 def test_a_race_without_rounds_is_refused() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,21 @@ def test_the_page_is_printed_and_written_with_its_tables(
     rows = list(csv.DictReader((folder / "vdp.csv").read_text().splitlines()))
     assert {row["library"] for row in rows} >= {"bare", "nodebench"}
     assert str(tmp_path) not in page
+
+
+@pytest.mark.usefixtures("tiny")
+def test_on_a_terminal_progress_is_one_line_of_its_width_of_which_nothing_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    screen = io.StringIO()
+    monkeypatch.setattr(screen, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("sys.stderr", screen)
+    monkeypatch.setenv("COLUMNS", "40")
+    assert main(["bench", "vdp", "--quick", "--out", str(tmp_path)]) == 0
+    lines = screen.getvalue().split("\r\x1b[K")
+    assert any("warming up 1 of" in line for line in lines)
+    assert max(map(len, lines)) == 39
+    assert lines[-1] == ""
 
 
 @pytest.mark.usefixtures("tiny")

@@ -75,10 +75,10 @@ def epoch(setup: Setup) -> Report:
     contestants, errors = [], []
     for net, library, gradient, execution in make_nets(setup.device, setup.compiles):
         forward = forward_of(net, gradient)
+        setup.tells("epoch")(f"gradient error of {library} {gradient}, {execution}")
         contestants.append(_contestant(net, library, gradient, execution, forward, batches, setup.device))
         errors.append(gradient_error(net, forward, batches[0], reference_tol))
-    tell = setup.tell
-    results = race(contestants, num_steps, None if tell is None else lambda line: tell(f"epoch: {line}"))
+    results = race(contestants, num_steps, setup.tells("epoch"))
     rows = make_rows(results, [])
     rows["error_gradient"] = errors
     rows["time_epoch_s"] = rows["time_ms"] * STEPS_AN_EPOCH / 1e3

@@ -92,9 +92,8 @@ def scaling(setup: Setup) -> Report:
     """The growth of every model along every axis, and the exponents of straight lines through the logarithms."""
     axes, num_rounds = QUICK if setup.quick else FULL
     cases = list(make_cases(axes, setup.device))
-    tell = setup.tell
-    teller = None if tell is None else lambda line: tell(f"scaling: {line}")
-    results = race([case.contestant for case in cases], num_rounds, teller)
+    results = race([case.contestant for case in cases], num_rounds, setup.tells("scaling"))
+    setup.tells("scaling")("memory")
     points = pd.DataFrame([_row(*pair) for pair in zip(cases, results, strict=True)], columns=list(COLUMNS))
     slopes = fit_slopes(points)
     page = _page(points, slopes, num_rounds, setup)
