@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import math
+import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -246,7 +247,8 @@ def _shared(solver: Mapping[str, Any]) -> dict[str, Any]:
 def _print_summary(files: MeasureFiles, run: Path) -> None:
     from nodebench.commands.measure_summary import summary
 
-    print(f"\n{summary(files.rows, files.errors)}\n\nnext       nodebench plot fig3 --runs {run}")
+    plot = shlex.join(["nodebench", "plot", "fig3", "--runs", str(run)])
+    print(f"\n{summary(files.rows, files.errors)}\n\nnext       {plot}")
 
 
 def _duration(seconds: float) -> str:

@@ -140,7 +140,8 @@ def _label(member: Member) -> str:
 def _print_measuring(artefact: Artefact, members: Mapping[Path, Member]) -> None:
     if artefact.is_measured:
         for folder in members:
-            print(f"{'done' if _is_measured(folder) else 'missing':<10}  nodebench measure {folder}")
+            state = DONE if _is_measured(folder) else MISSING
+            print(f"{state:<10}  {shlex.join(['nodebench', 'measure', str(folder)])}")
 
 
 def _is_measured(folder: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -99,7 +100,7 @@ def _naming(overrides: Sequence[str]) -> Iterator[None]:
     try:
         yield
     except ConfigError as error:
-        raise ConfigError(f"{error} (in the sweep's member {' '.join(overrides)})") from error
+        raise ConfigError(f"{error} (in the sweep's member {shlex.join(overrides)})") from error
 
 
 def varied_keys(members: Iterable[Member]) -> list[str]:
@@ -114,7 +115,7 @@ def varied_keys(members: Iterable[Member]) -> list[str]:
 
 def run_member(overrides: Sequence[str], config_dir: str | Path | None = None) -> Ending:
     """Compose and train one member, wherever the launcher runs it."""
-    print(f"\nmember    {' '.join(overrides)}")
+    print(f"\nmember    {shlex.join(overrides)}")
     return train_member(compose(overrides, config_dir), config_dir)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -139,7 +140,8 @@ def show_results(folders: Sequence[Path], output_dir: str, settings: Sequence[st
     if runs:
         found = [key for key in settings if any(run.setting(key) is not None for run in runs)]
         print(f"\n{result_table(runs, with_values(runs, (*TABLE_COLUMNS, *found)))}")
-    print(f"\ncurves    tensorboard --logdir {output_dir}\ntable     nodebench table --runs {output_dir}")
+    runs_there = shlex.quote(output_dir)
+    print(f"\ncurves    tensorboard --logdir {runs_there}\ntable     nodebench table --runs {runs_there}")
 
 
 def _build(config: dict[str, Any], config_dir: str | Path | None) -> tuple[Any, ...]:

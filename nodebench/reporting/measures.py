@@ -109,7 +109,7 @@ def read_measures(run: Run) -> Measures | None:
     Raises DamagedMeasuresError, which names the file.
     """
     path = run.folder / FILE
-    again = f"delete it and measure again: `nodebench measure {run.folder}`"
+    again = f"delete it and measure again: `nodebench measure {run.argument}`"
     try:
         text = path.read_bytes().decode("utf-8", errors="replace")
     except FileNotFoundError:
@@ -128,7 +128,7 @@ def read_measures(run: Run) -> Measures | None:
     notes = []
     if rest.strip():
         notes.append(
-            f"{path}: the last line is cut off and is left out; `nodebench measure {run.folder}` goes on"
+            f"{path}: the last line is cut off and is left out; `nodebench measure {run.argument}` goes on"
         )
     found: dict[tuple, dict[str, object]] = {}
     for number, line in enumerate(csv.reader(lines[1:], quoting=csv.QUOTE_NONE), start=2):
@@ -247,7 +247,7 @@ def _what_to_measure(runs: Sequence[Run]) -> str:
     solvable = [run for run in runs if run.setting("solver.method") and run.is_finished]
     with_weights = [run for run in solvable if has_checkpoint(run.folder)]
     if with_weights:
-        return f"not measured yet: `nodebench measure {with_weights[0].folder}`"
+        return f"not measured yet: `nodebench measure {with_weights[0].argument}`"
     train = "`nodebench train experiment=table1_odenet output_dir=DIR`, then `nodebench measure RUN`"
     if solvable:
         return (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,11 @@ class Run:
     @property
     def is_finished(self) -> bool:
         return self.status == "finished"
+
+    @property
+    def argument(self) -> str:
+        """The folder as a shell takes it, for a command that is to be copied."""
+        return shlex.quote(str(self.folder))
 
     @property
     def hash(self) -> str:

@@ -288,6 +288,8 @@ class TestMeasuring:
     ) -> None:
         assert cli.main(["reproduce", "small", "--dry-run"]) == 0
         assert "\nmissing     nodebench measure outputs/classification/digits-mlp-" in capsys.readouterr().out
+        assert cli.main(["reproduce", "small", "--dry-run", "--runs", "o ut"]) == 0
+        assert "\nmissing     nodebench measure 'o ut/classification/digits-mlp-" in capsys.readouterr().out
         assert measured == []
 
     def test_a_committed_record_that_is_not_measured_says_so_and_is_drawn(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import yaml
 from nodebench import cli
 from nodebench.config.compose import compose
 from nodebench.config.identity import run_folder
+from nodebench.reporting import find_runs
 
 
 def train(*arguments: str) -> int:
@@ -56,6 +58,19 @@ def test_a_run_leaves_its_folder_and_prints_plan_table_and_what_next(
     assert "nodebench table --runs outputs" in printed
     assert summary(folder)["status"] == "finished"
     assert yaml.safe_load((folder / "config.yaml").read_text())["solver"]["tol"] == 1
+
+
+def test_the_commands_that_are_printed_can_be_copied_whatever_the_folder_is_called(
+    smoke: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = ("model=mlp", *smoke[:-1], "output_dir='o ut'")
+    assert train(*overrides) == 0
+    curves, table = capsys.readouterr().out.splitlines()[-2:]
+    assert shlex.split(curves)[1:] == ["tensorboard", "--logdir", "o ut"]
+    assert shlex.split(table)[1:] == ["nodebench", "table", "--runs", "o ut"]
+    assert cli.main(["plot", "fig3", "--runs", "o ut"]) == 2
+    (run,) = find_runs(Path("o ut"))
+    assert shlex.split(f"nodebench measure {run.argument}")[2] == str(run.folder)
 
 
 def test_a_finished_run_is_shown_and_not_trained_again_unless_forced(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -165,6 +167,17 @@ def test_a_file_from_before_other_libraries_were_measured_is_nodebenchs_own(
     assert path.read_text().startswith("solver,tol")
     assert before.table.equals(now.table)
     assert set(before.table["library"]) == {"nodebench"}
+
+
+def test_the_command_that_measures_can_be_copied_whatever_the_folder_is_called(
+    tmp_path: Path, write_run: Write
+) -> None:
+    write_run()
+    (run,) = find_runs((tmp_path / "outputs").rename(tmp_path / "o ut"))
+    with pytest.raises(NotMeasuredError) as told:
+        pick_measured([run], lambda measures: measures.own)
+    (command,) = re.findall("`(.*)`", str(told.value))
+    assert shlex.split(command) == ["nodebench", "measure", str(run.folder)]
 
 
 @pytest.mark.parametrize("num_lines", [0, 0.5, 1])

@@ -213,7 +213,7 @@ def _missing(measures: Measures, lines: pd.DataFrame) -> list[str]:
         return []
     return [
         f"fewer than {NUM_BATCHES} batches at tolerance {', '.join(lacking)}: "
-        f"`nodebench measure {measures.run.folder}` goes on"
+        f"`nodebench measure {measures.run.argument}` goes on"
     ]
 
 

@@ -72,9 +72,9 @@ def _remarks(curves: Mapping[tuple[str, str], pd.DataFrame], run: Run) -> Iterat
     """What could be measured beside, and what is special about torchdiffeq's solvers."""
     if len(curves) == 1:
         solvers = "solver=dopri8,tsit5,bosh3,adaptive_heun,fehlberg2"
-        yield f"one solver only: `nodebench measure {run.folder} {solvers}` measures others"
+        yield f"one solver only: `nodebench measure {run.argument} {solvers}` measures others"
     elif all(library == OWN for library, _ in curves):
-        yield f"without torchdiffeq: `nodebench measure {run.folder} --baselines` measures its solvers"
+        yield f"without torchdiffeq: `nodebench measure {run.argument} --baselines` measures its solvers"
     if any(library == "torchdiffeq" and solver in REUSING for library, solver in curves):
         yield REUSE
 
