@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from datetime import datetime
 from pathlib import Path
@@ -14,10 +15,15 @@ def keep_traceback(output_dir: str | Path) -> str:
     log = Path(output_dir) / "nodebench.log"
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("a", encoding="utf-8") as file:
+        with open(log, "a", encoding="utf-8", opener=_open_no_link) as file:
             file.write(
                 f"{datetime.now():%Y-%m-%d %H:%M:%S} nodebench {__version__}\n{traceback.format_exc()}\n"
             )
     except OSError:
         return f"; no log could be written to {log}:\n{traceback.format_exc()}"
     return f" (full traceback in {log})"
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    """The folder may have come from somebody else, with a link that leads out of it."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o666)

@@ -66,7 +66,7 @@ class MeasureFiles:
         except DamagedTableError as error:
             raise ConfigError(f"{self.table} is damaged: {error}; {self._again()}") from error
         if not whole:  # killed within the first line
-            self.table.write_bytes(b"")
+            write_atomically(self.table, b"")
             return
         if self.rows:  # a table without any is no measurement, and nothing is mixed with it
             self._compare()

@@ -4,9 +4,10 @@ Knows a task by protocol (protocols.py) and a module as a torch.nn.Module; impor
 """
 
 from nodebench.training.checkpoints import load_trained_weights
+from nodebench.training.lock import RunFolderBusyError
 from nodebench.training.loop import Outcome, finished_outcome, train
 from nodebench.training.protocols import SolveCounts, StepOutput, Task
-from nodebench.training.run_folder import RunFolder, RunFolderBusyError
+from nodebench.training.run_folder import RunFolder
 from nodebench.training.seeding import seed_everything
 from nodebench.training.settings import TrainingSettings
 from nodebench.training.storage import RunFolderError

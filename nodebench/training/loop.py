@@ -130,6 +130,9 @@ class _Training:
             self.run.checkpoints, lambda c: c["metrics_length"] <= self.run.metrics_length(), self._say
         )
         if checkpoint is not None:
+            self.run.read_records(
+                checkpoint["metrics_length"]
+            )  # damage is told now, and not when all is trained
             self._restore(checkpoint)
             self._say(f"continuing from step {self.state.step} of {self.settings.num_steps}")
         elif self.run.has_final_record():

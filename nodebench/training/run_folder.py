@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import io
 import json
 import math
-import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +15,7 @@ import numpy as np
 
 from nodebench.reading import read_json
 from nodebench.training.environment import code_changes, latest_environment
+from nodebench.training.lock import take_lock
 from nodebench.training.protocols import Pictures
 from nodebench.training.records import FINAL
 from nodebench.training.storage import (
@@ -24,7 +23,9 @@ from nodebench.training.storage import (
     append_durably,
     keep_copies,
     named_disk_errors,
+    refuse_links,
     remove,
+    truncate,
     write_atomically,
 )
 
@@ -35,10 +36,6 @@ _RESULTS = (
 )
 
 _SUMMARY_KEYS = {"status", "version", "git_commit", "git_dirty"}  # what telling of a finished run needs
-
-
-class RunFolderBusyError(RunFolderError):
-    """Another process is training in the folder."""
 
 
 class RunFolder:
@@ -73,7 +70,7 @@ class RunFolder:
         self.hparams = dict(hparams or {})
         self.force = force
         self.own_code = dict(own_code or {})
-        self._lock: int | None = None
+        self._let_go: Callable[[], None] | None = None
 
     @property
     def checkpoints(self) -> Path:
@@ -95,34 +92,20 @@ class RunFolder:
     def __enter__(self) -> RunFolder:
         with named_disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = self._take_lock()
-        if self.force:
-            try:
+            self._let_go = take_lock(self.path)
+        try:
+            if self.force:
                 self._wipe()
-            except BaseException:
-                self.__exit__()
-                raise
+            refuse_links(self.path / name for name in _RESULTS)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._lock is not None:
-            os.close(self._lock)  # which also lets the lock go, as the end of the process would
-            self._lock = None
-
-    def _take_lock(self) -> int:
-        """The kernel drops the lock with the process that holds it, so a killed run leaves no stale one."""
-        descriptor = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(descriptor, 32).decode().strip() or "unknown"
-            os.close(descriptor)
-            raise RunFolderBusyError(
-                f"another process (id {holder}) is training in `{self.path}`; wait for it or stop it first"
-            ) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
-        return descriptor
+        if self._let_go is not None:
+            self._let_go()  # as the end of the process would
+            self._let_go = None
 
     def _wipe(self) -> None:
         """Remove the files of an earlier run by name; whatever else lies in the folder stays."""
@@ -189,20 +172,24 @@ class RunFolder:
 
     def truncate_metrics(self, length: int) -> None:
         """Cut metrics.jsonl to what a checkpoint knows: records after it, whole or half, are written anew."""
-        with named_disk_errors(self.metrics), open(self.metrics, "ab") as file:
-            os.ftruncate(file.fileno(), length)
-            os.fsync(file.fileno())
+        truncate(self.metrics, length)
 
-    def read_records(self) -> list[dict[str, Any]]:
-        """The records of metrics.jsonl, none if there is no file yet. Raises RunFolderError if it is damaged."""
+    def read_records(self, length: int | None = None) -> list[dict[str, Any]]:
+        """The records in the first `length` bytes of metrics.jsonl, None: in all; none if there is no file yet.
+
+        Raises RunFolderError if they are damaged.
+        """
         if not self.metrics.exists():
             return []
         try:
-            return [read_json(line) for line in self.metrics.read_text(encoding="utf-8").splitlines()]
+            records = [read_json(line) for line in self.metrics.read_bytes()[:length].decode().splitlines()]
+            if not all(isinstance(record, dict) for record in records):
+                raise ValueError("a line is no record")
         except ValueError as error:
             raise RunFolderError(
                 f"`{self.metrics}` is damaged ({error}); put it back as it was, or train anew with training.force=true"
             ) from error
+        return records
 
     def has_final_record(self) -> bool:
         """Whether metrics.jsonl has the record that only a finished run writes; damaged lines are passed over."""
@@ -217,8 +204,8 @@ class RunFolder:
     def log(self, text: str) -> None:
         """Append to log.txt, with the time of day; a log that cannot be written stops nothing."""
         stamped = f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}\n"
-        with suppress(OSError), open(self.path / "log.txt", "a", encoding="utf-8") as file:
-            file.write(stamped)
+        with suppress(RunFolderError):
+            append_durably(self.path / "log.txt", stamped.encode())
 
     def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
         write_atomically(self.path / name, f"{_to_json(content, indent=2)}\n".encode())

@@ -14,6 +14,30 @@ class RunFolderError(RuntimeError):
     """A run folder cannot be used or written: what is wrong, and what to do."""
 
 
+def open_to_write(path: Path, flags: int) -> int:
+    """A descriptor of a file in a run folder, which may have come from somebody else: no link is followed out of it.
+
+    Everything that writes into a run folder opens its files here. `flags` are those of os.open. Raises RunFolderError
+    if `path` is a link, OSError as os.open does.
+    """
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            refuse_links([path])
+        raise
+
+
+def refuse_links(paths: Iterable[Path]) -> None:
+    """Raises RunFolderError if one of them is a symbolic link."""
+    for path in paths:
+        if path.is_symlink():
+            raise RunFolderError(
+                f"`{path}` is a link to `{os.readlink(path)}`, and nothing outside a run folder is written; "
+                "remove the link"
+            )
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write `content` beside `path`, flush it to the disk, and rename it to `path`.
 
@@ -22,8 +46,12 @@ def write_atomically(path: Path, content: bytes) -> None:
     beside = path.with_name(f".{path.name}.tmp")
     with named_disk_errors(path):
         try:
-            with open(beside, "wb") as file:
-                _write(file.fileno(), content)
+            remove(beside)  # what a kill has left, or a link to elsewhere
+            descriptor = open_to_write(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+            try:
+                _write(descriptor, content)
+            finally:
+                os.close(descriptor)
             os.replace(beside, path)
         except BaseException:
             with suppress(OSError):
@@ -37,14 +65,29 @@ def append_durably(path: Path, content: bytes) -> None:
 
     Raises RunFolderError if the disk is full or the file cannot be written.
     """
-    with named_disk_errors(path), open(path, "ab") as file:
-        length = file.tell()
+    with named_disk_errors(path):
+        descriptor = open_to_write(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         try:
-            _write(file.fileno(), content)
-        except BaseException:
-            with suppress(OSError):
-                os.ftruncate(file.fileno(), length)
-            raise
+            length = os.fstat(descriptor).st_size
+            try:
+                _write(descriptor, content)
+            except BaseException:
+                with suppress(OSError):
+                    os.ftruncate(descriptor, length)
+                raise
+        finally:
+            os.close(descriptor)
+
+
+def truncate(path: Path, length: int) -> None:
+    """Cut a file to its first `length` bytes, one that is not there to nothing. Raises RunFolderError."""
+    with named_disk_errors(path):
+        descriptor = open_to_write(path, os.O_WRONLY | os.O_CREAT)
+        try:
+            os.ftruncate(descriptor, length)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def remove(path: Path) -> None:
