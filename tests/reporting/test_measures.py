@@ -172,7 +172,7 @@ def test_a_file_from_before_other_libraries_were_measured_is_nodebenchs_own(
 def test_the_command_that_measures_can_be_copied_whatever_the_folder_is_called(
     tmp_path: Path, write_run: Write
 ) -> None:
-    write_run()
+    (write_run() / "checkpoints" / "step-000000001.pt").touch()
     (run,) = find_runs((tmp_path / "outputs").rename(tmp_path / "o ut"))
     with pytest.raises(NotMeasuredError) as told:
         pick_measured([run], lambda measures: measures.own)
