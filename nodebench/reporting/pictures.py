@@ -16,6 +16,7 @@ class DamagedPicturesError(ValueError):
     """A pictures.npz that is missing, cut off, or not what a run writes."""
 
 
+_DAMAGE = (OSError, EOFError, ValueError, TypeError, KeyError, MemoryError)
 HALF_A_FRAME = 0.026  # of the 20 that a run records
 
 
@@ -53,7 +54,7 @@ def read_pictures(run: Path) -> Pictures:
             )
     except FileNotFoundError:
         raise DamagedPicturesError(f"{path} is missing") from None
-    except (OSError, EOFError, ValueError, TypeError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except (*_DAMAGE, zipfile.BadZipFile, zlib.error) as error:
         raise DamagedPicturesError(
             f"{path} is cut off or holds other things than a run writes; "
             "train the run again with training.force=true"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from nodebench.reading import read_json
 
@@ -37,6 +38,7 @@ def read_records(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
     return records, problems
 
 
-def is_number(value: Any) -> bool:
-    """Whether a record's value is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
+def is_number(value: Any) -> TypeGuard[int | float]:
+    """Whether a record's value is a finite number, and no whole number beyond what a float holds."""
+    is_numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_numeric and abs(value) <= sys.float_info.max

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.special import stdtrit
 
 from nodebench.reporting.columns import IDENTITY, METRICS, identity
+from nodebench.reporting.records import is_number
 from nodebench.reporting.runs import Run
 
 MIN_SEEDS = 3  # below this a row is marked: its interval, if it has one, says next to nothing
@@ -43,7 +44,7 @@ class Row:
     def values(self, column: str) -> list[float]:
         """The column's finite numbers, one a counted run."""
         found = [run.summary.get(column) for run in self.counted]
-        return [float(value) for value in found if isinstance(value, int | float) and math.isfinite(value)]
+        return [float(value) for value in found if isinstance(value, bool) or is_number(value)]
 
     def number(self, column: str) -> float | None:
         """The mean over the counted seeds; None where no run has the number."""
