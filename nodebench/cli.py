@@ -18,6 +18,7 @@ from typing import NoReturn
 
 from nodebench import __version__
 from nodebench.config.errors import ConfigError, FailedError, did_you_mean
+from nodebench.quoting import plain
 
 HELP = f"""nodebench {__version__}: Neural ODE experiments (Chen et al., 2018), measured
 
@@ -88,7 +89,8 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _complain(message: str, code: int) -> int:
-    print(f"nodebench: {message}", file=sys.stderr)
+    lines = (plain(line) for line in f"nodebench: {message}".split("\n"))  # names of others' files may be in it
+    print("\n".join(lines), file=sys.stderr)
     return code
 
 

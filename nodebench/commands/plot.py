@@ -10,6 +10,7 @@ from nodebench.commands.arguments import Parser, place
 from nodebench.commands.destinations import check_folder, writing_to
 from nodebench.commands.recipes import recipes_of
 from nodebench.config.errors import ConfigError, did_you_mean
+from nodebench.quoting import plain
 from nodebench.reporting.figures import NothingToDrawError, draw, figure_names
 from nodebench.reporting.measures import NotMeasuredError
 from nodebench.reporting.runs import find_runs, nothing_under
@@ -38,7 +39,7 @@ def run(argv: Sequence[str]) -> int:
 
     with writing_to(folder):
         written = save(drawing, folder, options.figure, animate=options.animate)
-    print("\n".join([*drawing.notes, *(f"wrote {path}" for path in written)]))
+    print("\n".join([*map(plain, drawing.notes), *(f"wrote {path}" for path in written)]))
     return 0
 
 

@@ -13,9 +13,10 @@ from nodebench.config.errors import ConfigError
 from nodebench.reporting.columns import DEFAULT_COLUMNS
 from nodebench.reporting.measures import NotMeasuredError
 from nodebench.reporting.named_tables import NothingToTabulateError, named_table, table_names
-from nodebench.reporting.rendering import STYLES, render
+from nodebench.reporting.rendering import SCREEN, STYLES, render
 from nodebench.reporting.replacing import replace_file
 from nodebench.reporting.runs import find_runs, nothing_under
+from nodebench.reporting.screen import terminal_width
 from nodebench.reporting.tables import UnknownColumnError, result_table
 
 EXAMPLES = """examples:
@@ -35,13 +36,15 @@ def run(argv: Sequence[str]) -> int:
             f"{nothing_under(options.runs)}: make one with `nodebench train data=digits`, "
             "or name another folder with --runs"
         )
+    style = options.format or SCREEN
+    width = terminal_width() if options.format is None and options.out is None else None
     columns = [name.strip() for name in options.columns.split(",") if name.strip()]
     try:
         if len(columns) == 1 and columns[0] in table_names():
             named = named_table(columns[0], runs, options.runs, recipes_of(columns[0], runs))
-            table = render(named, options.format)
+            table = render(named, style, width)
         else:
-            table = result_table(runs, columns or None, options.format)
+            table = result_table(runs, columns or None, style, width)
     except UnknownColumnError as error:
         raise ConfigError(f"{error}. Tables with a name: {', '.join(table_names())}") from error
     except (NothingToTabulateError, NotMeasuredError) as error:
@@ -71,6 +74,6 @@ def _parser() -> argparse.ArgumentParser:
         f"(default: those with values among {','.join(DEFAULT_COLUMNS)})",
     )
     parser.add_argument("--runs", type=place, default=Path("outputs"), metavar="DIR", help="default: outputs")
-    parser.add_argument("--format", choices=list(STYLES), default="terminal", help="default: terminal")
+    parser.add_argument("--format", choices=STYLES, help="default: terminal, as wide as yours")
     parser.add_argument("--out", type=place, metavar="FILE", help="write there instead of the screen")
     return parser

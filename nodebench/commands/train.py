@@ -130,16 +130,19 @@ def _naming_the_budget(outcome: Outcome) -> Outcome:
 
 
 def show_results(folders: Sequence[Path], output_dir: str, settings: Sequence[str] = ()) -> None:
-    """Print the result table of these run folders, and the commands that show more.
+    """Print the result table of these run folders, of one run a summary, and the commands that show more.
 
     `settings` are keys of config.yaml, such as model.width: further columns, where one of the runs has them.
     """
-    from nodebench.reporting import find_runs, result_table, with_values
+    from nodebench.reporting import find_runs, result_summary, result_table, with_values
+    from nodebench.reporting.screen import terminal_width
 
     runs = [run for folder in folders for run in find_runs(folder)]
     if runs:
         found = [key for key in settings if any(run.setting(key) is not None for run in runs)]
-        print(f"\n{result_table(runs, with_values(runs, (*TABLE_COLUMNS, *found)))}")
+        columns, width = with_values(runs, (*TABLE_COLUMNS, *found)), terminal_width()
+        table = result_table(runs, columns, width=width) if runs[1:] else result_summary(runs, columns, width)
+        print(f"\n{table}")
     runs_there = shlex.quote(output_dir)
     print(f"\ncurves    tensorboard --logdir {runs_there}\ntable     nodebench table --runs {runs_there}")
 

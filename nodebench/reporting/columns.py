@@ -75,10 +75,29 @@ DEFAULT_COLUMNS = (
     *("num_params", "memory_saved_mib", "memory_peak_mib", "nfe_forward", "nfe_backward", "time_step_ms"),
     *("recon_ok", "status"),
 )
-LEGEND = (
-    "Errors in percent, kl and nll in nats, mass_in_box as a share, memory in MiB, nfe in evaluations a batch; "
-    "means over the finished seeds, ± half the 95 % interval (Student's t)."
+UNITS = {  # of the columns that begin so
+    "error_": "errors in percent",
+    "kl": "kl in nats",
+    "nll": "nll in nats",
+    "mass_in_box": "mass_in_box as a share",
+    "flops_": "flops an image",
+    "memory_": "memory in MiB",
+    "nfe_": "nfe in evaluations a batch",
+}
+
+
+# Where a terminal has no room for all of them, the last of these go first; what is not here stays longest.
+DISPENSABLE = (
+    *("units", "seeds", "solver", "tol", "gradient", "nfe_forward", "nfe_backward", "time_step_ms"),
+    *("num_params", "memory_saved_mib", "memory_peak_mib", "mass_in_box", "recon_ok"),
 )
+
+
+def unit(column: str) -> str:
+    """What a metric's numbers are in, where its name does not tell; empty for any other column."""
+    if column not in METRICS:
+        return ""
+    return next((words for start, words in UNITS.items() if column.startswith(start)), "")
 
 
 def identity(run: Run) -> dict[str, str]:
@@ -116,6 +135,6 @@ def power_of_ten(value: Any) -> str:
     """`1e-3` for 0.001; what is no number stays as it is."""
     try:
         mantissa, exponent = f"{float(value):.3e}".split("e")
-    except (TypeError, ValueError):  # an edited config; the table shows what it says
+    except (TypeError, ValueError, OverflowError):  # an edited config; the table shows what it says
         return str(value)
     return f"{float(mantissa):g}e{int(exponent)}"

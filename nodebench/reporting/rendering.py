@@ -1,90 +1,60 @@
-"""One table, written four ways: terminal text, Markdown, LaTeX and CSV."""
+"""One table, written four ways: terminal text, Markdown, LaTeX and CSV. What the cells and notes say stays words."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from typing import Any
 
-import pandas as pd
 from tabulate import tabulate
+
+from nodebench.quoting import plain
+from nodebench.reporting.layout import Table
+from nodebench.reporting.screen import on_screen
 
 _LATEX = str.maketrans(
     {
         **{character: f"\\{character}" for character in "_%&#${}"},
+        "\\": r"\textbackslash{}",
         "~": r"\textasciitilde{}",
         "^": r"\textasciicircum{}",
+        "<": r"\ensuremath{<}",
+        ">": r"\ensuremath{>}",
     }
 )
+_FORMULA = ("=", "+", "-", "@")  # what a spreadsheet takes for the beginning of one
 
 
-@dataclass(frozen=True)
-class Column:
-    """A heading, which a terminal breaks where it holds a line break, and the side that its cells keep to."""
+def render(table: Table, style: str, width: int | None = None) -> str:
+    """The table in one of STYLES, without a line break at its end.
 
-    heading: str
-    is_number: bool = True
-
-
-@dataclass(frozen=True)
-class Line:
-    """The cells as people read them, and the sentences on what limits them; the first cell gets their numbers."""
-
-    cells: Sequence[str]
-    notes: Sequence[str] = ()
-
-
-@dataclass(frozen=True)
-class Table:
-    """What people read (`columns`, `lines`, `legend` below) and what programs read.
-
-    `data` has a row for every line, with unrounded numbers; CSV adds the notes as its last column.
+    `width`: of the terminal that shows it, which leaves out what does not fit and says so; None shows everything.
     """
-
-    columns: Sequence[Column]
-    lines: Sequence[Line]
-    data: pd.DataFrame
-    legend: Sequence[str] = field(default=())
-
-    @property
-    def numbered_notes(self) -> dict[str, int]:
-        notes = dict.fromkeys(note for line in self.lines for note in line.notes)
-        return {note: number for number, note in enumerate(notes, start=1)}
-
-    @property
-    def note_lines(self) -> list[str]:
-        return [*self.legend, *(f"[{number}] {note}" for note, number in self.numbered_notes.items())]
+    return on_screen(table, width) if style == SCREEN else FILES[style](table)
 
 
-def render(table: Table, style: str) -> str:
-    """The table in one of STYLES, without a line break at its end."""
-    return STYLES[style](table)
-
-
-def _grid(table: Table, table_format: str, line_break: str = " ") -> str:
-    notes = table.numbered_notes
-    cells = [list(line.cells) for line in table.lines]
-    for line, shown in zip(table.lines, cells, strict=True):
-        if line.notes:
-            shown[0] += f" [{','.join(str(number) for number in sorted(notes[note] for note in line.notes))}]"
+def _grid(table: Table, table_format: str) -> str:
     return tabulate(
-        cells,
-        headers=[column.heading.replace("\n", line_break) for column in table.columns],
+        table.marked_cells,
+        headers=[column.heading for column in table.columns],
         tablefmt=table_format,
         disable_numparse=True,
         colalign=["right" if column.is_number else "left" for column in table.columns],
     )
 
 
-def _terminal(table: Table) -> str:
-    return "\n".join([_grid(table, "simple", line_break="\n"), "", *table.note_lines])
-
-
 def _markdown(table: Table) -> str:
+    table = table.with_words(_for_markdown)
     return "\n".join([_grid(table, "pipe"), "", "\\\n".join(table.note_lines)])
 
 
+def _for_markdown(text: str) -> str:
+    """No new cell, no HTML, no link and no picture."""
+    return plain(text).replace("|", "&#124;").replace("<", "&lt;").replace("](", r"]\(")
+
+
 def _latex(table: Table) -> str:
-    """A booktabs tabular, the notes in small print below; needs `\\usepackage{booktabs}`."""
+    """A booktabs tabular, the notes in small print below; needs `\\usepackage{booktabs}`. tabulate quotes the cells."""
+    table = table.with_words(plain)
     notes = [note.translate(_LATEX) for note in table.note_lines]
     return "\n".join(
         [_grid(table, "latex_booktabs"), "", *(rf"{{\footnotesize {note}\par}}" for note in notes)]
@@ -93,12 +63,30 @@ def _latex(table: Table) -> str:
 
 def _csv(table: Table) -> str:
     notes = ["; ".join(line.notes) for line in table.lines]
-    return table.data.assign(notes=notes).to_csv(index=False, lineterminator="\n").rstrip("\n")
+    data = table.data.assign(notes=notes).map(_for_spreadsheets).rename(columns=_for_spreadsheets)
+    return str(data.to_csv(index=False, lineterminator="\n")).rstrip("\n")
 
 
-STYLES: dict[str, Callable[[Table], str]] = {
-    "terminal": _terminal,
+def _for_spreadsheets(value: Any) -> Any:
+    """Words that would begin a formula get an apostrophe in front; numbers, written as words too, stay."""
+    if not isinstance(value, str):
+        return value
+    text = plain(value)
+    return f"'{text}" if text.lstrip().startswith(_FORMULA) and not _is_number(text) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+SCREEN = "terminal"
+FILES: dict[str, Callable[[Table], str]] = {
     "markdown": _markdown,
     "latex": _latex,
     "csv": _csv,
 }
+STYLES = (SCREEN, *FILES)

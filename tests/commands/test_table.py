@@ -125,6 +125,13 @@ def test_a_table_with_a_name_that_no_run_belongs_to_names_the_command(
         assert command in message
 
 
+def test_a_folders_name_steers_no_terminal(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["table", "--runs", str(tmp_path / "\x1b[2Jnone")]) == 2
+    message = capsys.readouterr().err
+    assert "\x1b" not in message
+    assert r"\x1b[2Jnone" in message
+
+
 def test_a_misspelled_name_lists_the_tables(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["table", "tabel1", "--runs", str(outputs)]) == 2
     assert "Tables with a name: gradients, swap, table1" in capsys.readouterr().err

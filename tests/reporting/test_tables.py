@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nodebench.reporting import UnknownColumnError, find_runs, result_table
+from nodebench.reporting import UnknownColumnError, find_runs, result_summary, result_table
 from nodebench.reporting.rendering import STYLES
 from nodebench.reporting.rows import interval95, rows_over_seeds
 
@@ -178,3 +178,118 @@ def test_the_tolerance_is_shown_as_the_solve_used_it(
     write_run(config=config)
     (row,) = rows_over_seeds(find_runs(tmp_path))
     assert row.text("tol") == tol
+
+
+class TestOnATerminal:
+    def rows(self, write_run: WriteRun) -> None:
+        for number, model in enumerate(("odenet", "rknet")):
+            config = {**ODENET, "model": {**ODENET["model"], "name": model}}
+            write_run(
+                f"mnist-{model}-dopri5-1e-3-adjoint-{number:08d}", config=config, error_test=0.5 + number
+            )
+
+    @pytest.mark.parametrize("width", [60, 80, 100])
+    def test_no_line_is_wider_and_no_word_is_broken(
+        self, tmp_path: Path, write_run: WriteRun, width: int
+    ) -> None:
+        self.rows(write_run)
+        whole = result_table(find_runs(tmp_path))
+        narrow = result_table(find_runs(tmp_path), width=width)
+        assert max(map(len, whole.splitlines())) > 100
+        assert max(map(len, narrow.splitlines())) <= width
+        assert set(narrow.split()) >= {"odenet", "rknet", "0.50", "1.50"}
+
+    def test_what_every_row_shares_is_said_once_and_what_found_no_room_is_named(
+        self, tmp_path: Path, write_run: WriteRun
+    ) -> None:
+        self.rows(write_run)
+        grid, _, below = result_table(find_runs(tmp_path), width=60).partition("\n\n")
+        assert "dopri5" not in grid
+        said = " ".join(below.split())
+        assert (
+            "The same in every row: data mnist, solver dopri5, tol 1e-3, gradient adjoint, seeds 1," in said
+        )
+        narrower = " ".join(
+            result_table(find_runs(tmp_path), ["model", "hash", "error_test"], width=20).split()
+        )
+        assert "Left out, for want of room: error_test" in narrower
+
+    def test_what_fits_is_left_whole(self, tmp_path: Path, write_run: WriteRun) -> None:
+        self.rows(write_run)
+        runs = find_runs(tmp_path)
+        columns = ["model", "data", "error_test", "nfe_forward"]
+        assert result_table(runs, columns, width=100) == result_table(runs, columns)
+
+    def test_a_single_row_is_written_downwards(self, tmp_path: Path, write_run: WriteRun) -> None:
+        write_run()
+        lines = result_table(find_runs(tmp_path), width=80).splitlines()
+        assert ["model", "odenet"] in [line.split() for line in lines]
+        assert ["nfe_forward", "20.0"] in [line.split() for line in lines]
+
+    def test_the_summary_of_one_run_says_no_word_on_seeds(self, tmp_path: Path, write_run: WriteRun) -> None:
+        write_run(error_test=0.5)
+        summary = result_summary(find_runs(tmp_path), ["model", "kl", "error_test", "status"])
+        assert [line.split() for line in summary.splitlines()[:3]] == [
+            ["model", "odenet"],
+            ["error_test", "0.50"],
+            ["status", "finished"],
+        ]
+        assert "seed" not in summary
+
+
+def test_units_are_those_of_the_columns_that_are_there(tmp_path: Path, write_run: WriteRun) -> None:
+    write_run("mnist-mlp-11111111")
+    table = result_table(find_runs(tmp_path), ["model", "error_test", "memory_saved_mib"])
+    assert "Units: errors in percent, memory in MiB.\n" in table
+    assert "nats" not in table
+
+
+HOSTILE = "=cmd|' /C calc'!A0 <script>alert(1)</script> [x](http://x) \x1b[2J\u202e\\input{x}\r\nnext\ud800"
+
+
+class TestWordsOfOthers:
+    """Names, values and reasons of a run folder stay words, whatever they hold."""
+
+    def table(self, tmp_path: Path, write_run: WriteRun, style: str) -> str:
+        config = {"data": {"name": HOSTILE.rstrip("\ud800")}, "model": {"name": "=2+5"}}
+        write_run(config=config, status="failed", reason=HOSTILE)
+        return result_table(find_runs(tmp_path), ["model", "data", "status"], style)
+
+    @pytest.mark.parametrize("style", STYLES)
+    def test_nothing_steers_a_terminal_and_no_line_is_added(
+        self, tmp_path: Path, write_run: WriteRun, style: str
+    ) -> None:
+        table = self.table(tmp_path, write_run, style)
+        assert not {"\x1b", "\r", "\u202e", "\ud800"} & set(table)
+        assert r"\x1b" in table.replace(r"\textbackslash{}", "\\")
+        assert not any(line.startswith("next") for line in table.splitlines())
+
+    def test_a_spreadsheet_reads_no_formula(self, tmp_path: Path, write_run: WriteRun) -> None:
+        (row,) = csv.DictReader(self.table(tmp_path, write_run, "csv").splitlines())
+        assert row["model"] == "'=2+5"
+        assert row["data"].startswith("'=cmd|")
+
+    def test_a_number_in_words_stays_a_number(self, tmp_path: Path, write_run: WriteRun) -> None:
+        write_run(config={**ODENET, "model": {"name": "odenet", "t1": -1.5}})
+        (row,) = csv.DictReader(result_table(find_runs(tmp_path), ["model.t1"], "csv").splitlines())
+        assert row["model.t1"] == "-1.5"
+
+    def test_markdown_has_no_html_no_link_and_no_further_cell(
+        self, tmp_path: Path, write_run: WriteRun
+    ) -> None:
+        table = self.table(tmp_path, write_run, "markdown")
+        assert "<script" not in table
+        assert "](" not in table
+        header, _, row, *_ = table.splitlines()
+        assert row.count("|") == header.count("|")
+
+    def test_latex_reads_no_command(self, tmp_path: Path, write_run: WriteRun) -> None:
+        table = self.table(tmp_path, write_run, "latex")
+        assert r"\input" not in table
+
+
+def test_numbers_beyond_all_floats_are_no_numbers(tmp_path: Path, write_run: WriteRun) -> None:
+    write_run(error_test=10**400)
+    write_run(seed=1, error_test=0.5)
+    (row,) = rows_over_seeds(find_runs(tmp_path))
+    assert row.values("error_test") == [0.5]

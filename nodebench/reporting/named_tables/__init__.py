@@ -10,8 +10,8 @@ import pkgutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from nodebench.reporting.layout import Table
 from nodebench.reporting.recipes import ANY_RECIPE, Recipes
-from nodebench.reporting.rendering import Table
 from nodebench.reporting.runs import Run
 
 

@@ -16,10 +16,10 @@ import pandas as pd
 
 from nodebench.reporting.columns import identity, precision
 from nodebench.reporting.flow_rule import FLOW_LIMIT, UNDECIDED, judge, why_undecided
+from nodebench.reporting.layout import Column, Line, Table
 from nodebench.reporting.named_tables import NothingToTabulateError
 from nodebench.reporting.recipes import Recipes
 from nodebench.reporting.records import is_number, read_records
-from nodebench.reporting.rendering import Column, Line, Table
 from nodebench.reporting.rows import interval95
 from nodebench.reporting.runs import Run
 
