@@ -89,7 +89,9 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _complain(message: str, code: int) -> int:
-    lines = (plain(line) for line in f"nodebench: {message}".split("\n"))  # names of others' files may be in it
+    lines = (
+        plain(line) for line in f"nodebench: {message}".split("\n")
+    )  # names of others' files may be in it
     print("\n".join(lines), file=sys.stderr)
     return code
 
