@@ -29,12 +29,18 @@ TABLE_COLUMNS = (
     *("nll", "nll_tight", "kl", "kl_tight", "mass_in_box", "num_params"),
     *("nfe_forward", "nfe_backward", "time_step_ms", "status"),
 )
-HPARAMS = (
-    *("model.name", "model.gradient", "solver.method", "solver.tol", "solver.dt", "data.name", "seed"),
-    *("model.stem", "model.num_blocks", "model.width", "model.num_layers", "solver.rtol", "solver.atol"),
-    *("solver.adjoint.norm", "optimizer.name", "optimizer.lr", "training.name", "training.epochs"),
-    *("training.num_steps", "data.batch_size"),
-)
+HPARAMS: dict[str, type] = {
+    "model.name": str,
+    "solver.method": str,
+    "solver.tol": float,
+    "model.gradient": str,
+    "seed": int,
+    **{"solver.dt": float, "solver.rtol": float, "solver.atol": float, "solver.adjoint.norm": str},
+    **{"data.name": str, "data.batch_size": int, "optimizer.name": str, "optimizer.lr": float},
+    **{"model.stem": str, "model.num_blocks": int, "model.width": int, "model.num_layers": int},
+    **{"training.name": str, "training.epochs": int, "training.num_steps": int},
+}
+"""The columns of TensorBoard's HPARAMS with their types; the first five are shown unasked."""
 MAX_NFE_IN_TRAINING = 100_000
 """Evaluations that one solve of a run may take where solver.max_nfe is null and the solver chooses its steps.
 
@@ -176,10 +182,10 @@ def _build(config: dict[str, Any], config_dir: str | Path | None) -> tuple[Any, 
     return task, model, make_optimizer, settings, plan
 
 
-def _hparams(config: dict[str, Any]) -> dict[str, bool | int | float | str]:
+def _hparams(config: dict[str, Any]) -> dict[str, bool | int | float | str | type]:
     """What TensorBoard lists beside the final metrics: what runs are compared by. The whole config is under TEXT."""
     values = dict(flatten(config))
-    return {key: values[key] for key in HPARAMS if values.get(key) is not None}
+    return {key: kind if values.get(key) is None else values[key] for key, kind in HPARAMS.items()}
 
 
 def _plan(config: dict[str, Any], data: Any, model: Any, settings: Any, unit: str) -> Iterator[str]:

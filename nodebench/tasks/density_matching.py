@@ -42,6 +42,8 @@ class DensityMatching(FlowTask[EnergyData]):
 
     name = "density_matching"
     data_type: ClassVar[type] = EnergyData
+    z2_grows_down: ClassVar[bool] = True
+    """As in the paper's Figure 4."""
 
     def __init__(
         self,

@@ -150,7 +150,9 @@ class _Training:
         # Events of the checkpoint's own step stay, unless they belong to a record that is still to be written.
         keeps_events = checkpoint is not None and not self._is_record_due()
         self.dashboard = Dashboard(
-            self.run.tensorboard, self.state.step + 1 if keeps_events else self.state.step
+            self.run.tensorboard,
+            self.state.step + 1 if keeps_events else self.state.step,
+            z2_grows_down=getattr(self.task, "z2_grows_down", False),
         )
         stack.callback(self.dashboard.close)
         if checkpoint is None:

@@ -100,4 +100,5 @@ class Task(Protocol):
         """What there is to see, as arrays for pictures.npz: `density` and `samples` (frames, G, G), and so on.
 
         Of the end of time alone, or with `is_final` of every frame on the way; empty where there is nothing to see.
+        A task whose pictures are to be drawn with axis 0 growing downwards has an attribute `z2_grows_down`.
         """

@@ -28,6 +28,7 @@ from nodebench.training.storage import (
     truncate,
     write_atomically,
 )
+from nodebench.training.tensorboard import EVENT_FILES, Hparam
 
 _RESULTS = (
     # The summary goes first: a wipe cut short then leaves an unfinished run, not a finished one without records.
@@ -49,9 +50,10 @@ class RunFolder:
     metrics.jsonl      one JSON object a record; numbers that are not finite are null
     summary.json       final numbers and status; missing while a run goes on, and after a SIGKILL
     pictures.npz       what figures are drawn from, where the task has something to see
-    checkpoints/ tensorboard/ log.txt
+    checkpoints/ log.txt, and TensorBoard's event files
 
-    `hparams` are the values that TensorBoard lists beside the final metrics, `own_code` hashes of the user's own code
+    `hparams` are the values that TensorBoard lists beside the final metrics, the five to compare by first, and types
+    for those that only other runs have, `own_code` hashes of the user's own code
     by choice, kept in environment.json. `force` removes an earlier run's files, and nothing else in the folder; those
     of a finished run are kept in `replaced`, a run folder of its own, until the new run is finished too. Entering
     raises RunFolderBusyError if another process holds the folder, RunFolderError if it cannot be written.
@@ -61,7 +63,7 @@ class RunFolder:
         self,
         path: Path | str,
         config_text: str = "",
-        hparams: Mapping[str, bool | int | float | str | None] | None = None,
+        hparams: Mapping[str, Hparam] | None = None,
         force: bool = False,
         own_code: Mapping[str, str] | None = None,
     ) -> None:
@@ -78,7 +80,12 @@ class RunFolder:
 
     @property
     def tensorboard(self) -> Path:
-        return self.path / "tensorboard"
+        """Where events go: among the run's files, so that TensorBoard calls the run by its folder's name.
+
+        A run that began when they had a folder of their own goes on in that.
+        """
+        own = self.path / "tensorboard"
+        return own if own.is_dir() else self.path
 
     @property
     def replaced(self) -> Path:
@@ -111,9 +118,10 @@ class RunFolder:
         """Remove the files of an earlier run by name; whatever else lies in the folder stays."""
         with named_disk_errors(self.path):
             # Without a summary it may be what is left of a wipe that was cut short, whose run stands aside whole.
+            names = [*_RESULTS, *(file.name for file in self.path.glob(EVENT_FILES))]
             if self.is_finished() or (self.has_final_record() and not self.replaced.exists()):
-                keep_copies(self.path, _RESULTS, self.replaced)
-            for name in _RESULTS:
+                keep_copies(self.path, names, self.replaced)
+            for name in names:
                 remove(self.path / name)
 
     def is_finished(self) -> bool:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
@@ -14,7 +16,12 @@ from nodebench.training.protocols import Pictures
 from nodebench.training.records import StepMeasurement
 from nodebench.training.storage import named_disk_errors
 
+EVENT_FILES = "events.out.tfevents.*"
+Hparam = bool | int | float | str | type
+"""A value, or the type of one that this run does not have and another may."""
+
 _STEPS_BETWEEN_SCALARS = 5
+_NUM_SHOWN_HPARAMS = 5  # columns that TensorBoard shows before anybody chooses
 
 _GROUPS = (
     # Column prefix -> group of charts. `loss` and `error` lead, so the dashboard opens on them.
@@ -42,11 +49,12 @@ class Dashboard:
     """Event files of one run, all in one folder, with steps counted as optimizer steps done.
 
     `purge_step`: events of this step and later, written before the run was stopped, are hidden by TensorBoard.
-    Raises RunFolderError if the folder cannot be written.
+    `z2_grows_down`: draw pictures as the paper's Figure 4 does. Raises RunFolderError if the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, purge_step: int) -> None:
+    def __init__(self, folder: Path, purge_step: int, z2_grows_down: bool = False) -> None:
         self._folder = folder
+        self._z2_grows_down = z2_grows_down
         with named_disk_errors(folder):
             self._writer = SummaryWriter(str(folder), purge_step=purge_step)
 
@@ -72,23 +80,25 @@ class Dashboard:
         self._add({tag_of(name): value for name, value in _numbers(record).items()}, record["step"])
 
     def show_pictures(self, pictures: Pictures, step: int) -> None:
-        """The last frame of density and samples, and the target, with z2 growing upwards."""
+        """The last frame of density and samples, and the target."""
         with named_disk_errors(self._folder):
             for name in ("density", "samples", "target"):
                 if name in pictures:
                     frame = pictures[name].reshape(-1, *pictures[name].shape[-2:])[-1]
-                    self._writer.add_image(f"flow/{name}", _coloured(frame), step, dataformats="HWC")
+                    rows = frame if self._z2_grows_down else frame[::-1]
+                    self._writer.add_image(f"flow/{name}", _coloured(rows), step, dataformats="HWC")
 
-    def show_final(self, record: Mapping[str, Any], hparams: Mapping[str, Any]) -> None:
-        """The final metrics beside the hyperparameters, in this run.
+    def show_final(self, record: Mapping[str, Any], hparams: Mapping[str, Hparam]) -> None:
+        """The final metrics beside the hyperparameters, in this run; the first five of these are shown unasked.
 
         SummaryWriter.add_hparams would open a second run for them (pytorch issue 32651).
         """
         numbers = _numbers(record)
         metrics = {f"result/{name}": numbers[name] for name in _FINAL_METRICS if name in numbers}
-        summaries = hparams_summaries(dict(hparams), metrics)
+        own = {name: value for name, value in hparams.items() if not isinstance(value, type)}
+        _, *session = hparams_summaries(own, {})
         with named_disk_errors(self._folder):
-            for summary in summaries:
+            for summary in (_columns(hparams), *session):
                 self._writer._get_file_writer().add_summary(summary)
         self._add(metrics, record["step"])
 
@@ -127,11 +137,27 @@ def _numbers(record: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
-def _coloured(frame: np.ndarray) -> np.ndarray:
-    """A picture (G, G), axis 0 growing upwards, in colours (3 G, 3 G, 3), scaled to its largest finite value."""
+def _columns(hparams: Mapping[str, Hparam]) -> Summary:
+    """What TensorBoard reads the columns of its table from: every one that any run may have.
+
+    It takes the declaration of whichever run it finds first for all of them, and sorts what is marked as different
+    between runs to the front, by name.
+    """
+    typed = {name: value() if isinstance(value, type) else value for name, value in hparams.items()}
+    summary, *_ = hparams_summaries(typed, {f"result/{name}": 0.0 for name in _FINAL_METRICS})
+    plugin_data = summary.value[0].metadata.plugin_data
+    declared = HParamsPluginData.FromString(plugin_data.content)
+    shown = list(hparams)[:_NUM_SHOWN_HPARAMS]
+    for info in declared.experiment.hparam_infos:
+        info.differs = info.name in shown
+    plugin_data.content = declared.SerializeToString()
+    return summary
+
+
+def _coloured(rows: np.ndarray) -> np.ndarray:
+    """A picture (G, G), its first row on top, in colours (3 G, 3 G, 3), scaled to its largest finite value."""
     from matplotlib import colormaps
 
-    values = np.nan_to_num(frame.astype(np.float32))
-    values = values[::-1].repeat(3, axis=0).repeat(3, axis=1)
+    values = np.nan_to_num(rows.astype(np.float32)).repeat(3, axis=0).repeat(3, axis=1)
     coloured: np.ndarray = colormaps["magma"](values / max(float(values.max()), 1e-9), bytes=True)[..., :3]
     return coloured

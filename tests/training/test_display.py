@@ -7,8 +7,17 @@ import os
 import re
 import signal
 
+import numpy as np
 import pytest
+from PIL import Image
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.context import RequestContext
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.hparams.api_pb2 import ColParams, ListSessionGroupsRequest, Status
+from tensorboard.plugins.hparams.backend_context import Context
+from tensorboard.plugins.hparams.list_session_groups import Handler as ListSessionGroupsHandler
 
 from nodebench.training.progress import Progress, shown
 from nodebench.training.protocols import SolveCounts
@@ -17,7 +26,7 @@ from nodebench.training.tensorboard import tag_of
 
 
 def read_events(path):
-    events = EventAccumulator(str(path / "tensorboard"), size_guidance={"scalars": 0, "tensors": 0})
+    events = EventAccumulator(str(path), size_guidance={"scalars": 0, "tensors": 0})
     events.Reload()
     return events
 
@@ -64,7 +73,7 @@ def test_config_and_hparams_are_in_the_run_itself_once(unbroken):
     assert plugins.plugin_name == "hparams"
     assert b"model: toy" in events.Tensors("config/text_summary")[0].tensor_proto.string_val[0]
     assert len(read_scalars(unbroken)["result/error_test"]) == 1
-    assert [entry for entry in (unbroken / "tensorboard").iterdir() if entry.is_dir()] == []
+    assert [entry for entry in unbroken.iterdir() if entry.is_dir()] == [unbroken / "checkpoints"]
 
 
 @pytest.mark.parametrize(("place", "number"), [("batch", 9), ("batch", 14), ("val", 0), ("test", 0)])
@@ -95,6 +104,81 @@ def test_events_of_a_continued_run_are_those_of_an_unbroken_one(toy, tmp_path, u
         toy.toy_run(path, toy.ToyTask(on=die))
     toy.toy_run(path)
     assert without_times(read_scalars(path)) == without_times(read_scalars(unbroken))
+
+
+def test_run_that_began_with_a_folder_of_events_goes_on_in_it(toy, tmp_path, unbroken):
+    path = tmp_path / "run"
+    toy.toy_run(
+        path, toy.ToyTask(on=lambda *at: os.kill(os.getpid(), signal.SIGINT) if at == ("batch", 14) else None)
+    )
+    (path / "tensorboard").mkdir()
+    for file in path.glob("events.*"):
+        file.rename(path / "tensorboard" / file.name)
+    toy.toy_run(path)
+    assert list(path.glob("events.*")) == []
+    assert without_times(read_scalars(path / "tensorboard")) == without_times(read_scalars(unbroken))
+    toy.toy_run(path, force=True)
+    assert not (path / "tensorboard").exists()
+    assert without_times(read_scalars(path)) == without_times(read_scalars(unbroken))
+
+
+def hparams_table(folder):
+    """Column names of HPARAMS and of its metrics, and the rows, as TensorBoard's own backend gives them."""
+    multiplexer = EventMultiplexer().AddRunsFromDirectory(str(folder))
+    multiplexer.Reload()
+    provider = MultiplexerDataProvider(multiplexer, str(folder))
+    context = Context(TBContext(data_provider=provider, multiplexer=multiplexer))
+    request_context = RequestContext()
+    experiment = context.experiment_from_metadata(
+        request_context, "", True, context.hparams_metadata(request_context, ""), []
+    )
+    metrics = [info.name.tag for info in experiment.metric_infos]
+    request = ListSessionGroupsRequest(
+        start_index=0,
+        slice_size=10,
+        allowed_statuses=[Status.Value("STATUS_SUCCESS"), Status.Value("STATUS_UNKNOWN")],
+        col_params=[ColParams(hparam=info.name) for info in experiment.hparam_infos]
+        + [ColParams(metric=info.name) for info in experiment.metric_infos],
+    )
+    rows = ListSessionGroupsHandler(request_context, context, "", request).run().session_groups
+    return [info.name for info in experiment.hparam_infos], metrics, rows
+
+
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
+def test_hparams_have_the_columns_of_all_runs_whichever_comes_first(toy, tmp_path, order):
+    """A net without a solver beside one with: TensorBoard takes all columns from one of them."""
+    columns = {"model": "mlp", "method": str, "tol": float, "gradient": str, "seed": 0, "a_width": 3}
+    for name, values in zip(
+        order, (columns, columns | {"model": "cnf", "method": "dopri5", "tol": 1e-3}), strict=True
+    ):
+        toy.toy_run(tmp_path / name, num_steps=2, hparams=values)
+    hparams, metrics, rows = hparams_table(tmp_path)
+    assert set(hparams[:5]) == {"model", "method", "tol", "gradient", "seed"}
+    assert hparams[5:] == ["a_width"]
+    assert {"result/error_test", "result/nll", "result/kl_tight", "result/recon_error"} <= set(metrics)
+    values = {row.hparams["model"].string_value: row for row in rows}
+    assert values["cnf"].hparams["tol"].number_value == 1e-3
+    assert not values["mlp"].hparams["tol"].HasField("kind")
+    errors = [v.value for row in rows for v in row.metric_values if v.name.tag == "result/error_test"]
+    assert len(errors) == 2
+
+
+def picture_of(path):
+    (event,) = [e for e in read_events(path).Images("flow/density")][-1:]
+    return np.asarray(Image.open(io.BytesIO(event.encoded_image_string)).convert("L"), dtype=int)
+
+
+@pytest.mark.parametrize("grows_down", [False, True])
+def test_pictures_are_drawn_the_way_up_that_the_task_says(toy, tmp_path, grows_down):
+    class Pictured(toy.ToyTask):
+        z2_grows_down = grows_down
+
+        def pictures(self, module, is_final):
+            return {"density": np.arange(4.0)[None, :, None] * np.ones((1, 4, 4))}
+
+    toy.toy_run(tmp_path, Pictured(), num_steps=2)
+    picture = picture_of(tmp_path)
+    assert (picture[0, 0] > picture[-1, 0]) != grows_down
 
 
 def measured(**metrics):

@@ -98,11 +98,11 @@ def toy_run(
     module: nn.Module | None = None,
     learning_rate: float = 0.05,
     force: bool = False,
+    hparams: dict[str, Any] | None = None,
     **settings: Any,
 ) -> Outcome:
-    with RunFolder(
-        path, config_text="model: toy\n", hparams={"lr": learning_rate, "model": "toy"}, force=force
-    ) as run:
+    hparams = hparams or {"lr": learning_rate, "model": "toy"}
+    with RunFolder(path, config_text="model: toy\n", hparams=hparams, force=force) as run:
         return train(
             task or ToyTask(),
             module or toy_module(),
