@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from nodebench.commands.arguments import Parser
+from nodebench.commands.costs import cost_words
 from nodebench.config.errors import ConfigError, did_you_mean
 from nodebench.config.files import CONFIG_DIR_HELP, config_folders, description, load, options
 
@@ -52,7 +53,5 @@ def _section(group: str, found: dict[str, Path]) -> Iterator[str]:
 def _text(path: Path) -> list[str]:
     """The file's description, and what an experiment says about itself."""
     about = load(path).get("about") or {}
-    return [
-        description(path),
-        *(f"{key}: {about[key]}" for key in ("reproduces", "source", "expected", "cost") if key in about),
-    ]
+    said = [f"{key}: {about[key]}" for key in ("reproduces", "source", "expected") if key in about]
+    return [description(path), *said, *([f"cost: {cost_words(about)}"] if about else [])]

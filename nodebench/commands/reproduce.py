@@ -9,9 +9,11 @@ import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from nodebench.commands.arguments import Parser, place
 from nodebench.commands.artefacts import ARTEFACTS, RECIPES, Artefact
+from nodebench.commands.costs import cost_words, total_words
 from nodebench.commands.destinations import check_folder, writing_to
 from nodebench.commands.sweep import Ending, Member, compose_members, report, train_member, varied_keys
 from nodebench.commands.train import show_results
@@ -92,7 +94,7 @@ def _state(folder: Path) -> str:
 
 def _counts(states: Mapping[Path, str]) -> str:
     counted = Counter(states.values())
-    return f"{len(states)} runs: " + ", ".join(
+    return f"{len(states)} run{'' if len(states) == 1 else 's'}: " + ", ".join(
         f"{counted[state]} {state}" for state in STATES if counted[state] or state != DAMAGED
     )
 
@@ -100,15 +102,19 @@ def _counts(states: Mapping[Path, str]) -> str:
 def _print_plan(members: Mapping[Path, Member], states: Mapping[Path, str], is_fast: bool) -> None:
     """A line a member, the counts, and what the experiments cost, which they say of the fast recipe alone."""
     costs: dict[str, str] = {}
+    not_done: list[Mapping[str, Any]] = []
     for folder, member in members.items():
         print(f"{states[folder]:<10}  {shlex.join(['nodebench', 'train', *member.overrides])}")
         about, training = member.composed.config["about"] or {}, member.composed.config["training"]
         steps, epochs = training["num_steps"], training["epochs"]
         length = f"{steps:,} steps" if steps else f"{epochs} epochs"
-        cost = about.get("cost", "not stated") if is_fast else f"{length} a run; nobody has measured how long"
-        costs[member.overrides[0]] = cost
+        costs[member.overrides[0]] = cost_words(about) if is_fast else f"runs of {length}"
+        if states[folder] != DONE:
+            not_done.append(about if is_fast else {})
     print(_counts(states))
     print("\n".join(f"cost        {experiment}: {cost}" for experiment, cost in costs.items()))
+    if not_done:
+        print(f"together    {total_words(not_done)}")
 
 
 def _train_missing(members: Mapping[Path, Member], states: Mapping[Path, str]) -> dict[Path, Ending]:
@@ -139,6 +145,7 @@ def _label(member: Member) -> str:
 
 def _print_measuring(artefact: Artefact, members: Mapping[Path, Member]) -> None:
     if artefact.is_measured:
+        print("measuring comes on top, for each run:")
         for folder in members:
             state = DONE if _is_measured(folder) else MISSING
             print(f"{state:<10}  {shlex.join(['nodebench', 'measure', str(folder)])}")

@@ -27,7 +27,7 @@ defaults:
   - override /data: digits
   - override /model: {model}
   - override /training: smoke
-about: {{cost: "{cost}"}}
+about: {{{about}}}
 data: {{batch_size: 8, limit_train: 64}}
 sweep: {sweep}
 """
@@ -40,12 +40,12 @@ def artefact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`small`, from experiments that lie beside the shipped ones."""
     configs = tmp_path / "configs"
     shutil.copytree(files.shipped_folder(), configs)
-    for name, model, cost, own_sweep in (
-        ("nets", "resnet", "2 runs of a second", NETS),
-        ("mlps", "mlp", "nothing", MLPS),
+    for name, model, about, own_sweep in (
+        ("nets", "resnet", "cost: 2 runs of two steps, minutes_a_run: 41.5", NETS),
+        ("mlps", "mlp", "cost: nothing", MLPS),
     ):
         (configs / "experiment" / f"{name}.yaml").write_text(
-            EXPERIMENT.format(model=model, cost=cost, sweep=own_sweep)
+            EXPERIMENT.format(model=model, about=about, sweep=own_sweep)
         )
     monkeypatch.setattr(files, "shipped_folder", lambda: configs)
     recipes = {
@@ -119,8 +119,10 @@ def test_a_dry_run_prints_state_command_counts_and_cost_and_trains_nothing(
         "missing     nodebench train experiment=mlps 'output_dir=some runs' optimizer.lr=0.1\n"
         "missing     nodebench train experiment=mlps 'output_dir=some runs' optimizer.lr=0.01\n"
         "4 runs: 0 done, 1 unfinished, 3 missing\n"
-        "cost        experiment=nets: 2 runs of a second\n"
+        "cost        experiment=nets: 2 runs of two steps; 41.5 minutes a run on one CPU core\n"
         "cost        experiment=mlps: nothing\n"
+        "together    about 1 h 23 min on one CPU core for 2 runs that are not done; how long 2 more take nobody has "
+        "measured\n"
     )
     assert statuses("some runs") == []
     assert not Path("outputs").exists()
@@ -134,6 +136,28 @@ def test_where_runs_and_artefact_go_is_looked_at_before_anything_is_trained(
     printed = capsys.readouterr()
     assert "cannot write to `file/below`: Not a directory; choose another place with --runs" in printed.err
     assert "[1/4]" not in printed.out
+
+
+def test_the_cost_is_that_of_the_runs_that_are_not_done(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train", "experiment=nets", "model.num_blocks=1", "seed=3"]) == 0
+    assert cli.main(["train", "-m", "experiment=mlps"]) == 0
+    capsys.readouterr()
+    assert cli.main(["reproduce", "small", "--dry-run"]) == 0
+    assert "together    about 42 min on one CPU core for 1 run that is not done\n" in capsys.readouterr().out
+    assert cli.main(["reproduce", "small", "--dry-run", "--recipe", "paper"]) == 0
+    assert "together    nobody has measured how long 2 runs take\n" in capsys.readouterr().out
+    assert cli.main(["train", "experiment=nets", "model.num_blocks=0", "seed=3"]) == 0
+    capsys.readouterr()
+    assert cli.main(["reproduce", "small", "--dry-run"]) == 0
+    assert "together" not in capsys.readouterr().out
+
+
+def test_every_run_of_an_artefacts_fast_recipe_says_how_long_it_takes() -> None:
+    for artefact in ARTEFACTS.values():
+        if artefact.name != "small":
+            for first, *_ in artefact.recipes["fast"]:
+                path = files.shipped_folder() / "experiment" / f"{first.partition('=')[2]}.yaml"
+                assert files.load(path)["about"]["minutes_a_run"] > 0, path
 
 
 def test_a_damaged_record_is_called_so_and_not_trained_over(
