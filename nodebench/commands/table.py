@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,8 +17,8 @@ from nodebench.reporting.named_tables import NothingToTabulateError, named_table
 from nodebench.reporting.rendering import SCREEN, STYLES, render
 from nodebench.reporting.replacing import replace_file
 from nodebench.reporting.runs import find_runs, nothing_under
-from nodebench.reporting.screen import terminal_width
 from nodebench.reporting.tables import UnknownColumnError, result_table
+from nodebench.terminal import terminal_width
 
 EXAMPLES = """examples:
   nodebench table model,solver,tol,error_test
@@ -37,7 +38,7 @@ def run(argv: Sequence[str]) -> int:
             "or name another folder with --runs"
         )
     style = options.format or SCREEN
-    width = terminal_width() if options.format is None and options.out is None else None
+    width = terminal_width(sys.stdout) if options.format is None and options.out is None else None
     columns = [name.strip() for name in options.columns.split(",") if name.strip()]
     try:
         if len(columns) == 1 and columns[0] in table_names():

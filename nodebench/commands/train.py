@@ -6,7 +6,7 @@ import argparse
 import shlex
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,8 @@ from nodebench.config.files import CONFIG_DIR_HELP, config_folders, flatten, shi
 from nodebench.config.identity import run_folder, tolerances
 from nodebench.config.own_code import own_code
 from nodebench.config.saved import config_text
+from nodebench.quoting import plain
+from nodebench.terminal import terminal_width, wrapped
 
 if TYPE_CHECKING:
     from nodebench.training import Outcome
@@ -103,7 +105,8 @@ def train_run(composed: Composed, config_dir: str | Path | None = None) -> Any:
 
     config = composed.config
     folder, force = run_folder(config), config["training"]["force"]
-    print("\n".join([f"run       {folder}", *(f"note      {note}" for note in composed.notes)]), flush=True)
+    print(f"run       {plain(str(folder))}", flush=True)  # one word, to be copied, however long it is
+    _print(f"note      {note}" for note in composed.notes)
     run = RunFolder(folder, config_text(config), _hparams(config), force, own_code(config))
     finished = None if force else finished_outcome(run)
     if finished is not None:
@@ -111,7 +114,7 @@ def train_run(composed: Composed, config_dir: str | Path | None = None) -> Any:
     with named_disk_errors(folder):
         check_folder(folder)
     task, model, make_optimizer, settings, plan = _build(config, config_dir)
-    print(plan, flush=True)
+    _print(plan)
     try:
         with run:
             return _naming_the_budget(train(task, model, make_optimizer, settings, run))
@@ -122,6 +125,13 @@ def train_run(composed: Composed, config_dir: str | Path | None = None) -> Any:
 
         reason = out_of_memory(config) if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
         return Outcome("failed", {}, f"{reason} (full traceback in {folder / 'log.txt'})")
+
+
+def _print(lines: Iterable[str]) -> None:
+    """Lines of a word and what there is to say about it, which goes on below itself where the terminal ends."""
+    width = terminal_width(sys.stdout)
+    for line in lines:
+        print(wrapped(plain(line), width, indent=10), flush=True)
 
 
 def _naming_the_budget(outcome: Outcome) -> Outcome:
@@ -141,12 +151,11 @@ def show_results(folders: Sequence[Path], output_dir: str, settings: Sequence[st
     `settings` are keys of config.yaml, such as model.width: further columns, where one of the runs has them.
     """
     from nodebench.reporting import find_runs, result_summary, result_table, with_values
-    from nodebench.reporting.screen import terminal_width
 
     runs = [run for folder in folders for run in find_runs(folder)]
     if runs:
         found = [key for key in settings if any(run.setting(key) is not None for run in runs)]
-        columns, width = with_values(runs, (*TABLE_COLUMNS, *found)), terminal_width()
+        columns, width = with_values(runs, (*TABLE_COLUMNS, *found)), terminal_width(sys.stdout)
         table = result_table(runs, columns, width=width) if runs[1:] else result_summary(runs, columns, width)
         print(f"\n{table}")
     runs_there = shlex.quote(output_dir)
@@ -178,7 +187,7 @@ def _build(config: dict[str, Any], config_dir: str | Path | None) -> tuple[Any, 
             raise ConfigError(f"the optimizer refuses one of its values: {error}") from error
     except ValueError as error:
         raise ConfigError(str(error)) from error
-    plan = "\n".join(_plan(config, data, model, settings, task.sample_unit))
+    plan = list(_plan(config, data, model, settings, task.sample_unit))
     return task, model, make_optimizer, settings, plan
 
 
@@ -196,16 +205,20 @@ def _plan(config: dict[str, Any], data: Any, model: Any, settings: Any, unit: st
         yield f"solver    {describe_solver(config['solver'])}"
     yield f"data      {config['data']['name']}: {data.describe()}"
     yield from (f"note      {note}" for note in data.notes)
-    length = f"{config['training']['epochs']} epochs, " if config["training"]["epochs"] else ""
+    length = f"{_number_of(config['training']['epochs'], 'epoch')}, " if config["training"]["epochs"] else ""
     optimizer = f"{config['optimizer']['name']} with lr {config['optimizer']['lr']:g}"
     yield (
-        f"training  {config['training']['name']}: {length}{settings.num_steps:,} steps of {data.batch_size} {unit}; "
-        f"{optimizer}; on {settings.device}"
+        f"training  {config['training']['name']}: {length}{_number_of(settings.num_steps, 'step')} of "
+        f"{data.batch_size} {unit}; {optimizer}; on {settings.device}"
     )
     if config["deterministic"] and settings.device.type == "cpu":
         yield "note      deterministic=true is for a GPU; on the CPU a run repeats itself without it"
     if config["compile"]:
         yield f"compile   {_compile_words(model, settings.device)}"
+
+
+def _number_of(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def _compile_words(model: Any, device: Any) -> str:

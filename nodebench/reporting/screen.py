@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
-import textwrap
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -12,13 +9,9 @@ from tabulate import tabulate
 
 from nodebench.quoting import plain
 from nodebench.reporting.layout import Table
+from nodebench.terminal import wrapped
 
 MAX_CELL = 40  # characters, where the table has to fit
-
-
-def terminal_width() -> int | None:
-    """How many characters a line of the terminal holds; None where the output goes elsewhere, at any width."""
-    return shutil.get_terminal_size().columns if sys.stdout is not None and sys.stdout.isatty() else None
 
 
 def on_screen(table: Table, width: int | None = None) -> str:
@@ -119,6 +112,5 @@ def _width(table: Table) -> int:
 
 
 def _page(grid: str, notes: Sequence[str], width: int | None) -> str:
-    if width is not None:
-        notes = [textwrap.fill(note, width, break_long_words=False, break_on_hyphens=False) for note in notes]
+    notes = [wrapped(note, width) for note in notes]
     return "\n".join([grid, *([""] if notes else []), *notes])

@@ -11,10 +11,13 @@ from typing import Any
 
 from tqdm import tqdm
 
+from nodebench.terminal import terminal_width, wrapped
 from nodebench.training.protocols import Item, ShowProgress
 from nodebench.training.records import StepMeasurement
 
 _STEPS_BEFORE_ESTIMATE = 20
+_BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}, {remaining} left{postfix}"
+_MIN_BAR = 10  # characters; what is said behind it is shortened to leave it that
 _SCORES = {  # columns <metric>_train and <metric>_val: label, decimals, unit
     "error": ("error", 2, " %"),
     "nll": ("NLL", 3, ""),
@@ -47,6 +50,7 @@ class Progress:
             initial=first_step,
             unit="step",
             file=sys.stderr,
+            bar_format=_BAR,
             dynamic_ncols=True,
             leave=False,
             disable=None if show_bar is None else not show_bar,
@@ -56,7 +60,7 @@ class Progress:
         """Show one step; after the first 20, say how long the whole run takes."""
         self._step += 1
         self._recent.append(measured)
-        if self._step - self._first_step == _STEPS_BEFORE_ESTIMATE < self._num_steps - self._first_step:
+        if self._step - self._first_step == _STEPS_BEFORE_ESTIMATE and self._seconds_left() >= 1:
             say(self._estimate())
         if not self._bar.disable:
             self._bar.set_postfix_str(self._postfix(measured), refresh=False)
@@ -84,7 +88,7 @@ class Progress:
             parts.append(f"NFE {record['nfe_forward']:.1f}/{record['nfe_backward']:.1f}")
         if self._recent:
             parts.append(self._rate())
-        if self._recent and self._step < self._num_steps:
+        if self._recent and self._seconds_left() >= 1:
             parts.append(f"{_duration(self._seconds_left())} left")
         epoch = f"epoch {record['epoch']}, " if self._counts_epochs else ""
         say(f"{epoch}step {record['step']}/{self._num_steps}: {', '.join(parts)}")
@@ -100,7 +104,15 @@ class Progress:
                 parts.append(f"{label} {measured.metrics[f'{metric}_train']:.{digits}f}{unit}")
         if measured.counts is not None:
             parts.append(f"NFE {measured.counts.nfe_forward}/{measured.counts.nfe_backward}")
-        return ", ".join([*parts, self._rate()])
+        parts.append(self._rate())
+        while len(parts) > 1 and len(", ".join(parts)) > self._room():
+            parts.pop()
+        return ", ".join(parts)
+
+    def _room(self) -> int:
+        """The characters of the terminal's line that are left behind a bar of _MIN_BAR."""
+        counts = f"100%|| {self._num_steps}/{self._num_steps}, {_duration(self._seconds_left())} left, "
+        return (terminal_width(sys.stderr) or sys.maxsize) - len(counts) - _MIN_BAR
 
     def _estimate(self) -> str:
         return (
@@ -145,9 +157,12 @@ def shown(what: str, unit: str = "batch") -> Iterator[ShowProgress]:
 
 
 def say(text: str) -> None:
-    """Print a line on stderr, above the bar where there is one; a terminal that is gone stops nothing."""
+    """Print a line on stderr, above the bar where there is one, broken between words where the terminal ends.
+
+    A terminal that is gone stops nothing.
+    """
     with suppress(OSError):
-        tqdm.write(text, file=sys.stderr)
+        tqdm.write(wrapped(text, terminal_width(sys.stderr), indent=2), file=sys.stderr)
         sys.stderr.flush()
 
 

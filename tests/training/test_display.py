@@ -230,6 +230,32 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_on_a_terminal_the_bar_has_room_and_no_line_ends_inside_a_word(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr("sys.stderr", screen := Terminal())
+    progress = Progress(num_steps=600, first_step=0)
+    for _ in range(30):
+        progress.step(measured(error_train=4.0))
+        progress._bar.refresh()
+    progress.close()
+    shown = re.split(r"[\r\n]", screen.getvalue())
+    assert max(map(len, shown)) <= columns
+    last = [line for line in shown if "loss 0.500" in line][-1]
+    assert len(re.search(r"\|(.*)\|", last)[1]) >= 8
+    assert last.rstrip().endswith(("error 4.00 %", "NFE 20/14", "320 images/s", "loss 0.500"))
+    said = " ".join(line.strip() for line in shown if "loss" not in line)
+    assert "(0.400 s a step, 580 steps; evaluation comes on top)" in said
+
+
+def test_a_run_that_is_about_to_end_says_nothing_of_the_time_left(capsys):
+    progress = Progress(num_steps=21, first_step=0)
+    for _ in range(20):
+        progress.step(measured())
+    progress.epoch({"epoch": 1, "step": 20, "loss_train": 0.5})
+    assert "left" not in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("fails", [False, True])
 def test_a_bar_of_a_command_is_on_a_terminal_alone_and_nothing_of_it_stays(monkeypatch, capsys, fails):
     def work():
