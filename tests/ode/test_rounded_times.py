@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nodebench.ode import Solution, compat, odeint
 from nodebench.ode.fixed_grid import uniform_grid
-from nodebench.ode.odeint import make_clock
+from nodebench.ode.front_door import make_clock
 
 ENDS = [(0.0, 1.0), (1.0, 0.0), (-1.0, 1.0), (3.0, 7.0), (100.0, 99.0), (0.0, 0.3)]
 MADE_BY = {

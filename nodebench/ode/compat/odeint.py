@@ -18,9 +18,9 @@ from nodebench.ode.compat.grids import make_grid
 from nodebench.ode.compat.norms import adjoint_norm, state_norm
 from nodebench.ode.compat.options import check_method, check_options
 from nodebench.ode.compat.solvers import make_solver
+from nodebench.ode.front_door import make_clock, solve
 from nodebench.ode.gradients.problem import AdjointSolve, Problem, SplitState
 from nodebench.ode.norms import Tolerance, rms_norm
-from nodebench.ode.odeint import make_clock, solve
 from nodebench.ode.packing import Packing, State, check_state
 from nodebench.ode.seams import Observer
 
