@@ -1,7 +1,7 @@
 """The one wrapper every evaluation of a vector field passes through, and the counts it keeps.
 
 What counts: each call of f, the two of the initial-step rule included. Reusing a stage (FSAL) is not a call.
-Forward and backward solves have a `Counts` each; nothing is ever reset.
+Forward and backward solves have a `Counts` each; nothing is ever reset. Those of several solves add up.
 """
 
 from __future__ import annotations
@@ -76,6 +76,16 @@ class Counts:
     def num_steps(self) -> int:
         """Accepted and rejected steps together."""
         return (self.num_accepted or 0) + (self.num_rejected or 0)
+
+    def __add__(self, other: Counts) -> Counts:
+        """What two solves did together, without their `steps`; a number that one of them does not tell is None."""
+        return Counts(
+            nfe=self.nfe + other.nfe,
+            num_accepted=_sum(self.num_accepted, other.num_accepted),
+            num_rejected=_sum(self.num_rejected, other.num_rejected),
+            num_forced=self.num_forced + other.num_forced,
+            num_unconverged=self.num_unconverged + other.num_unconverged,
+        )
 
 
 @dataclass
@@ -180,6 +190,10 @@ def checked(dy: Any, y: Tensor) -> Tensor:
             "f(t, y) must return a tensor of y's shape and dtype (dy.to(y.dtype) converts)"
         )
     return dy.detach() if dy.requires_grad and not torch.is_grad_enabled() else dy
+
+
+def _sum(one: int | None, other: int | None) -> int | None:
+    return None if one is None or other is None else one + other
 
 
 def time_tensor(t: Time, y: Tensor) -> Tensor:

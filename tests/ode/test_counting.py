@@ -151,6 +151,15 @@ def test_two_solves_count_apart() -> None:
     assert SolveStats().forward is not SolveStats().forward
 
 
+def test_counts_of_solves_add_up_and_what_one_does_not_tell_is_not_known() -> None:
+    one, other = Counts(10, 3, 1, 1, 2, steps=[(0.0, 0.5)]), Counts(4, 2, 0, 1, 1)
+    assert one + other == other + one == Counts(14, 5, 1, 2, 3)
+    assert sum([one, other], Counts()) == one + other
+    assert (one, other) == (Counts(10, 3, 1, 1, 2, steps=[(0.0, 0.5)]), Counts(4, 2, 0, 1, 1))
+    assert one + Counts(4, None, None) == Counts(4, None, None) + one == Counts(14, None, None, 1, 2)
+    assert (one + Counts(4, 2, None)).num_accepted == 5
+
+
 @pytest.mark.parametrize(
     ("dtype", "real"),
     [(torch.float32, torch.float32), (torch.float64, torch.float64), (torch.complex64, torch.float32)],
