@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from nodebench.models import recorded_solves
 from nodebench.training.memory import measure_memory
 
 State = Tensor | tuple[Tensor, ...]
@@ -57,6 +58,14 @@ class Solved(NamedTuple):
     y1: State
     nfe_forward: int
     nfe_backward: Callable[[], int]
+
+
+def solve_net(net: torch.nn.Module, x: Tensor) -> Solved:
+    """What a net gives for x, with the counts of every solve of its ODE blocks."""
+    with recorded_solves(net) as solves:
+        y1 = net(x)
+    nfe_forward = sum(stats.forward.nfe for stats in solves)
+    return Solved(y1, nfe_forward, lambda: sum(stats.backward.nfe for stats in solves))
 
 
 class Stopwatch:

@@ -39,7 +39,7 @@ KINDS_OF_DATA: dict[type, str] = {
 _TORCHS_CHOICE = torch.get_num_threads()
 _OURS = "nodebench."  # begins the name of every module of this package
 _BUILT = ("task", "data", "model", "optimizer")
-_TASK_METHODS = ("batch", "loss", "solve_stats", "evaluate", "final_metrics", "pictures")
+_TASK_METHODS = ("batch", "loss", "counting", "evaluate", "final_metrics", "pictures")
 
 
 class Builder:

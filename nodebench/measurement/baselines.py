@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nodebench.models.ode_block import ODEBlock, SolverSettings
-from nodebench.ode import Counts, SolveStats, Status
+from nodebench.ode import Counts, Solution, SolveStats, Status
 from nodebench.ode.status import ERROR_CLASSES
 
 TORCHDIFFEQ = "torchdiffeq"
@@ -22,8 +23,8 @@ _FAILURES = {
 }
 
 
-class TorchdiffeqBlock(nn.Module):
-    """y(t1) from y(0) as `own` has it, by torchdiffeq's odeint; `stats` are those of the latest solve.
+class TorchdiffeqBlock:
+    """Solves the ODE of `own` as an ODEBlock does, by torchdiffeq's odeint.
 
     Its last step ends on t1, as ours does (option step_t): without, it steps over t1 and interpolates back, and the
     error is that of the interpolation. Its adaptive_heun and fehlberg2 begin a step with a slope from a stage at
@@ -32,24 +33,23 @@ class TorchdiffeqBlock(nn.Module):
     """
 
     def __init__(self, own: ODEBlock, solver: SolverSettings) -> None:
-        super().__init__()
         self.vector_field = own.vector_field
         self.solver = solver
         self.t1 = own.t1
-        self.stats: SolveStats | None = None
 
-    def forward(self, y0: Tensor) -> Tensor:
+    def solve(self, y0: Tensor, ts: Sequence[float]) -> Solution:
+        """y at every entry of ts, from y0 at the first."""
         solver = self.solver
         field = _Counted(self.vector_field)
-        ts = torch.tensor([0.0, self.t1], dtype=y0.dtype, device=y0.device)
-        options: dict[str, Any] = {"step_t": ts[-1:]}
+        times = torch.tensor(ts, dtype=y0.dtype, device=y0.device)
+        options: dict[str, Any] = {"step_t": times[-1:]}
         if solver.max_steps is not None:
             options["max_num_steps"] = solver.max_steps
         try:
             ys = importlib.import_module(TORCHDIFFEQ).odeint(
                 field,
                 y0,
-                ts,
+                times,
                 rtol=solver.rtol,
                 atol=solver.atol,
                 method=solver.method,
@@ -61,9 +61,7 @@ class TorchdiffeqBlock(nn.Module):
                     what = " ".join(str(error).partition(":")[0].split())
                     raise ERROR_CLASSES[status](f"torchdiffeq: {what}") from error
             raise
-        self.stats = SolveStats(forward=field.counts)
-        y1: Tensor = ys[-1]
-        return y1
+        return Solution(times, ys, SolveStats(forward=field.counts))
 
 
 class _Counted:

@@ -128,7 +128,7 @@ class Measurement:
             columns |= self._times(case, block, batch)
             if found.gradient is not None and batch.reference.gradient is not None:
                 columns["error_gradient"] = relative_error(found.gradient, batch.reference.gradient)
-        if index == 0 and case.has_backward:
+        if index == 0 and case.has_backward and isinstance(block, ODEBlock):
             columns["memory_saved_mib"] = self._memory_saved_mib(block, batch)
         return columns
 
@@ -141,7 +141,7 @@ class Measurement:
             "time_backward_ms": statistics.median(backward) if backward else None,
         }
 
-    def _memory_saved_mib(self, block: Block, batch: _Prepared) -> float | None:
+    def _memory_saved_mib(self, block: ODEBlock, batch: _Prepared) -> float | None:
         y0 = batch.y0.detach().requires_grad_()
         # Of the sum, autograd keeps nothing.
         return self._measure_memory(block, lambda: block(y0).sum(), y0.device)["memory_saved_mib"]

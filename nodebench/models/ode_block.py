@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -45,9 +46,8 @@ class SolverSettings:
 class ODEBlock(nn.Module):
     """y(t1) of dy/dt = vector_field(t, y), y(0) = the input; any shape that the vector field takes.
 
-    `stats` holds the counts of the latest solve, None before the first: those of the forward solve grow while it runs,
-    those of the backward one while backward() does. `solver` may be replaced at any time. `default_max_nfe` is the
-    budget of a solve whose solver has none and chooses its steps; None: no limit.
+    `solver` may be replaced at any time. `default_max_nfe` is the budget of a solve whose solver has none and chooses
+    its steps; None: no limit. The counts of a solve are in its `Solution`, those of a net's in `recorded_solves`.
     """
 
     default_max_nfe: int | None = None
@@ -60,10 +60,14 @@ class ODEBlock(nn.Module):
         self.solver = solver
         self.gradient = gradient
         self.t1 = t1
-        self.stats: SolveStats | None = None
+        self._recordings: list[list[SolveStats]] = []  # those that are open
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the open recordings: they are of this block, not of its copies."""
+        return {**self.__dict__, "_recordings": []}
 
     def forward(self, y0: Tensor) -> Tensor:
-        return self._solve_tensor(y0, 0.0, self.t1)
+        return _end_of(self.solve(y0, (0.0, self.t1)))
 
     def solve(self, y0: Tensor, ts: Sequence[float] | Tensor, args: tuple[Any, ...] = ()) -> Solution:
         """Solve dy/dt = vector_field(t, y, *args) with this block's settings and return y at every entry of ts.
@@ -75,9 +79,11 @@ class ODEBlock(nn.Module):
             settings["max_nfe"] = self.default_max_nfe
         settings["compile"] = settings["compile"] if self.training else False
         adjoint = {f"adjoint_{name}": value for name, value in settings.pop("adjoint").items()}
-        self.stats = SolveStats()
+        stats = SolveStats()
+        for recording in self._recordings:
+            recording.append(stats)
         return odeint(
-            self.vector_field, y0, ts, args, gradient=self.gradient, stats=self.stats, **settings, **adjoint
+            self.vector_field, y0, ts, args, gradient=self.gradient, stats=stats, **settings, **adjoint
         )
 
     @torch.no_grad()
@@ -90,13 +96,13 @@ class ODEBlock(nn.Module):
         """
         own = self.solver
         try:
-            y1 = self._solve_tensor(y0, 0.0, self.t1)
+            there = self.solve(y0, (0.0, self.t1))
         except SolverError:
             return math.inf
-        if own.max_nfe is None and self.stats is not None:
-            self.solver = replace(own, max_nfe=1000 * self.stats.forward.nfe)
+        if own.max_nfe is None:
+            self.solver = replace(own, max_nfe=1000 * there.stats.forward.nfe)
         try:
-            returned = self._solve_tensor(y1, self.t1, 0.0)
+            returned = _end_of(self.solve(_end_of(there), (self.t1, 0.0)))
         except SolverError:
             return math.inf
         finally:
@@ -104,12 +110,31 @@ class ODEBlock(nn.Module):
         error = float((returned - y0).norm() / y0.norm())
         return error if math.isfinite(error) else math.inf
 
-    def _solve_tensor(self, y: Tensor, t0: float, t1: float) -> Tensor:
-        ys = self.solve(y, (t0, t1)).ys
-        assert isinstance(ys, Tensor), "a tensor state has a tensor solution"
-        return ys[-1]
-
 
 def ode_blocks(module: nn.Module) -> list[ODEBlock]:
     """Every ODE block in a net, wherever it is; empty for a net without an ODE."""
     return [part for part in module.modules() if isinstance(part, ODEBlock)]
+
+
+@contextmanager
+def recorded_solves(module: nn.Module) -> Iterator[list[SolveStats]]:
+    """A list that gains every solve which the net's ODE blocks begin while this is open, in order.
+
+    A forward solve's counts grow while it runs, the backward one's while backward() does: read them afterwards. A copy
+    of the net is not recorded. Recordings may be open inside each other.
+    """
+    blocks = ode_blocks(module)
+    solves: list[SolveStats] = []
+    try:
+        for block in blocks:
+            block._recordings.append(solves)
+        yield solves
+    finally:
+        for block in blocks:
+            block._recordings = [other for other in block._recordings if other is not solves]
+
+
+def _end_of(solution: Solution) -> Tensor:
+    ys = solution.ys
+    assert isinstance(ys, Tensor), "a tensor state has a tensor solution"
+    return ys[-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -13,12 +14,12 @@ from nodebench.data import ImageData
 from nodebench.data.augmentation import augment
 from nodebench.models.ode_block import ODEBlock, ode_blocks
 from nodebench.tasks.generators import generator
-from nodebench.tasks.measuring import evaluating, flops_of, recon_columns, solve_counts
+from nodebench.tasks.measuring import counting, evaluating, flops_of, nfe_column, recon_columns
 from nodebench.training.protocols import (
     NonFiniteValuesError,
     Pictures,
+    ReadCounts,
     ShowProgress,
-    SolveCounts,
     StepOutput,
     show_nothing,
 )
@@ -79,9 +80,9 @@ class Classification:
         error = 100 * (logits.detach().argmax(1) != batch.labels).float().mean()
         return StepOutput(loss, len(batch.labels), {"error_train": error})
 
-    def solve_stats(self, module: nn.Module) -> SolveCounts | None:
-        """Counts of the latest solve, summed over the net's ODE blocks; None for a net without one."""
-        return solve_counts(module)
+    def counting(self, module: nn.Module) -> AbstractContextManager[ReadCounts]:
+        """See the protocol."""
+        return counting(module)
 
     def evaluate(
         self, module: nn.Module, split: str, progress: ShowProgress = show_nothing
@@ -91,9 +92,8 @@ class Classification:
         Empty if nothing was held out for `val`. Raises ValueError for a split that is not train, val or test,
         NonFiniteValuesError where logits are NaN or infinite: they are no class's.
         """
-        blocks = ode_blocks(module)
-        wrong, nfe, num_images, num_batches = 0, 0, 0, 0
-        with evaluating(module):
+        wrong, num_images, num_batches = 0, 0, 0
+        with evaluating(module), counting(module) as counts:
             for images, labels in self._eval_batches(split, progress=progress):
                 logits = module(images)
                 if num_bad := int((~logits.isfinite()).any(1).sum()):
@@ -101,13 +101,11 @@ class Classification:
                         f"the net gives NaN or infinity for {num_bad} of {len(labels)} {split} images"
                     )
                 wrong += int((logits.argmax(1) != labels).sum())
-                nfe += sum(block.stats.forward.nfe for block in blocks if block.stats is not None)
                 num_images += len(labels)
                 num_batches += 1
         if not num_images:
             return {}
-        columns = {f"error_{split}": 100 * wrong / num_images}
-        return {**columns, "nfe_eval": nfe / num_batches} if blocks else columns
+        return {f"error_{split}": 100 * wrong / num_images, **nfe_column(counts(), num_batches)}
 
     def reconstruct(self, module: nn.Module, split: str, max_images: int | None = None) -> dict[str, Any]:
         """`recon_error`, the worst batch's relative L2 error after solving there and back, and `recon_ok`.

@@ -15,10 +15,9 @@ from nodebench.tasks.flow_task import (
     TIGHT_TOLERANCE,
     FlowTask,
     mean_and_stderr,
-    nfe_columns,
 )
 from nodebench.tasks.generators import generator
-from nodebench.tasks.measuring import evaluating, solve_counts
+from nodebench.tasks.measuring import counting, evaluating, nfe_column
 from nodebench.training.protocols import ShowProgress, StepOutput, show_nothing
 
 
@@ -44,9 +43,9 @@ class Density(FlowTask[DensityData]):
         1e-7 in float64. 10,000 held-out points each (all, if a file has fewer), the same in every run.
         """
         points = self._held_out(split)
-        nll, stderr = _nll(module, points, progress)
-        counts = solve_counts(module)
-        columns = nfe_columns(module, [0 if counts is None else counts.nfe_forward])
+        with counting(module) as counts:
+            nll, stderr = _nll(module, points, progress)
+        columns = nfe_column(counts(), num_batches=1)
         if split == "val":
             return {"nll_val": nll, **columns}
         reference = module.reference_copy(TIGHT_TOLERANCE)

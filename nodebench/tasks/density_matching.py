@@ -16,10 +16,9 @@ from nodebench.tasks.flow_task import (
     TIGHT_TOLERANCE,
     FlowTask,
     mean_and_stderr,
-    nfe_columns,
 )
 from nodebench.tasks.generators import generator
-from nodebench.tasks.measuring import evaluating, solve_counts
+from nodebench.tasks.measuring import counting, evaluating, nfe_column
 from nodebench.training.protocols import ShowProgress, StepOutput, show_nothing
 
 NUM_SAMPLES = {"val": 10_000, "test": 100_000}
@@ -78,16 +77,14 @@ class DensityMatching(FlowTask[EnergyData]):
         """
         if split not in NUM_SAMPLES:
             raise ValueError(f"`split` is {split!r}; allowed: {', '.join(NUM_SAMPLES)}")
-        excesses, inside, nfe = [], 0, []
-        with evaluating(module):
+        excesses, inside = [], 0
+        with evaluating(module), counting(module) as counts:
             for noise in self._eval_noise(split, progress):
                 z, excess = self._excess(module, noise)
                 excesses.append(excess)
                 inside += int((z.abs() <= self.data.window).all(1).sum())
-                counts = solve_counts(module)
-                nfe.append(0 if counts is None else counts.nfe_forward)
         kl, stderr = mean_and_stderr(torch.cat(excesses))
-        columns = nfe_columns(module, nfe)
+        columns = nfe_column(counts(), num_batches=len(excesses))
         if split == "val":
             return {"kl_val": kl, **columns}
         share = inside / NUM_SAMPLES[split]

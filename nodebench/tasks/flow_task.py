@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import AbstractContextManager
 from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
@@ -10,11 +11,10 @@ from torch import Tensor, nn
 
 from nodebench.data import DensityData, EnergyData
 from nodebench.models.flows import ContinuousFlow, Flow
-from nodebench.models.ode_block import ode_blocks
 from nodebench.tasks.flow_pictures import flow_pictures
 from nodebench.tasks.generators import generator
-from nodebench.tasks.measuring import evaluating, flops_of, recon_columns, solve_counts
-from nodebench.training.protocols import NonFiniteValuesError, Pictures, SolveCounts, StepOutput
+from nodebench.tasks.measuring import counting, evaluating, flops_of, recon_columns
+from nodebench.training.protocols import NonFiniteValuesError, Pictures, ReadCounts, StepOutput
 
 EVAL_BATCH_SIZE = 10_000
 RECON_POINTS = 2000
@@ -61,9 +61,9 @@ class FlowTask(ABC, Generic[FlowData]):
     def target(self) -> Tensor:
         """What the flow is to become, on the pictures' grid: a density (G, G)."""
 
-    def solve_stats(self, module: nn.Module) -> SolveCounts | None:
-        """Counts of the latest solve; None for a flow without an ODE."""
-        return solve_counts(module)
+    def counting(self, module: nn.Module) -> AbstractContextManager[ReadCounts]:
+        """See the protocol."""
+        return counting(module)
 
     def final_metrics(self, module: Flow) -> dict[str, Any]:
         """num_params; flops_forward, of one sample as its share of a batch's loss; recon_error and recon_ok.
@@ -104,8 +104,3 @@ def mean_and_stderr(values: Tensor) -> tuple[float, float]:
     values = values.cpu().double()
     stderr = float(values.std() / len(values) ** 0.5) if len(values) > 1 else 0.0
     return float(values.mean()), stderr
-
-
-def nfe_columns(module: nn.Module, nfe: list[int]) -> dict[str, float]:
-    """`nfe_eval`, the mean over evaluation batches; nothing for a flow without an ODE."""
-    return {"nfe_eval": sum(nfe) / len(nfe)} if ode_blocks(module) else {}

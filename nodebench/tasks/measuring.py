@@ -9,26 +9,39 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from nodebench.models.ode_block import ode_blocks
-from nodebench.training.protocols import SolveCounts
+from nodebench.models.ode_block import ode_blocks, recorded_solves
+from nodebench.ode import Counts
+from nodebench.training.protocols import ReadCounts, SolveCounts
 
 RECON_LIMIT = 1e-2
 
 
-def solve_counts(module: nn.Module) -> SolveCounts | None:
-    """Counts of the latest solve, summed over the net's ODE blocks; None for a net without one."""
-    stats = [block.stats for block in ode_blocks(module) if block.stats is not None]
-    if not stats:
-        return None
-    forward, backward = [s.forward for s in stats], [s.backward for s in stats]
-    return SolveCounts(
-        nfe_forward=sum(counts.nfe for counts in forward),
-        nfe_backward=sum(counts.nfe for counts in backward),
-        num_accepted_forward=_sum(counts.num_accepted for counts in forward),
-        num_rejected_forward=_sum(counts.num_rejected for counts in forward),
-        num_accepted_backward=_sum(counts.num_accepted for counts in backward),
-        num_rejected_backward=_sum(counts.num_rejected for counts in backward),
-    )
+@contextmanager
+def counting(module: nn.Module) -> Iterator[ReadCounts]:
+    """See Task.counting: sums over every solve of every ODE block of the net; None for a net without one."""
+    has_ode = bool(ode_blocks(module))
+    with recorded_solves(module) as solves:
+
+        def read() -> SolveCounts | None:
+            if not has_ode:
+                return None
+            forward = sum((stats.forward for stats in solves), Counts())
+            backward = sum((stats.backward for stats in solves), Counts())
+            return SolveCounts(
+                nfe_forward=forward.nfe,
+                nfe_backward=backward.nfe,
+                num_accepted_forward=forward.num_accepted,
+                num_rejected_forward=forward.num_rejected,
+                num_accepted_backward=backward.num_accepted,
+                num_rejected_backward=backward.num_rejected,
+            )
+
+        yield read
+
+
+def nfe_column(counts: SolveCounts | None, num_batches: int) -> dict[str, float]:
+    """`nfe_eval`, the mean over evaluation batches; nothing for a net without an ODE."""
+    return {} if counts is None else {"nfe_eval": counts.nfe_forward / num_batches}
 
 
 @contextmanager
@@ -58,9 +71,3 @@ def recon_columns(errors: Iterable[float]) -> dict[str, float | bool | None]:
     """`recon_error`, the worst of `errors`, and `recon_ok`; both None where there are none."""
     worst = max(errors, default=None)
     return {"recon_error": worst, "recon_ok": None if worst is None else worst < RECON_LIMIT}
-
-
-def _sum(counts: Iterable[int | None]) -> int | None:
-    """The sum, None if a count is not known."""
-    known = list(counts)
-    return None if None in known else sum(count for count in known if count is not None)

@@ -166,9 +166,7 @@ class _Training:
             settings.counts_epochs,
         )
         stack.callback(self.progress.close)
-        self.patience = stack.enter_context(
-            Patience(lambda: self.task.solve_stats(self.state.module), self._say)
-        )
+        self.patience = stack.enter_context(Patience(self._say))
 
     def _restore(self, checkpoint: dict[str, Any]) -> None:
         if checkpoint["num_steps"] != self.settings.num_steps:
@@ -209,9 +207,10 @@ class _Training:
         while self.state.step < end:
             self.guard.raise_if_received()
             learning_rate = self.state.learning_rate
-            self.patience.begin(self.state.step + 1)
-            measured = training_step(self.task, self.state, self.settings.clip_norm, self.device)
-            self.patience.end()
+            with self.task.counting(self.state.module) as counts:
+                self.patience.begin(self.state.step + 1, counts)
+                measured = training_step(self.task, self.state, counts, self.settings.clip_norm, self.device)
+                self.patience.end()
             if self.state.step < end:  # the record of an epoch stands at its last step
                 self.dashboard.show_step(self.state.step, measured, learning_rate)
             self.progress.step(measured)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from nodebench.training.progress import say
-from nodebench.training.protocols import SolveCounts
+from nodebench.training.protocols import ReadCounts
 
 _FIRST_WORD_S = 10.0
 _TIMES_LONGEST = 5
@@ -24,14 +24,12 @@ class Patience:
 
     def __init__(
         self,
-        counts: Callable[[], SolveCounts | None],
         say: Callable[[str], None] = say,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._counts = counts
         self._say = say
         self._clock = clock
-        self._in_hand: tuple[int, float] | None = None  # number and beginning
+        self._in_hand: tuple[int, float, ReadCounts] | None = None  # number, beginning and counts
         self._longest = 0.0
         self._next_word = 0.0
         self._is_over = threading.Event()
@@ -46,10 +44,10 @@ class Patience:
         self._is_over.set()
         self._thread.join()
 
-    def begin(self, step: int) -> None:
-        """Step `step` begins."""
+    def begin(self, step: int, counts: ReadCounts) -> None:
+        """Step `step` begins; `counts` are its own."""
         self._next_word = max(_FIRST_WORD_S, _TIMES_LONGEST * self._longest)
-        self._in_hand = (step, self._clock())
+        self._in_hand = (step, self._clock(), counts)
 
     def end(self) -> None:
         """The step in hand has ended."""
@@ -61,14 +59,14 @@ class Patience:
         """Say a word if it is time."""
         if (in_hand := self._in_hand) is None:
             return
-        step, began = in_hand
+        step, began, read = in_hand
         seconds = self._clock() - began
         if seconds < self._next_word:
             return
         self._next_word = 2 * seconds
         text = f"step {step} has taken {seconds:.0f} s so far"
         with suppress(Exception):  # a task of one's own may not be ready to be asked in the middle of a step
-            if (counts := self._counts()) is not None:
+            if (counts := read()) is not None:
                 text += f": {counts.nfe_forward:,} evaluations forward, {counts.nfe_backward:,} backward"
         self._say(text)
 

@@ -5,7 +5,8 @@ A task holds data and a seed and no training state, so that stopping and resumin
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeVar
 
@@ -33,7 +34,7 @@ class NonFiniteValuesError(ArithmeticError):
 
 @dataclass(frozen=True)
 class SolveCounts:
-    """What the ODE solver did in one training step; None where a solver does not tell its steps."""
+    """What the ODE solvers did in one training step, all solves together; None where one does not tell its steps."""
 
     nfe_forward: int
     nfe_backward: int
@@ -41,6 +42,10 @@ class SolveCounts:
     num_rejected_forward: int | None = None
     num_accepted_backward: int | None = None
     num_rejected_backward: int | None = None
+
+
+ReadCounts = Callable[[], SolveCounts | None]
+"""The counts of all solves so far; None for a net without an ODE."""
 
 
 @dataclass
@@ -78,10 +83,10 @@ class Task(Protocol):
     def loss(self, module: nn.Module, batch: Any) -> StepOutput:
         """The loss of a batch, with the graph that backward needs."""
 
-    def solve_stats(self, module: nn.Module) -> SolveCounts | None:
-        """Counts of the latest step's solves, asked for after backward; None for a net without an ODE.
+    def counting(self, module: nn.Module) -> AbstractContextManager[ReadCounts]:
+        """Open for each training step, and no longer: every solve of the net adds to the counts that it gives.
 
-        In a step that takes long it is also asked from another thread, for the counts so far.
+        They are read after backward. In a step that takes long they are also read from another thread.
         """
 
     def evaluate(

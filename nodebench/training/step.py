@@ -8,7 +8,7 @@ import time
 import torch
 from torch import Tensor
 
-from nodebench.training.protocols import NonFiniteValuesError, Task
+from nodebench.training.protocols import NonFiniteValuesError, ReadCounts, Task
 from nodebench.training.records import StepMeasurement
 from nodebench.training.state import TrainingState
 
@@ -18,11 +18,12 @@ class NonFiniteLossError(NonFiniteValuesError):
 
 
 def training_step(
-    task: Task, state: TrainingState, clip_norm: float | None, device: torch.device
+    task: Task, state: TrainingState, counts: ReadCounts, clip_norm: float | None, device: torch.device
 ) -> StepMeasurement:
     """Draw a batch, take the loss and its gradient, update the weights, and count the step.
 
-    time_step_ms is all of it; time_forward_ms and time_backward_ms are the loss and its backward pass.
+    time_step_ms is all of it; time_forward_ms and time_backward_ms are the loss and its backward pass. `counts` are the
+    step's own: from Task.counting, opened before it.
     Raises NonFiniteLossError before the weights are touched.
     """
     start = _now_ms(device)
@@ -38,13 +39,13 @@ def training_step(
     loss = output.loss.item()
     if not math.isfinite(loss):
         raise NonFiniteLossError(f"the loss is {loss} at step {state.step + 1} (epoch {state.epoch + 1})")
-    counts = task.solve_stats(state.module)
+    solved = counts()
     state.apply_gradients(clip_norm)
     measured = StepMeasurement(
         num_samples=output.num_samples,
         loss=loss,
         metrics={name: _number(value) for name, value in output.metrics.items()},
-        counts=counts,
+        counts=solved,
         time_forward_ms=before_backward - before_forward,
         time_backward_ms=after_backward - before_backward,
         time_step_ms=_now_ms(device) - start,

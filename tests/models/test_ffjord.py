@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nodebench.models.flows import FFJORD, ConcatSquashField
 from nodebench.models.flows.ffjord import ConcatSquash
-from nodebench.models.ode_block import SolverSettings
+from nodebench.models.ode_block import SolverSettings, recorded_solves
 
 RK4 = SolverSettings(method="rk4", dt=0.5)
 TIGHT = SolverSettings(rtol=1e-8, atol=1e-8)
@@ -139,9 +139,10 @@ def test_noise_is_drawn_once_a_solve_and_used_at_every_evaluation(
     drawn = []
     for solve in (flow.push, flow.pull, lambda z0: flow.trajectory(z0, [0.3, 0.5, 1.0])):
         noises.clear()
-        solve(points)
-        assert flow.ode_block.stats is not None
-        assert len(noises) == flow.ode_block.stats.forward.nfe > 1
+        with recorded_solves(flow) as solves:
+            solve(points)
+        (stats,) = solves
+        assert len(noises) == stats.forward.nfe > 1
         first = noises[0]
         assert first is not None
         assert first.shape == (2, 6)

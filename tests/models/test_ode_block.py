@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import copy
+import gc
 import math
+import weakref
 from contextlib import nullcontext
 from dataclasses import fields, replace
 from typing import Any
@@ -10,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from nodebench.models import ode_block
-from nodebench.models.ode_block import AdjointSettings, ODEBlock, SolverSettings, ode_blocks
+from nodebench.models.ode_block import AdjointSettings, ODEBlock, SolverSettings, ode_blocks, recorded_solves
 from nodebench.models.residual import ResidualBlock
 from nodebench.models.vector_fields import ConvVectorField
-from nodebench.ode import BudgetExhaustedError, Solution, odeint
+from nodebench.ode import BudgetExhaustedError, Solution, SolveStats, odeint
 
 TIGHT = SolverSettings(rtol=1e-10, atol=1e-10)
 
@@ -96,21 +99,66 @@ def distance(expected: Tensor, actual: Tensor) -> float:
     return float((actual - expected).norm() / expected.norm())
 
 
-def test_stats_are_of_the_latest_solve_and_stay_out_of_the_state_dict() -> None:
+def nfe(solves: list[SolveStats]) -> list[tuple[int, int]]:
+    return [(stats.forward.nfe, stats.backward.nfe) for stats in solves]
+
+
+def test_every_solve_is_recorded_and_counts_its_backward_pass_when_that_runs() -> None:
     block = ODEBlock(Linear(0.5), SolverSettings(method="rk4", dt=0.25), "adjoint")
-    assert block.stats is None
     y0 = state(2, 3).requires_grad_()
+    with recorded_solves(block) as solves:
+        first = block(y0)
+        block.solver = SolverSettings(method="euler", dt=0.25)
+        second = block(first)
+        assert nfe(solves) == [(16, 0), (4, 0)]
+        second.sum().backward()
+    assert nfe(solves) == [(16, 16), (4, 4)]
 
-    y1 = block(y0)
 
-    assert block.stats is not None
-    assert (block.stats.forward.nfe, block.stats.backward.nfe) == (16, 0)
-    y1.sum().backward()
-    assert (block.stats.forward.nfe, block.stats.backward.nfe) == (16, 16)
-    block.solver = SolverSettings(method="euler", dt=0.25)
-    block(y0)
-    assert (block.stats.forward.nfe, block.stats.backward.nfe) == (4, 0)
+def test_a_recording_ends_with_its_block_of_code_and_knows_nothing_of_before() -> None:
+    block = ODEBlock(Linear(0.5), SolverSettings(method="euler", dt=0.25), "direct")
+    block(state(1))
+    with recorded_solves(block) as outer:
+        block(state(1))
+        with recorded_solves(block) as inner:
+            block(state(1))
+        block(state(1))
+    block(state(1))
+    assert (len(outer), len(inner)) == (3, 1)
+    assert outer[1] is inner[0]
+
+
+def test_nothing_is_kept_of_solves_that_nobody_records() -> None:
+    block = ODEBlock(Linear(0.5), SolverSettings(method="euler", dt=0.25), "adjoint")
+    with recorded_solves(block):
+        block(state(1))
+    solution = block.solve(state(1), (0.0, 1.0))
+    stats = weakref.ref(solution.stats)
+    del solution
+    gc.collect()
+    assert stats() is None
     assert set(block.state_dict()) == {"vector_field.rate"}
+
+
+def test_solves_of_a_copy_are_its_own() -> None:
+    block = ODEBlock(Linear(0.5), SolverSettings(method="euler", dt=0.25), "direct")
+    with recorded_solves(block) as solves:
+        block(state(1))
+        twin = copy.deepcopy(block)
+        with recorded_solves(twin) as of_the_twin:
+            twin(state(1))
+        twin(state(1))
+    assert (len(solves), len(of_the_twin)) == (1, 1)
+
+
+def test_a_solve_that_fails_is_recorded_with_what_it_did() -> None:
+    block = ODEBlock(Linear(-3.0), replace(TIGHT, max_nfe=10), "direct")
+    with recorded_solves(block) as solves, pytest.raises(BudgetExhaustedError):
+        block(state(2, 3))
+    block.solver = TIGHT
+    block(state(2, 3))
+    (stats,) = solves
+    assert 0 < stats.forward.nfe <= 10
 
 
 def test_every_setting_reaches_the_solver(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -140,11 +188,12 @@ def test_every_setting_reaches_the_solver(monkeypatch: pytest.MonkeyPatch) -> No
     assert all(getattr(given, field.name) != field.default for field in fields(SolverSettings))
 
     block = ODEBlock(Linear(0.5), given, "checkpointed")
-    block(state(1))
+    with recorded_solves(block) as solves:
+        block(state(1))
 
     expected = {field.name: getattr(given, field.name) for field in fields(given) if field.name != "adjoint"}
     expected |= {f"adjoint_{field.name}": getattr(adjoint, field.name) for field in fields(adjoint)}
-    assert received == {**expected, "gradient": "checkpointed", "stats": block.stats}
+    assert received == {**expected, "gradient": "checkpointed", "stats": solves[0]}
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from nodebench.data import ImageData, ImageSet
 from nodebench.models.classifiers import MLP, ODENet, ResNet
 from nodebench.models.ode_block import ODEBlock, SolverSettings
 from nodebench.tasks.classification import Classification
-from nodebench.training.protocols import Item, NonFiniteValuesError, SolveCounts
+from nodebench.training.protocols import Item, NonFiniteValuesError
 
 RK4 = SolverSettings(method="rk4", dt=0.5)
 
@@ -164,28 +164,14 @@ def test_evaluation_needs_no_graph_and_puts_the_mode_back() -> None:
 
 
 @pytest.mark.parametrize("gradient", ["direct", "checkpointed", "adjoint"])
-def test_solve_stats_are_the_counts_of_the_training_step(gradient: str) -> None:
+def test_a_training_step_is_counted_forward_and_backward(gradient: str) -> None:
     task, net = make_task(), ODENet(gradient=gradient, solver=RK4)
-    assert task.solve_stats(net) is None
-    task.loss(net, task.batch(0)).loss.backward()
-    counts = task.solve_stats(net)
-    assert counts is not None
-    assert (counts.nfe_forward, counts.num_accepted_forward, counts.num_rejected_forward) == (8, 2, 0)
-    assert counts.nfe_backward == (0 if gradient == "direct" else 8)
-
-
-def test_solve_stats_sum_over_blocks_and_keep_unknown_counts_unknown() -> None:
-    class Decay(nn.Module):
-        def forward(self, t: Tensor, y: Tensor) -> Tensor:
-            return -y
-
-    blocks = [ODEBlock(Decay(), RK4, "direct") for _ in range(2)]
-    net = nn.Sequential(*blocks)
-    net(torch.ones(3))
-    assert make_task().solve_stats(net) == SolveCounts(16, 0, 4, 0, 0, 0)
-    assert blocks[1].stats is not None
-    blocks[1].stats.forward.num_accepted = None
-    assert make_task().solve_stats(net) == SolveCounts(16, 0, None, 0, 0, 0)
+    with task.counting(net) as counts:
+        task.loss(net, task.batch(0)).loss.backward()
+    counted = counts()
+    assert counted is not None
+    assert (counted.nfe_forward, counted.num_accepted_forward, counted.num_rejected_forward) == (8, 2, 0)
+    assert counted.nfe_backward == (0 if gradient == "direct" else 8)
 
 
 def test_evaluations_of_an_ode_net_are_reported_as_a_mean_a_batch() -> None:
@@ -195,8 +181,9 @@ def test_evaluations_of_an_ode_net_are_reported_as_a_mean_a_batch() -> None:
 @pytest.mark.parametrize("make", [MLP, lambda: ResNet(num_blocks=1)])
 def test_nets_without_an_ode_have_no_ode_columns(make: Callable[[], nn.Module]) -> None:
     task, net = make_task(), make()
-    task.loss(net, task.batch(0)).loss.backward()
-    assert task.solve_stats(net) is None
+    with task.counting(net) as counts:
+        task.loss(net, task.batch(0)).loss.backward()
+    assert counts() is None
     assert set(task.evaluate(net, "test")) == {"error_test"}
     metrics = task.final_metrics(net)
     assert (metrics["recon_error"], metrics["recon_ok"]) == (None, None)

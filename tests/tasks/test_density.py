@@ -197,16 +197,18 @@ def test_evaluation_is_exact_needs_no_graph_and_puts_the_mode_back() -> None:
     assert not flow.training
 
 
-def test_the_solve_stats_are_those_of_the_training_step() -> None:
+def test_a_training_step_is_counted_forward_and_backward() -> None:
     task, flow = make_task(), CNF(width=2, gradient="checkpointed", solver=RK4)
-    assert task.solve_stats(flow) is None
-    task.loss(flow, task.batch(0)).loss.backward()
-    counts = task.solve_stats(flow)
-    assert counts is not None
-    assert (counts.nfe_forward, counts.nfe_backward, counts.num_accepted_forward) == (8, 8, 2)
+    with task.counting(flow) as counts:
+        task.loss(flow, task.batch(0)).loss.backward()
+    counted = counts()
+    assert counted is not None
+    assert (counted.nfe_forward, counted.nfe_backward, counted.num_accepted_forward) == (8, 8, 2)
     planar = PlanarNF(num_layers=2)
-    task.loss(planar, task.batch(0)).loss.backward()
-    assert task.solve_stats(planar) is None
+    with task.counting(planar) as counts:
+        task.loss(planar, task.batch(0)).loss.backward()
+    assert counts() is None
+    assert "nfe_eval" not in task.evaluate(planar, "val")
 
 
 def test_final_metrics_tell_size_cost_and_whether_the_flow_can_be_inverted() -> None:

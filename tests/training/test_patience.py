@@ -35,8 +35,8 @@ def looking(patience, clock, times):
 
 def test_a_step_that_takes_long_is_spoken_of_less_and_less_often_with_its_evaluations(clock, said):
     counts = []
-    patience = Patience(lambda: SolveCounts(1000 * len(counts), 7), said.append, clock)
-    patience.begin(3)
+    patience = Patience(said.append, clock)
+    patience.begin(3, lambda: SolveCounts(1000 * len(counts), 7))
     for clock.now in range(0, 50):
         counts.append(clock.now)
         patience.look()
@@ -48,20 +48,20 @@ def test_a_step_that_takes_long_is_spoken_of_less_and_less_often_with_its_evalua
 
 
 def test_steps_that_all_take_long_are_no_news(clock, said):
-    patience = Patience(lambda: None, said.append, clock)
-    patience.begin(1)
+    patience = Patience(said.append, clock)
+    patience.begin(1, lambda: None)
     looking(patience, clock, [15])
     patience.end()
     said.clear()
-    patience.begin(2)
+    patience.begin(2, lambda: None)
     looking(patience, clock, [15 + 74, 15 + 75])
     assert said == ["step 2 has taken 75 s so far"]
 
 
 def test_between_steps_there_is_nothing_to_say(clock, said):
-    patience = Patience(lambda: None, said.append, clock)
+    patience = Patience(said.append, clock)
     looking(patience, clock, [100])
-    patience.begin(1)
+    patience.begin(1, lambda: None)
     patience.end()
     looking(patience, clock, [500])
     assert said == []
@@ -71,8 +71,8 @@ def test_counts_that_cannot_be_had_do_not_stop_the_word(clock, said):
     def counts():
         raise RuntimeError("not in the middle of a step")
 
-    patience = Patience(counts, said.append, clock)
-    patience.begin(1)
+    patience = Patience(said.append, clock)
+    patience.begin(1, counts)
     looking(patience, clock, [10])
     assert said == ["step 1 has taken 10 s so far"]
 

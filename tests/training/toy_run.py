@@ -11,7 +11,8 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from nodebench.training import Outcome, RunFolder, SolveCounts, StepOutput, TrainingSettings, train
-from nodebench.training.protocols import Pictures, ShowProgress, show_nothing
+from nodebench.training.protocols import Pictures, ReadCounts, ShowProgress, show_nothing
 
 NUM_STEPS = 23  # three epochs of ten steps, the last one cut short
 
@@ -50,10 +51,14 @@ class ToyTask:
             loss, len(inputs), {"error_train": (outputs.sign() != targets.sign()).float().mean() * 100}
         )
 
-    def solve_stats(self, module: nn.Module) -> SolveCounts | None:
-        self.trained_steps.append(len(self.trained_steps))
-        nfe = 20 + int(next(module.parameters()).detach().abs().sum() * 100) % 7
-        return SolveCounts(nfe, 14, num_accepted_forward=3, num_rejected_forward=nfe % 2)
+    @contextmanager
+    def counting(self, module: nn.Module) -> Iterator[ReadCounts]:
+        def read() -> SolveCounts:
+            self.trained_steps.append(len(self.trained_steps))
+            nfe = 20 + int(next(module.parameters()).detach().abs().sum() * 100) % 7
+            return SolveCounts(nfe, 14, num_accepted_forward=3, num_rejected_forward=nfe % 2)
+
+        yield read
 
     def evaluate(
         self, module: nn.Module, split: str, progress: ShowProgress = show_nothing

@@ -6,6 +6,7 @@ import copy
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from nodebench.benchmark.contestants import (
     flat_gradient,
     memory_of,
     run_step,
+    solve_net,
 )
 from nodebench.benchmark.libraries import TORCHDIFFEQ, installed
 from nodebench.benchmark.problems import OWN, PUBLISHED_BY, Problem, last, relative_error, seeded
@@ -114,14 +116,7 @@ def make_nets(device: torch.device, compiles: bool = False) -> Iterator[tuple[nn
 
 
 def forward_of(net: nn.Module, gradient: str) -> Callable[[Tensor], Solved]:
-    """Images to logits, with the counts of the solve on the way."""
-
-    def forward_own(images: Tensor) -> Solved:
-        assert isinstance(net, ODENet)
-        logits = net(images)
-        stats = net.ode_block.stats
-        assert stats is not None, "the block has just solved"
-        return Solved(logits, stats.forward.nfe, lambda: stats.backward.nfe)
+    """Images to logits, with the counts of the solves on the way."""
 
     def forward_example(images: Tensor) -> Solved:
         assert isinstance(net, ExampleNet)
@@ -129,7 +124,7 @@ def forward_of(net: nn.Module, gradient: str) -> Callable[[Tensor], Solved]:
         solved = TORCHDIFFEQ.solve(problem, TOL, gradient)
         return solved._replace(y1=net.head(solved.y1))
 
-    return forward_own if isinstance(net, ODENet) else forward_example
+    return partial(solve_net, net) if isinstance(net, ODENet) else forward_example
 
 
 def gradient_error(net: nn.Module, forward: Callable[[Tensor], Solved], batch: Batch, tol: float) -> float:

@@ -16,7 +16,15 @@ import torch
 from torch import Tensor, nn
 
 from nodebench.benchmark.comparison import Setup
-from nodebench.benchmark.contestants import Contestant, Measured, Solved, State, memory_of, run_step
+from nodebench.benchmark.contestants import (
+    Contestant,
+    Measured,
+    Solved,
+    State,
+    memory_of,
+    run_step,
+    solve_net,
+)
 from nodebench.benchmark.problems import OWN, seeded
 from nodebench.benchmark.race import Result, race
 from nodebench.benchmark.report import Report, machine
@@ -149,11 +157,7 @@ def _contestant(
     leaves = [y0, *middle.parameters()]
 
     def forward() -> Solved:
-        y1 = middle(y0)
-        stats = middle.stats if isinstance(middle, ODEBlock) else None
-        if stats is None:
-            return Solved(y1, 0, lambda: 0)
-        return Solved(y1, stats.forward.nfe, lambda: stats.backward.nfe)
+        return solve_net(middle, y0)
 
     def run() -> Measured:
         return run_step(forward, loss, leaves, device)
