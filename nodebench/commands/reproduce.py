@@ -15,6 +15,7 @@ from nodebench.commands.arguments import Parser, place
 from nodebench.commands.artefacts import ARTEFACTS, RECIPES, Artefact
 from nodebench.commands.costs import cost_words, total_words
 from nodebench.commands.destinations import check_folder, writing_to
+from nodebench.commands.pace import Pace
 from nodebench.commands.sweep import Ending, Member, compose_members, report, train_member, varied_keys
 from nodebench.commands.train import show_results
 from nodebench.config.errors import ConfigError, FailedError, did_you_mean
@@ -120,10 +121,12 @@ def _print_plan(members: Mapping[Path, Member], states: Mapping[Path, str], is_f
 def _train_missing(members: Mapping[Path, Member], states: Mapping[Path, str]) -> dict[Path, Ending]:
     """How every member ended that was not done; one that fails does not stop the others."""
     endings = {}
-    for number, (folder, member) in enumerate(members.items(), start=1):
+    pace = Pace([states[folder] != DONE for folder in members])
+    for index, (folder, member) in enumerate(members.items()):
         if states[folder] != DONE:
-            print(f"\n[{number}/{len(members)}] {_label(member)}", flush=True)
-            endings[folder] = train_member(member.composed)
+            print(f"\n[{pace.place(index)}] {_label(member)}", flush=True)
+            with pace.timed(index):
+                endings[folder] = train_member(member.composed)
     return endings
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nodebench.commands.bugs import keep_traceback
+from nodebench.commands.pace import Pace
 from nodebench.commands.train import show_results, train_run
 from nodebench.config.check import check
 from nodebench.config.compose import Composed, compose
@@ -51,9 +52,11 @@ def sweep(overrides: Sequence[str], config_dir: str | Path | None = None) -> int
     members, repeated = compose_members(expanded, config_dir)
     note = f"; {repeated} more combinations repeat one of them" if repeated else ""
     print(f"sweep     {len(members)} run{'' if len(members) == 1 else 's'}{note}", flush=True)
+    asked = [list(member.composed.overrides) for member in members.values()]
+    pace = Pace([_is_to_train(folder, member) for folder, member in members.items()])
     endings = launch(
-        [member.composed.overrides for member in members.values()],
-        partial(run_member, config_dir=config_dir),
+        asked,
+        partial(run_member, config_dir=config_dir, asked=asked, pace=pace),
         launcher_overrides,
         config_dir,
     )
@@ -113,10 +116,26 @@ def varied_keys(members: Iterable[Member]) -> list[str]:
     return [key for key, values in given.items() if "." in key and len(values) > 1 and key not in _IN_TABLE]
 
 
-def run_member(overrides: Sequence[str], config_dir: str | Path | None = None) -> Ending:
-    """Compose and train one member, wherever the launcher runs it."""
-    print(f"\nmember    {shlex.join(overrides)}")
-    return train_member(compose(overrides, config_dir), config_dir)
+def _is_to_train(folder: Path, member: Member) -> bool:
+    from nodebench.training import RunFolder
+
+    return bool(member.composed.config["training"]["force"]) or not RunFolder(folder).is_finished()
+
+
+def run_member(
+    overrides: Sequence[str],
+    config_dir: str | Path | None = None,
+    asked: Sequence[Sequence[str]] = (),
+    pace: Pace | None = None,
+) -> Ending:
+    """Compose and train one member, wherever the launcher runs it; `asked` are those of all, whose `pace` it is."""
+    if pace is None or list(overrides) not in asked:
+        print(f"\nmember    {' '.join(overrides)}")
+        return train_member(compose(overrides, config_dir), config_dir)
+    index = asked.index(list(overrides))
+    print(f"\nmember    {pace.place(index)}: {' '.join(overrides)}")
+    with pace.timed(index):
+        return train_member(compose(overrides, config_dir), config_dir)
 
 
 def train_member(composed: Composed, config_dir: str | Path | None = None) -> Ending:

@@ -89,7 +89,7 @@ class Progress:
         if self._recent:
             parts.append(self._rate())
         if self._recent and self._seconds_left() >= 1:
-            parts.append(f"{_duration(self._seconds_left())} left")
+            parts.append(f"{duration(self._seconds_left())} left")
         epoch = f"epoch {record['epoch']}, " if self._counts_epochs else ""
         say(f"{epoch}step {record['step']}/{self._num_steps}: {', '.join(parts)}")
 
@@ -111,12 +111,12 @@ class Progress:
 
     def _room(self) -> int:
         """The characters of the terminal's line that are left behind a bar of _MIN_BAR."""
-        counts = f"100%|| {self._num_steps}/{self._num_steps}, {_duration(self._seconds_left())} left, "
+        counts = f"100%|| {self._num_steps}/{self._num_steps}, {duration(self._seconds_left())} left, "
         return (terminal_width(sys.stderr) or sys.maxsize) - len(counts) - _MIN_BAR
 
     def _estimate(self) -> str:
         return (
-            f"about {_duration(self._seconds_left())} of training left "
+            f"about {duration(self._seconds_left())} of training left "
             f"({self._seconds_a_step():.3f} s a step, {self._num_steps - self._step} steps; evaluation comes on top)"
         )
 
@@ -166,6 +166,6 @@ def say(text: str) -> None:
         sys.stderr.flush()
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
     """Minutes and seconds as tqdm writes them, 04:05, with hours where there are any, 1:04:05."""
     return str(tqdm.format_interval(seconds))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from nodebench import cli
 from nodebench.commands import sweep
+from nodebench.commands.pace import Pace
 from nodebench.commands.train import train_run
 from nodebench.config.compose import Composed
 from nodebench.config.errors import ConfigError
@@ -30,12 +32,26 @@ def test_a_sweep_runs_every_combination_prints_a_table_and_resumes(
     assert multirun(*smoke, "model=rknet,mlp", "seed=0,1") == 0
     printed = capsys.readouterr().out
     assert "sweep     4 runs" in printed
+    places = re.findall("^member    (.*?): ", printed, re.M)
+    assert [place.partition(",")[0] for place in places] == ["1/4", "2/4", "3/4", "4/4"]
+    assert all(re.search(r", about \d\d:\d\d left$", place) for place in places[1:])
     assert statuses() == ["finished"] * 4
     table = printed.split("member")[-1]
     assert {"rknet", "mlp", "error_test"} <= set(table.split())
 
     assert multirun(*smoke, "model=rknet,mlp", "seed=0,1") == 0
     assert capsys.readouterr().err.count("already finished") == 4
+
+
+def test_time_left_is_of_the_members_that_are_still_to_be_trained() -> None:
+    now = 0.0
+    pace = Pace([False, True, True, False, True], lambda: now)
+    places = []
+    for index, seconds in enumerate([0.1, 100.0, 200.0, 0.1, 0.0]):
+        places.append(pace.place(index))
+        with pace.timed(index):
+            now += seconds
+    assert places == ["1/5", "2/5", "3/5, about 03:20 left", "4/5, about 02:30 left", "5/5, about 02:30 left"]
 
 
 def test_members_that_are_the_same_run_run_once(
