@@ -80,6 +80,8 @@ def run(argv: Sequence[str]) -> int:
     print(f"run         {args.run}, step {record['step']:,}")
     if "solver" in config:
         print(f"solver      {describe_solver(config['solver'])}")
+    if (limit := config["data"].get("limit_test")) is not None:
+        print(f"data        the first {limit:,} test images alone: data.limit_test={limit}")
     print("\n".join(f"{name:<11} {record[name]:g}" for name in SHOWN if name in record), flush=True)
     append_evaluation(args.run, record)
     return 0

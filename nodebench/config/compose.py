@@ -2,7 +2,7 @@
 
 Hydra composes the files. It would accept unknown keys under `+` and exit 1 on the others, so names are
 checked here first. A group that neither the command line nor an experiment chooses is filled from the
-`recommended:` of the task's file; the training preset may name its own optimizer.
+`recommended:` of the task's file; the training preset may name its own optimizer, and limits for data that have them.
 """
 
 from __future__ import annotations
@@ -284,14 +284,16 @@ def _resolve(config: DictConfig) -> dict[str, Any]:
 
 
 def _finish(plain: dict[str, Any], choices: Choices, given: set[str]) -> tuple[str, ...]:
-    """Name every node after its file; settle length, tolerance and, without an ODE, the solver; hash a user's file.
+    """Name every node after its file; settle limits, length, tolerance and, without an ODE, the solver; hash a file.
 
     Returns notes.
     """
     for group in GROUPS[:-1]:
         plain[group] = {"name": choices[group], **plain[group]}
     recommended = plain["task"].pop("recommended")
-    del plain["training"]["recommended"]
+    for key, value in plain["training"].pop("recommended")["data"].items():
+        if f"data.{key}" not in given and key in plain["data"] and plain["data"][key] is None:
+            plain["data"][key] = value
     _settle_length(plain["training"], given)
     if "content" in plain["data"]:
         plain["data"]["content"] = content_of(plain["data"]["path"])

@@ -78,6 +78,8 @@ ALLOWED: dict[str, Check] = {
     "data.path": ("the name of a .npy or .csv file", lambda v: isinstance(v, str) and v != ""),
     "data.val_size": _whole(0, 10**9),
     "data.limit_train": ITEMS,
+    "data.limit_val": ITEMS,
+    "data.limit_test": ITEMS,
     "data.val_share": PART,
     "data.test_share": PART,
     "data.batch_size": _whole(1, 10**7),
@@ -135,7 +137,7 @@ ALLOWED: dict[str, Check] = {
 # These may also be null.
 NULLABLE = (
     "num_threads",
-    "data.limit_train",
+    *(f"data.limit_{part}" for part in ("train", "val", "test")),
     *(f"solver.{key}" for key in ("tol", "rtol", "atol", "dt", "max_steps", "max_nfe", "first_step")),
     "solver.adjoint.rtol",
     "solver.adjoint.atol",

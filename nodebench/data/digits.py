@@ -24,6 +24,8 @@ CONTRAST = (
 def digits(
     val_size: int = 160,
     limit_train: int | None = None,
+    limit_val: int | None = None,
+    limit_test: int | None = None,
     augment: str = "affine",
     batch_size: int = 64,
     deskew: bool = False,
@@ -39,6 +41,8 @@ def digits(
         num_classes=10,
         val_size=val_size,
         limit_train=limit_train,
+        limit_val=limit_val,
+        limit_test=limit_test,
         augment=augment,
         batch_size=batch_size,
         deskew=deskew,

@@ -14,6 +14,8 @@ def fashion_mnist(
     root: str | os.PathLike[str],
     val_size: int = 5000,
     limit_train: int | None = None,
+    limit_val: int | None = None,
+    limit_test: int | None = None,
     augment: str = "affine",
     batch_size: int = 128,
 ) -> ImageData:
@@ -26,6 +28,8 @@ def fashion_mnist(
         num_classes=NUM_CLASSES,
         val_size=val_size,
         limit_train=limit_train,
+        limit_val=limit_val,
+        limit_test=limit_test,
         augment=augment,
         batch_size=batch_size,
     )

@@ -5,7 +5,8 @@ A split follows one fixed permutation (seed 0), whatever the run's seed: every r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 import torch
@@ -51,8 +52,9 @@ class ImageSet:
 class ImageData:
     """A data set as a run uses it; `val` is None where nothing is held out.
 
-    Raises DataError for a part without images, a label beyond the classes, a batch larger than the training set and an
-    augmentation that does not exist.
+    `whole` says of the parts that are limited (`validation`, `test`) how many images there would be. Raises DataError
+    for a part without images, a label beyond the classes, a batch larger than the training set and an augmentation that
+    does not exist.
     """
 
     name: str
@@ -63,6 +65,7 @@ class ImageData:
     augment: str
     batch_size: int
     is_deskewed: bool = False
+    whole: Mapping[str, int] = field(default_factory=dict)
     dim: ClassVar[int | None] = None  # that of points, which images are not
     notes: ClassVar[tuple[str, ...]] = ()
 
@@ -93,7 +96,10 @@ class ImageData:
 
     def describe(self) -> str:
         """Sizes, deskewing and augmentation in words."""
-        counted = ", ".join(f"{len(part):,} {name}" for name, part in self.parts().items())
+        of_how_many = {name: f" of {number:,}" for name, number in self.whole.items()}
+        counted = ", ".join(
+            f"{len(part):,}{of_how_many.get(name, '')} {name}" for name, part in self.parts().items()
+        )
         return f"{counted} images{', deskewed' * self.is_deskewed}; augmentation {self.augment}"
 
 
@@ -114,17 +120,23 @@ def make_image_data(
     limit_train: int | None,
     augment: str,
     batch_size: int,
+    limit_val: int | None = None,
+    limit_test: int | None = None,
     deskew: bool = False,
 ) -> ImageData:
     """Hold out the last `val_size` training images, keep the first `limit_train` of the rest (None: all).
 
-    With `deskew`, every image of both sets is deskewed by itself. Raises DataError, naming the key under `data`, where
-    a setting does not fit the number of images.
+    Of the images held out and of the test set the first `limit_val` and `limit_test` are kept, or all if there are
+    fewer. With `deskew`, every image of both sets is deskewed by itself. Raises DataError, naming the key under `data`,
+    where a setting does not fit the number of images.
     """
     check_switch("deskew", deskew)
     if deskew:
         train, test = train.deskewed(), test.deskewed()
     check_count("val_size", val_size, at_least=0)
+    for key, limit in {"limit_val": limit_val, "limit_test": limit_test}.items():
+        if limit is not None:
+            check_count(key, limit, at_least=1)
     if val_size >= len(train):
         raise DataError(
             f"`data.val_size` is {val_size}, but {name} has {len(train)} training images; "
@@ -139,5 +151,15 @@ def make_image_data(
                 f"{val_size} for validation; allowed: 1 to {len(rest)}, or null for all"
             )
         rest = rest[:limit_train]
-    val = held_out if val_size else None
-    return ImageData(name, rest, val, test, num_classes, augment, batch_size, deskew)
+    whole: dict[str, int] = {}
+    val = _first(held_out, "validation", limit_val, whole) if val_size else None
+    test = _first(test, "test", limit_test, whole)
+    return ImageData(name, rest, val, test, num_classes, augment, batch_size, deskew, whole)
+
+
+def _first(images: ImageSet, part: str, limit: int | None, whole: dict[str, int]) -> ImageSet:
+    """The first `limit` images; where some are left out, how many there were goes into `whole` under `part`."""
+    if limit is None or limit >= len(images):
+        return images
+    whole[part] = len(images)
+    return images[:limit]

@@ -48,10 +48,12 @@ def _no_coordinate(name: str, column: np.ndarray) -> str | None:
     if len(different) == 1:
         return f"{name} is {column[0]:g} in every row, and has no density; drop it"
     steps = np.diff(column)
-    is_whole = bool((column == np.round(column)).all())
-    if is_whole and (
-        (steps > 0).all() or (len(different) == len(column) and (np.diff(different) == 1).all())
-    ):
+    is_count = bool(
+        (steps > 0).all()  # with gaps, as rows were left out
+        or (steps == 1).mean() > 0.9  # beginning again, as tables were put together
+        or (len(different) == len(column) and (np.diff(different) == 1).all())  # shuffled
+    )
+    if is_count and (column == np.round(column)).all():
         first = ", ".join(f"{value:.0f}" for value in column[:3])
         return f"{name} counts the rows ({first}, ...), like an index; unless it is a coordinate, drop it"
     if len(different) <= FEW_VALUES and len(column) >= 10 * len(different):

@@ -118,6 +118,12 @@ def _experiment(run: Run) -> dict[str, Any]:
     }
 
 
+def _limits(run: Run) -> str:
+    """`data.limit_test=100`: the keys that limit what a run is evaluated on; empty where it is evaluated on all."""
+    found = {key: run.setting(key) for key in ("data.limit_val", "data.limit_test")}
+    return ", ".join(f"{key}={value}" for key, value in found.items() if value is not None)
+
+
 def _row(runs: list[Run]) -> Row:
     notes = [
         f"not counted: {run.group}/{run.folder.name} is {run.status}{': ' * bool(run.problem)}{run.problem}"
@@ -140,6 +146,8 @@ def _row(runs: list[Run]) -> Row:
     row.identity = identity(row.first)
     if len(row.counted) < MIN_SEEDS:
         notes.insert(0, FEW_SEEDS)
+    if limits := _limits(row.first):
+        notes.append(f"errors of the first images alone: {limits}")
     if row.text("recon_ok") == "no":
         notes.append(NOT_RECONSTRUCTED)
     return row

@@ -114,6 +114,28 @@ def test_dropping_a_solver_that_was_asked_for_is_said() -> None:
     )
 
 
+@pytest.mark.parametrize("data", ["mnist", "kmnist", "fashion_mnist", "digits"])
+def test_the_smoke_preset_limits_what_images_it_is_evaluated_on(data: str) -> None:
+    limited = compose([f"data={data}", "training=smoke"]).config["data"]
+    assert (limited["limit_val"], limited["limit_test"]) == (100, 100)
+
+
+def test_a_limit_that_is_given_wins_over_the_smoke_presets() -> None:
+    data = compose(["training=smoke", "data.limit_val=null", "data.limit_test=7"]).config["data"]
+    assert (data["limit_val"], data["limit_test"]) == (None, 7)
+
+
+@pytest.mark.parametrize(("task", "data"), [("density", "two_moons"), ("density_matching", "u1")])
+@pytest.mark.parametrize("training", ["smoke", "flow"])
+def test_a_preset_leaves_data_without_such_limits_alone(task: str, data: str, training: str) -> None:
+    config = compose([f"task={task}", f"data={data}", "model=cnf", f"training={training}"]).config
+    assert not any(key.startswith("limit") for key in config["data"])
+
+
+def test_other_presets_limit_nothing() -> None:
+    assert compose(["training=default"]).config["data"]["limit_test"] is None
+
+
 def test_steps_of_the_smoke_preset_win_over_an_experiments_epochs() -> None:
     training = compose(["experiment=digits", "training=smoke"]).config["training"]
     assert (training["epochs"], training["num_steps"]) == (None, 2)

@@ -82,6 +82,8 @@ def test_what_does_not_change_the_numbers_does_not_change_the_hash(override: str
         "model.gradient=checkpointed",
         "data=kmnist",
         "data.limit_train=1000",
+        "data.limit_val=1000",
+        "data.limit_test=1000",
         "data.batch_size=32",
         "data.deskew=true",
         "solver=tsit5",
@@ -111,6 +113,14 @@ def test_a_run_that_is_not_deskewed_is_the_run_of_before_there_was_deskewing() -
     assert config["data"]["deskew"] is False
     before = {**config, "data": {key: value for key, value in config["data"].items() if key != "deskew"}}
     assert hash8(before) == hash8(config) == hash_of("experiment=table1_mlp", "data.deskew=false")
+
+
+@pytest.mark.parametrize("data", ["mnist", "kmnist", "fashion_mnist", "digits"])
+def test_a_run_evaluated_on_all_images_is_the_run_of_before_there_were_limits(data: str) -> None:
+    config = compose([f"data={data}"]).config
+    limits = {key: config["data"].pop(key) for key in ("limit_val", "limit_test")}
+    assert limits == {"limit_val": None, "limit_test": None}
+    assert hash8(config) == hash_of(f"data={data}")
 
 
 def test_other_switches_count_when_they_are_off() -> None:

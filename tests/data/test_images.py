@@ -60,6 +60,21 @@ def test_limit_train_keeps_the_first_of_the_rest_and_the_same_validation_set() -
     assert torch.equal(limited.val.labels, full.val.labels)
 
 
+def test_limits_of_evaluation_keep_the_first_images_and_say_how_many_there_were() -> None:
+    whole, limited = make(), make(limit_val=5, limit_test=3)
+    assert whole.val is not None
+    assert limited.val is not None
+    assert torch.equal(limited.val.labels, whole.val.labels[:5])
+    assert torch.equal(limited.test.labels, whole.test.labels[:3])
+    assert torch.equal(limited.train.labels, whole.train.labels)
+    assert limited.describe() == "80 training, 5 of 20 validation, 3 of 10 test images; augmentation none"
+
+
+def test_limits_of_evaluation_beyond_what_there_is_keep_all_of_it() -> None:
+    assert make(limit_val=20, limit_test=11).describe() == make().describe()
+    assert make(val_size=0, limit_val=5).val is None
+
+
 def test_the_limits_themselves_are_allowed() -> None:
     assert len(make(val_size=99, batch_size=1).train) == 1
     assert len(make(limit_train=80, batch_size=80).train) == 80
@@ -93,6 +108,8 @@ def test_deskewing_takes_every_image_of_every_part_and_changes_no_split() -> Non
             {"limit_train": 81},
             r"`data.limit_train` is 81, but tiny has 80 training images .* allowed: 1 to 80",
         ),
+        ({"limit_val": 0}, r"`data.limit_val` is 0; allowed: whole numbers from 1 on"),
+        ({"limit_test": 0.5}, r"`data.limit_test` is 0.5; allowed: whole numbers from 1 on"),
         ({"batch_size": 0}, r"`data.batch_size` is 0; allowed"),
         ({"batch_size": -8}, r"`data.batch_size` is -8; allowed"),
         ({"batch_size": 81}, r"`data.batch_size` is 81, but the training set has 80 images"),

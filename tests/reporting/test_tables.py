@@ -293,3 +293,21 @@ def test_numbers_beyond_all_floats_are_no_numbers(tmp_path: Path, write_run: Wri
     write_run(seed=1, error_test=0.5)
     (row,) = rows_over_seeds(find_runs(tmp_path))
     assert row.values("error_test") == [0.5]
+
+
+def test_a_run_evaluated_on_part_of_the_images_is_marked_and_others_are_not(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    def notes(**data: int | None) -> str:
+        folder = write_run(
+            config={"model": {"name": "mlp"}, "data": {"name": "mnist", **data}}, root=tmp_path / str(data)
+        )
+        (row,) = rows_over_seeds(find_runs(folder))
+        return "; ".join(row.notes)
+
+    assert "errors of the first images alone: data.limit_val=50, data.limit_test=100" in notes(
+        limit_val=50, limit_test=100
+    )
+    assert "errors of the first images alone: data.limit_test=100" in notes(limit_val=None, limit_test=100)
+    assert "first images" not in notes(limit_val=None, limit_test=None)
+    assert "first images" not in notes()
