@@ -53,8 +53,9 @@ def swap(folder: Path, config: dict[str, Any], config_dir: str | None, limit: in
     trained = load_trained(folder, config, config_dir, limit)
     net, task, data = classifier_with_ode(trained)
     own = net.ode_block.solver
-    which = "the first" if len(data.test) == limit else "all"
-    print(f"run         {folder}, step {trained.step:,}, {which} {len(data.test):,} test images")
+    of = f" of {data.whole['test']:,}" if "test" in data.whole else ""
+    which = f"{'the first' if of else 'all'} {len(data.test):,}{of}"
+    print(f"run         {folder}, step {trained.step:,}, {which} test images")
     print(LINE.format("solver", "precision", "test error (%)", "change (points)", "NFE"), flush=True)
     records: list[dict[str, Any]] = []
     unrecorded: FailedError | None = None

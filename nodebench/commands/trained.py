@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ def load_trained(
         if isinstance(data, ImageData) and not len(data.test):
             raise ConfigError(f"{data.name} has no test images, so there is nothing to evaluate")
         if limit is not None and isinstance(data, ImageData):
-            data = replace(data, test=data.test[:limit])
+            data = data.tested_on(limit)
         model = builder.model(data.dim)
         step = load_trained_weights(folder / "checkpoints", model)
         task = builder.task(data, device)

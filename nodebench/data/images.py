@@ -6,7 +6,7 @@ A split follows one fixed permutation (seed 0), whatever the run's seed: every r
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import torch
@@ -93,6 +93,12 @@ class ImageData:
         """The sets that there are, by what they are for."""
         parts = {"training": self.train, "validation": self.val, "test": self.test}
         return {name: part for name, part in parts.items() if part is not None}
+
+    def tested_on(self, limit: int) -> ImageData:
+        """The same with the first `limit` test images alone, or all if there are fewer."""
+        whole: dict[str, int] = {}
+        test = _first(self.test, "test", limit, whole)
+        return replace(self, test=test, whole={**whole, **self.whole})
 
     def describe(self) -> str:
         """Sizes, deskewing and augmentation in words."""

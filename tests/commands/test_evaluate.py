@@ -167,7 +167,7 @@ class TestSwap:
         capsys.readouterr()
         assert evaluate(run, "--swap", "--limit", "4") == 0
         printed = capsys.readouterr().out
-        assert ", step 2, the first 4 test images\n" in printed
+        assert ", step 2, the first 4 of 357 test images\n" in printed
         assert "dopri5          tol 1 (training)" in printed
         assert printed.count("\nrk4 ") == printed.count("\neuler ") == 4
         assert "\nverdict     " in printed
@@ -179,8 +179,23 @@ class TestSwap:
     ) -> None:
         own = [SolverSettings(rtol=1.0, atol=1.0)]
         monkeypatch.setattr("nodebench.commands.swap.swapped", lambda *_, **__: own)
-        assert evaluate(trained(*smoke), "--swap", "--limit", "999999") == 0
+        assert evaluate(trained(*smoke, "data.limit_test=null"), "--swap", "--limit", "999999") == 0
         assert ", step 2, all 357 test images\n" in capsys.readouterr().out
+
+    def test_a_run_that_is_evaluated_on_part_of_the_images_says_so_again(
+        self, smoke: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        own = [SolverSettings(rtol=1.0, atol=1.0)]
+        monkeypatch.setattr("nodebench.commands.swap.swapped", lambda *_, **__: own)
+        run = trained(*smoke)
+        assert (
+            "errors of the first images alone: data.limit_val=100, data.limit_test=100"
+            in capsys.readouterr().out
+        )
+        assert evaluate(run, "--swap") == 0
+        assert ", step 2, the first 100 of 357 test images\n" in capsys.readouterr().out
+        assert evaluate(run) == 0
+        assert "data        the first 100 test images alone: data.limit_test=100\n" in capsys.readouterr().out
 
     def test_every_solve_is_a_record_and_one_that_fails_is_too(
         self, smoke: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -199,7 +214,7 @@ class TestSwap:
         assert own["error_test"] == pytest.approx(
             json.loads((run / "summary.json").read_text())["error_test"]
         )
-        assert {record["num_images"] for record in (own, euler, failed)} == {357}
+        assert {record["num_images"] for record in (own, euler, failed)} == {100}
         assert (euler["solver"]["rtol"], euler["solver"]["dt"], euler["nfe_eval"]) == (None, 1.0, 1)
         assert failed["status"] == "failed"
         assert "max_steps=1 reached" in failed["reason"]
