@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from nodebench.benchmark.bare import BARE
 from nodebench.benchmark.problems import OWN
 
+COLOURS = {OWN: "#2b6cb0", "torchdiffeq": "#d1602a", "torchode": "#a16207", "diffrax": "#2f855a"}
 NUM_ERRORS = 200  # at which best modes are compared
 
 
@@ -92,14 +93,17 @@ def describe_curves(rows: pd.DataFrame, tol: float) -> list[str]:
 
 
 def draw_curves(rows: pd.DataFrame) -> Figure:
-    """Gradient error against time, a line for each library, field and mode; compiled ones have hollow marks."""
+    """Gradient error against time, a line for each library, field and mode, in the library's colour.
+
+    Compiled ones have hollow marks, those of a library's own field are dashed.
+    """
     figure = Figure(figsize=(7.0, 4.6), facecolor="white", layout="constrained")
     axes = figure.add_subplot()
     kinds = rows[rows["library"] != BARE][["library", "field"]].drop_duplicates()
-    colours = ("#2b6cb0", "#d1602a", "#a16207", "#6b7280", "#2f855a")
     markers = ("o", "s", "^", "D", "v", "P", "X", "p")
     modes: dict[str, str] = {}
-    for (library, field), colour in zip(kinds.itertuples(index=False), colours, strict=False):
+    for library, field in kinds.itertuples(index=False):
+        colour = COLOURS.get(library, "black")
         for gradient, curve in curves_of(rows, library, field).items():
             mode, _, execution = gradient.partition(", ")
             marker = modes.setdefault(mode, markers[len(modes) % len(markers)])

@@ -30,7 +30,7 @@ def read_epochs(runs: Sequence[Run]) -> tuple[pd.DataFrame, list[str]]:
         found += [
             {
                 **{"group": run.group, "seed": run.seed, "epoch": record["epoch"]},
-                **{name: record.get(name) for name in COUNTS},
+                **{name: record[name] if is_number(record.get(name)) else None for name in COUNTS},
             }
             for record in epochs
         ]

@@ -183,7 +183,7 @@ def _values(header: Sequence[str], line: Sequence[str]) -> dict[str, object] | N
 
 def _number(text: str) -> float:
     number = float(text or "nan")
-    return number if math.isfinite(number) else math.nan
+    return number if is_number(number) else math.nan
 
 
 def measured_runs(runs: Sequence[Run]) -> tuple[list[Measures], list[str]]:

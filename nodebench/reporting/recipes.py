@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from nodebench.reporting.runs import Run
 
 MAX_TOLD = 5  # differences that a sentence names
+MAX_IN_LEGEND = 3
+_WITHOUT_EFFECT = ("about", "seed", "device", "num_threads", "output_dir")
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,35 @@ class Recipes:
 ANY_RECIPE = Recipes()
 
 
+def what_differs(runs: Sequence[Run]) -> list[str]:
+    """Of each of the runs, its values of the settings that are not the same in all: `compile=true, stem=res`.
+
+    Its hash where the first MAX_IN_LEGEND of them do not tell all runs apart; empty for a run alone.
+    """
+    if len(runs) == 1:
+        return [""]
+    settings = [dict(run.settings) for run in runs]
+    keys = [
+        key
+        for key in dict.fromkeys(key for each in settings for key in each)
+        if key.partition(".")[0] not in _WITHOUT_EFFECT
+        and any((each.get(key) or None) != (settings[0].get(key) or None) for each in settings)
+    ]
+    short = [_last_part(key, keys) for key in keys[:MAX_IN_LEGEND]]
+    told = [
+        ", ".join(f"{name}={_word(each.get(key))}" for name, key in zip(short, keys, strict=False))
+        for each in settings
+    ]
+    return told if len(set(told)) == len(runs) else [run.hash or str(run.folder) for run in runs]
+
+
 def _word(value: Any) -> str:
     """A value as it is typed on the command line."""
     return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _last_part(key: str, keys: Sequence[str]) -> str:
+    """`stem` of `model.stem`, where that is clear among the keys."""
+    last = key.rpartition(".")[2]
+    is_clear = last != "name" and sum(other.rpartition(".")[2] == last for other in keys) == 1
+    return last if is_clear else key

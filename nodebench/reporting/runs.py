@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,11 @@ class Run:
         last = self.summary.get("step")
         return step is None or last is None or step == last
 
+    @property
+    def settings(self) -> Iterator[tuple[str, Any]]:
+        """Every value of the config with its dotted key."""
+        return _flatten(self.config)
+
     def setting(self, key: str) -> Any:
         """The config's value at a dotted key such as `solver.dt`; None where the config has no such key."""
         value: Any = self.config
@@ -88,6 +94,14 @@ class Run:
                 return None
             value = value.get(part)
         return value
+
+
+def _flatten(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in node.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
 
 
 def find_runs(folder: Path | str) -> list[Run]:

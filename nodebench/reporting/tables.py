@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -64,7 +64,7 @@ def with_values(runs: Sequence[Run], columns: Sequence[str]) -> list[str]:
 
 def _check_columns(runs: Sequence[Run], columns: Sequence[str]) -> None:
     known = [*IDENTITY, *BOOKKEEPING, *METRICS]
-    settings = sorted({key for run in runs for key in _dotted_keys(run.config)})
+    settings = sorted({key for run in runs for key, _ in run.settings})
     for column in columns:
         if column not in known and column not in settings:
             nearest = difflib.get_close_matches(column, [*known, *settings], n=1, cutoff=0.0)
@@ -72,14 +72,6 @@ def _check_columns(runs: Sequence[Run], columns: Sequence[str]) -> None:
                 f"no column is called `{column}`; the nearest is `{nearest[0]}`. "
                 f"Columns: {', '.join(known)}, or a key of the runs' config.yaml such as training.epochs"
             )
-
-
-def _dotted_keys(config: dict) -> Iterator[str]:
-    for name, node in config.items():
-        if isinstance(node, dict):
-            yield from (f"{name}.{key}" for key in _dotted_keys(node))
-        else:
-            yield str(name)
 
 
 def _column(name: str) -> Column:

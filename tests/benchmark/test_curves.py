@@ -95,6 +95,16 @@ def test_the_figure_has_a_line_for_every_mode() -> None:
     assert axes.lines[0].get_xydata().tolist() == [[10.0, 1e-3], [1.0, 1e-1]]
 
 
+def test_a_library_has_one_colour_in_every_figure_on_every_field() -> None:
+    theirs = ROWS[ROWS["library"] == "torchdiffeq"]
+    more = [theirs.assign(library="diffrax"), theirs.assign(field="torchdiffeq")]
+    colours = []
+    for rows in (pd.concat([ROWS, *more]), theirs):
+        (axes,) = draw_curves(rows).axes
+        colours += [(str(line.get_label()).partition(",")[0], line.get_color()) for line in axes.lines]
+    assert len(set(colours)) == len({library for library, _ in colours}) == 3
+
+
 def test_no_library_is_left_out_of_the_figure() -> None:
     libraries = ("torchdiffeq", "torchode", "diffrax")
     same_field = [ROWS.replace({"torchdiffeq": library}) for library in libraries]

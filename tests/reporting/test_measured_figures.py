@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 
 from nodebench.reporting import find_runs
 from nodebench.reporting.figures import Drawing, NothingToDrawError, draw, figure_names
+from nodebench.reporting.figures.drawing.charts import power
 from nodebench.reporting.figures.drawing.saving import save
 from nodebench.reporting.figures.drawing.style import TOLERANCE_COLOURS, tolerance_colour
 from nodebench.reporting.measures import TOLERANCES, NotMeasuredError
@@ -101,17 +103,42 @@ def test_nothing_reaches_over_the_edge_of_the_figure(
 
 
 class TestFig3OfEqualCounts:
-    def test_dots_beneath_those_of_a_tighter_tolerance_are_larger(
-        self, measured: Path, tmp_path: Path
-    ) -> None:
+    @pytest.fixture
+    def figure(self, measured: Path, tmp_path: Path) -> Figure:
+        """Of a net that takes the same evaluations at the tolerances 1 and 0.1, and others at every other one."""
         table = pd.read_csv(measured / "measure.csv")
-        table.loc[table["tol"] == 0.1, "nfe_forward"] = 14
-        table.loc[table["tol"] == 1.0, "nfe_forward"] = 14
+        table["nfe_forward"] = table["tol"].map(dict(zip(TOLERANCES, (14, 14, 20, 26, 32, 38), strict=True)))
         table.to_csv(measured / "measure.csv", index=False)
-        axes = panel(drawn("fig3", tmp_path).figure, "(a) error")
+        return drawn("fig3", tmp_path).figure
+
+    @pytest.mark.parametrize("title", ["(a) error", "(b) time"])
+    def test_dots_of_the_same_counts_stand_side_by_side_in_order(self, figure: Figure, title: str) -> None:
+        axes = panel(figure, title)
+        middles = [dots.get_offset_transform().transform((14.0, 0.5))[0] for dots in axes.collections]
+        at_14 = axes.transData.transform((14.0, 0.5))[0]
+        assert middles[0] < at_14 < middles[1]
+        assert middles[-1] == pytest.approx(at_14)  # none shares its counts
+        left, right = axes.get_xlim()
+        assert left == 0
+        assert right > 38
+
+    def test_dots_beneath_those_of_a_tighter_tolerance_are_larger(self, figure: Figure) -> None:
+        axes = panel(figure, "(c) backward pass")
         sizes = [float(dots.get_sizes()[0]) for dots in axes.collections]
         assert sizes[0] > sizes[1]
         assert sizes[1] == sizes[-1]  # none lies on either
+
+    def test_the_legend_names_the_tolerances_in_the_order_of_reading(self, figure: Figure) -> None:
+        by_columns = [text.get_text() for text in figure.legends[0].get_texts()]
+        by_rows = [*by_columns[::2], *by_columns[1::2]]  # of two rows
+        assert by_rows == [power(tol) for tol in TOLERANCES]
+
+    def test_no_two_tolerances_of_the_same_counts_stand_in_one_place(
+        self, measured: Path, tmp_path: Path
+    ) -> None:
+        axes = panel(drawn("fig3", tmp_path).figure, "(a) error")  # 14 and 20, 20 and 26, 26 and 32, ...
+        asides = [dots.get_offset_transform().transform((20.0, 0.5))[0] for dots in axes.collections]
+        assert all(one != next_one for one, next_one in pairwise(asides))
 
 
 @pytest.mark.parametrize("name", [name for name in FIGURES if name != "nfe"])
@@ -248,7 +275,7 @@ def test_figure_3_of_other_data_says_so(tmp_path: Path, write_run: Write, write_
     (note,) = drawing.notes
     assert note.startswith("the net is of digits and the paper's of mnist")
     words = [text.get_text() for legend in drawing.figure.legends for text in legend.get_texts()]
-    assert "one batch of 100 test images of digits" in words
+    assert any(text.startswith("one batch of 100 test images of digits\n") for text in words)
 
 
 class TestSpeedAccuracy:
@@ -385,6 +412,16 @@ class TestNfe:
         assert list(first.get_ydata()) == [14, 20]
         assert sum("left out" in note for note in drawing.notes) == 3
         assert not any("mnist" in note for note in drawing.notes)
+
+    def test_recipes_of_the_same_name_say_what_differs_between_them(
+        self, tmp_path: Path, write_run: Write
+    ) -> None:
+        for number, stem in enumerate(("conv", "$res")):
+            config = {**ODENET, "model": {**ODENET["model"], "stem": stem}, "num_threads": number}
+            write_epochs(write_run(f"mnist-odenet-0000000{number}", config=config), [8.0, 9.0])
+        drawing = drawn("nfe", tmp_path)
+        names = [text.get_text() for text in panel(drawing.figure, "(b) training").get_legend().get_texts()]
+        assert names == [rf"odenet mnist dopri5 1e-3 adjoint, stem={stem}" for stem in (r"\$res", "conv")]
 
     def test_a_curve_that_others_lie_on_is_wider(self, tmp_path: Path, write_run: Write) -> None:
         rknet = {**ODENET, "model": {"name": "rknet", "gradient": "direct"}}

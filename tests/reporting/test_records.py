@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from nodebench.reporting.paper import FIG3, TABLE1
-from nodebench.reporting.records import read_records
+from nodebench.reporting.records import is_number, read_records
 
 
 def test_readable_records_are_returned_and_every_other_line_is_named(tmp_path: Path) -> None:
@@ -16,6 +16,13 @@ def test_readable_records_are_returned_and_every_other_line_is_named(tmp_path: P
         "line 3 is not a record and is left out",
         "the last line is cut off and is left out",
     ]
+
+
+def test_what_no_run_can_have_measured_is_no_number() -> None:
+    for value in (10**400, 1e300, float("nan"), float("inf"), True, "1", None, [1.0]):
+        assert not is_number(value)
+    assert is_number(-3)
+    assert is_number(1e-300)
 
 
 def test_a_file_that_is_not_there_has_no_records(tmp_path: Path) -> None:

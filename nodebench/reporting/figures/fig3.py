@@ -10,7 +10,7 @@ import pandas as pd
 from nodebench.reporting.epochs import read_epochs
 from nodebench.reporting.figures.drawing.charts import DOT_AREA, chart, dots, power, ring, say, whole_epochs
 from nodebench.reporting.figures.drawing.drawing import Drawing
-from nodebench.reporting.figures.drawing.panels import new_figure
+from nodebench.reporting.figures.drawing.panels import new_figure, plain_label
 from nodebench.reporting.figures.drawing.style import GREY, MODEL_COLOURS, WIDTH, tolerance_colour
 from nodebench.reporting.measures import (
     NUM_BATCHES,
@@ -81,10 +81,10 @@ def _draw_error(figure: Figure, box: tuple[float, float, float, float], lines: p
     axes = chart(figure, box, title="(a) error", x="NFE forward", y="numerical error", log="y")
     if lines["error_endpoint"].notna().sum() == 0:
         return say(axes, "no error was measured")
-    for tol, group, size in _nested(lines, "nfe_forward"):
+    for tol, group, aside in _side_by_side(lines, "nfe_forward"):
         colour = tolerance_colour(tol)
         axes.axhline(tol, color=colour, linewidth=0.9, linestyle="--", alpha=0.8)
-        dots(axes, group["nfe_forward"], group["error_endpoint"], colour, s=size)
+        dots(axes, group["nfe_forward"], group["error_endpoint"], colour, aside=aside)
         paper = FIG3.get(tol)
         if paper and paper.error_endpoint:
             ring(axes, paper.nfe_forward, paper.error_endpoint, colour)
@@ -96,9 +96,9 @@ def _draw_time(figure: Figure, box: tuple[float, float, float, float], lines: pd
     axes = chart(figure, box, title="(b) time", x="NFE forward", y="relative time")
     if lines["time_relative"].notna().sum() == 0:
         return say(axes, "no time was measured")
-    for tol, group, size in _nested(lines, "nfe_forward"):
+    for tol, group, aside in _side_by_side(lines, "nfe_forward"):
         colour = tolerance_colour(tol)
-        dots(axes, group["nfe_forward"], group["time_relative"], colour, s=size)
+        dots(axes, group["nfe_forward"], group["time_relative"], colour, aside=aside)
         if tol in FIG3:
             ring(axes, FIG3[tol].nfe_forward, FIG3[tol].time_relative, colour)
     axes.set_xlim(left=0)
@@ -136,6 +136,25 @@ def _draw_counts(axes: Axes, lines: pd.DataFrame, column: str) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
     return None
+
+
+def _side_by_side(lines: pd.DataFrame, column: str) -> Iterator[tuple[float, pd.DataFrame, float]]:
+    """The lines of every tolerance, loosest first, and how far aside its dots stand, in dots' widths.
+
+    Tolerances of the same counts stand side by side around them: they would hide each other.
+    """
+    groups = list(loosest_first(lines))
+    counts = [set(group[column].dropna()) for _, group in groups]
+    neighbours = [
+        [other for other, found in enumerate(counts) if not found.isdisjoint(own)] for own in counts
+    ]
+    lanes: list[int] = []  # the first that no looser tolerance of the same counts is in
+    for beside in neighbours:
+        taken = {lanes[other] for other in beside if other < len(lanes)}
+        lanes.append(min(set(range(len(groups))) - taken))
+    for rank, (tol, group) in enumerate(groups):
+        num_lanes = 1 + max((lanes[other] for other in neighbours[rank]), default=0)
+        yield tol, group, lanes[rank] - (num_lanes - 1) / 2
 
 
 def _nested(lines: pd.DataFrame, column: str) -> Iterator[tuple[float, pd.DataFrame, float]]:
@@ -184,15 +203,25 @@ def _draw_legend(figure: Figure, middle: float, top: float, lines: pd.DataFrame,
         return Line2D([], [], **{"marker": "o", "linestyle": "", "color": GREY, "label": label, **style})
 
     tolerances = [mark(power(tol), color=tolerance_colour(tol)) for tol, _ in loosest_first(lines)]
+    num_columns = 3
+    tolerances = [
+        each for column in range(num_columns) for each in tolerances[column::num_columns]
+    ]  # by rows
     marks = [
-        mark(f"one batch of 100 test images{'' if data == PAPERS_DATA else f' of {data}'}"),
+        mark(
+            f"one batch of 100 test images{'' if data == PAPERS_DATA else plain_label(f' of {data}')}\n"
+            "(same NFE: side by side in (a), (b))"
+        ),
         mark(
             "the paper: middle of its dots\n(true counts; at the right as published)", marker="D", mfc="white"
         ),
         mark("tolerance asked for (a), y = x (c)", marker="", linestyle="--", linewidth=0.9),
     ]
     page_width, page_height = figure.get_size_inches()
-    for handles, offset, style in ((tolerances, 0.0, {"title": "tolerance", "ncols": 3}), (marks, 0.8, {})):
+    for handles, offset, style in (
+        (tolerances, 0.0, {"title": "tolerance", "ncols": num_columns}),
+        (marks, 0.8, {}),
+    ):
         at = (middle / page_width, 1 - (top + offset) / page_height)
         legend_style: dict[str, Any] = {
             "loc": "upper center",

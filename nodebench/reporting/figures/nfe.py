@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from nodebench.quoting import plain
 from nodebench.reporting.columns import identity
 from nodebench.reporting.epochs import COUNTS, read_epochs
 from nodebench.reporting.figures.drawing.charts import chart, plain_numbers, power, say, whole_epochs
 from nodebench.reporting.figures.drawing.drawing import Drawing, NothingToDrawError
-from nodebench.reporting.figures.drawing.panels import new_figure
+from nodebench.reporting.figures.drawing.panels import new_figure, plain_label
 from nodebench.reporting.figures.drawing.style import (
     LINE_WIDTH,
     MARKER_SIZE,
@@ -21,7 +22,7 @@ from nodebench.reporting.figures.drawing.style import (
 )
 from nodebench.reporting.measures import Measures, NotMeasuredError, medians, pick_measured
 from nodebench.reporting.paper import PAPERS_DATA
-from nodebench.reporting.recipes import Recipes
+from nodebench.reporting.recipes import Recipes, what_differs
 from nodebench.reporting.runs import Run
 
 if TYPE_CHECKING:
@@ -86,15 +87,17 @@ def _by_epoch(runs: Sequence[Run]) -> tuple[pd.DataFrame, list[str]]:
 
 
 def _names(runs: Sequence[Run]) -> dict[str, str]:
-    """What a recipe is called in the legend; its hash where two would be called the same."""
-    names = {}
+    """What a recipe is called in the legend; where several would be called the same, what differs between them."""
+    alike: dict[str, dict[str, Run]] = {}
     for run in runs:
         told = identity(run)
         parts = [told[key] for key in ("model", "data", "solver", "tol", "gradient") if told[key]]
-        names[run.group] = " ".join(parts)
-    repeated = [name for name in names.values() if list(names.values()).count(name) > 1]
-    hashes = {run.group: run.hash for run in runs}
-    return {group: f"{name} {hashes[group]}" if name in repeated else name for group, name in names.items()}
+        alike.setdefault(" ".join(parts), {}).setdefault(run.group, run)
+    names = {}
+    for name, members in alike.items():
+        for group, what in zip(members, what_differs(list(members.values())), strict=True):
+            names[group] = ", ".join(filter(None, (name, what)))
+    return names
 
 
 def _curves(table: pd.DataFrame, by: str) -> dict[str, pd.DataFrame]:
@@ -142,7 +145,7 @@ def _draw(axes: Axes, curves: Mapping[str, pd.DataFrame], x: str, *, legend_colu
             markerfacecolor="white",
             linestyle=DASHES,
         )
-        handles.append(Line2D([], [], color=colour, marker=marker, label=name))
+        handles.append(Line2D([], [], color=colour, marker=marker, label=plain_label(plain(name))))
     axes.legend(
         handles=handles,
         loc="upper center",

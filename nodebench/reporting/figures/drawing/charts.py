@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DOT_AREA = 13.0  # square points
+DOT_WIDTH = 4.6  # points, with the air to the next
 
 
 def chart(
@@ -84,11 +85,23 @@ def say(axes: Axes, words: str) -> None:
     axes.text(0.5, 0.5, words, ha="center", va="center", color=GREY, fontsize=8, transform=axes.transAxes)
 
 
-def dots(axes: Axes, x: Sequence[float] | Any, y: Sequence[float] | Any, colour: str, **style: Any) -> None:
-    """One dot a pair; where many lie on each other, the dot is darker."""
-    axes.scatter(
-        x, y, **{"s": DOT_AREA, "color": colour, "alpha": 0.45, "linewidths": 0, "zorder": 3, **style}
-    )
+def dots(
+    axes: Axes,
+    x: Sequence[float] | Any,
+    y: Sequence[float] | Any,
+    colour: str,
+    *,
+    aside: float = 0.0,
+    **style: Any,
+) -> None:
+    """One dot a pair; where many lie on each other, the dot is darker. They stand `aside` of x, in dots' widths."""
+    from matplotlib.transforms import ScaledTranslation
+
+    inches = aside * DOT_WIDTH / 72
+    shift = ScaledTranslation(inches, 0, axes.figure.dpi_scale_trans)
+    look = {"s": DOT_AREA, "color": colour, "alpha": 0.45, "linewidths": 0, "zorder": 3, **style}
+    # Shifted afterwards: the axes' limits are those of the numbers.
+    axes.scatter(x, y, **look).set_offset_transform(axes.transData + shift)
 
 
 def ring(axes: Axes, x: float, y: float, colour: str) -> None:
