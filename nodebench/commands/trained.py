@@ -141,7 +141,10 @@ def append_evaluation(folder: Path, record: Mapping[str, Any]) -> None:
     try:
         append_durably(path, f"{_end_of_line(path)}{line}".encode())
     except RunFolderError as error:
-        raise FailedError(f"not recorded: {error}") from error
+        reason = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
+        raise FailedError(
+            f"not recorded: `{path}` cannot be written ({reason}); make it writable, or evaluate a copy of the run"
+        ) from error
 
 
 def _end_of_line(path: Path) -> str:
