@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nodebench.counted import counted
+
 MINUTES = "minutes_a_run"
 
 
@@ -22,15 +24,11 @@ def total_words(abouts: Sequence[Mapping[str, Any]]) -> str:
     known = [about[MINUTES] for about in abouts if MINUTES in about]
     unknown = len(abouts) - len(known)
     if not known:
-        return f"nobody has measured how long {_runs(unknown)} take{'s' * (unknown == 1)}"
+        return f"nobody has measured how long {counted(unknown, 'run')} take{'s' * (unknown == 1)}"
     hours, minutes = divmod(round(sum(known)), 60)
     time = f"{hours} h {minutes} min" if hours else f"{minutes} min"
     more = f"; how long {unknown} more take nobody has measured" if unknown else ""
-    return f"about {time} on one CPU core for {_runs(len(known))} that {_are(len(known))} not done{more}"
-
-
-def _runs(number: int) -> str:
-    return f"{number} run{'' if number == 1 else 's'}"
+    return f"about {time} on one CPU core for {counted(len(known), 'run')} that {_are(len(known))} not done{more}"
 
 
 def _are(number: int) -> str:

@@ -30,6 +30,7 @@ from nodebench.config.files import CONFIG_DIR_HELP
 from nodebench.config.overrides import parse
 from nodebench.config.own_code import own_code
 from nodebench.config.saved import read_config
+from nodebench.counted import counted
 
 if TYPE_CHECKING:
     from torch import nn
@@ -198,15 +199,15 @@ def _add_rows(measurement: Measurement, files: MeasureFiles, todo: list[tuple[Ca
     from tqdm import tqdm
 
     from nodebench.measurement import OWN
-    from nodebench.training.progress import say, shown
+    from nodebench.training.progress import about, duration, say, shown
 
     say("timing the first batch ...")
     with shown("timing", unit="solver") as progress:
         seconds = measurement.estimate(todo, progress)
     total, passed = sum(seconds.values()), 0.0
     others = sum(left for key, left in seconds.items() if key.library != OWN)
-    share = f", {_duration(others)} of it for torchdiffeq's" if others else ""
-    say(f"about {_duration(total)} for {len(todo):,} rows{share}")
+    share = f", {about(others)} of it for torchdiffeq's" if others else ""
+    say(f"{about(total)} for {counted(len(todo), 'row')}{share}")
     start = time.perf_counter()
     done = 0
     try:
@@ -218,13 +219,13 @@ def _add_rows(measurement: Measurement, files: MeasureFiles, todo: list[tuple[Ca
                 done += 1
                 passed += seconds[case.key(batch)]
                 left = (total - passed) * (time.perf_counter() - start) / max(passed, 1e-9)
-                bar.set_postfix_str(f"batch {batch}, {_duration(left)} left", refresh=False)
+                bar.set_postfix_str(f"batch {batch}, {duration(left)} left", refresh=False)
                 bar.update()
                 is_last_of_batch = done == len(todo) or todo[done][1] != batch
                 if is_last_of_batch and (batch + 1) % _BATCHES_A_LINE == 0 and done < len(todo):
-                    say(f"batch {batch + 1}: {done:,} of {len(todo):,} rows, {_duration(left)} left")
+                    say(f"batch {batch + 1}: {done:,} of {counted(len(todo), 'row')}, {duration(left)} left")
     except (KeyboardInterrupt, SystemExit):
-        say(f"{done:,} of {len(todo):,} rows are in {files.table}; the same command continues")
+        say(f"{done:,} of {counted(len(todo), 'row')} are in {files.table}; the same command continues")
         raise
 
 
@@ -249,9 +250,3 @@ def _print_summary(files: MeasureFiles, run: Path) -> None:
 
     plot = shlex.join(["nodebench", "plot", "fig3", "--runs", str(run)])
     print(f"\n{summary(files.rows, files.errors)}\n\nnext       {plot}")
-
-
-def _duration(seconds: float) -> str:
-    from tqdm import tqdm
-
-    return str(tqdm.format_interval(seconds))

@@ -119,7 +119,8 @@ def print_plan(
         modes = dict.fromkeys(
             f"{case.gradient if case.has_backward else 'forward'} on {case.num_batches}" for case in own
         )
-        print(f"solver     {name} at tol {tols}: {', '.join(modes)} batches of 100")
+        noun = "batch" if own[-1].num_batches == 1 else "batches"
+        print(f"solver     {name} at tol {tols}: {', '.join(modes)} {noun} of 100")
     adjoint = made_with["solver"]["adjoint"]
     if any(case.has_backward for case in cases):
         tol = "the row's" if adjoint["rtol"] is None else f"{adjoint['rtol']:g}"

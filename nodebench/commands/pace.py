@@ -25,9 +25,8 @@ class Pace:
 
         place = f"{index + 1}/{len(self._is_to_train)}"
         num_left = sum(self._is_to_train[index:])
-        if not self._seconds or not num_left:
-            return place
-        return f"{place}, about {duration(num_left * sum(self._seconds) / len(self._seconds))} left"
+        seconds = num_left * sum(self._seconds) / max(len(self._seconds), 1)
+        return f"{place}, about {duration(seconds)} left" if seconds >= 1 else place
 
     @contextmanager
     def timed(self, index: int) -> Iterator[None]:

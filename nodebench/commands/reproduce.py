@@ -21,6 +21,7 @@ from nodebench.commands.train import show_results
 from nodebench.config.errors import ConfigError, FailedError, did_you_mean
 from nodebench.config.files import GROUPS
 from nodebench.config.launch import override_text
+from nodebench.counted import counted
 from nodebench.reporting.measures import DamagedMeasuresError, has_checkpoint, read_measures
 from nodebench.reporting.runs import find_runs, nothing_under
 
@@ -94,9 +95,9 @@ def _state(folder: Path) -> str:
 
 
 def _counts(states: Mapping[Path, str]) -> str:
-    counted = Counter(states.values())
-    return f"{len(states)} run{'' if len(states) == 1 else 's'}: " + ", ".join(
-        f"{counted[state]} {state}" for state in STATES if counted[state] or state != DAMAGED
+    numbers = Counter(states.values())
+    return f"{counted(len(states), 'run')}: " + ", ".join(
+        f"{numbers[state]} {state}" for state in STATES if numbers[state] or state != DAMAGED
     )
 
 
@@ -108,7 +109,7 @@ def _print_plan(members: Mapping[Path, Member], states: Mapping[Path, str], is_f
         print(f"{states[folder]:<10}  {shlex.join(['nodebench', 'train', *member.overrides])}")
         about, training = member.composed.config["about"] or {}, member.composed.config["training"]
         steps, epochs = training["num_steps"], training["epochs"]
-        length = f"{steps:,} steps" if steps else f"{epochs} epochs"
+        length = counted(steps, "step") if steps else counted(epochs, "epoch")
         costs[member.overrides[0]] = cost_words(about) if is_fast else f"runs of {length}"
         if states[folder] != DONE:
             not_done.append(about if is_fast else {})

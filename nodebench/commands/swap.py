@@ -23,6 +23,7 @@ from nodebench.commands.trained import (
 )
 from nodebench.config.errors import FailedError
 from nodebench.config.identity import tolerances
+from nodebench.counted import counted
 from nodebench.models.classifiers import ODENet
 from nodebench.models.ode_block import SolverSettings
 from nodebench.ode import SolverError
@@ -110,18 +111,21 @@ def verdict(records: Sequence[dict[str, Any]]) -> str:
         return f"verdict     none: the solve with training's own solver failed ({own['reason']})"
     fine = [record for record in others if record.get("nfe_eval", -1) >= own["nfe_eval"]]
     failed = sum("error_test" not in record for record in others)
-    note = f"; {failed} solves failed and count for neither" if failed else ""
+    note = (
+        f"; {counted(failed, 'solve')} failed and {'counts' if failed == 1 else 'count'} for neither"
+        if failed
+        else ""
+    )
     if not fine:
         return f"verdict     none: no other solve spends training's {own['nfe_eval']:.0f} evaluations{note}"
     worst = max(fine, key=lambda record: abs(_change(record, own)))
     change, name = _change(worst, own), " ".join(_words(worst["solver"]))
-    what = (
-        f"{len(fine)} solve{'s' * (len(fine) > 1)} with at least training's {own['nfe_eval']:.0f} evaluations"
-    )
+    what = f"{counted(len(fine), 'solve')} with at least training's {own['nfe_eval']:.0f} evaluations"
     found = judge(change, own["num_images"])
     if found == DISCRETISATION:
         return f"verdict     {found}: of {what}, {name} changes the error most, by {change:+.2f} points{note}"
-    at_most = f"{what} change the error by at most {abs(change):.2f} points ({name})"
+    verb = "changes" if len(fine) == 1 else "change"
+    at_most = f"{what} {verb} the error by at most {abs(change):.2f} points ({name})"
     reason = "" if found == FLOW else f"; {why_undecided(own['num_images'])}"
     return f"verdict     {found}: {at_most}{reason}{note}"
 

@@ -20,6 +20,7 @@ from nodebench.config.errors import ConfigError
 from nodebench.config.identity import run_folder
 from nodebench.config.launch import combinations, expand, launch
 from nodebench.config.saved import config_text
+from nodebench.counted import counted
 
 _IN_TABLE = (  # as tol, gradient and units
     *("solver.tol", "solver.rtol", "solver.atol", "solver.dt"),
@@ -50,8 +51,8 @@ def sweep(overrides: Sequence[str], config_dir: str | Path | None = None) -> int
     """
     expanded, launcher_overrides = expand(overrides, config_dir)
     members, repeated = compose_members(expanded, config_dir)
-    note = f"; {repeated} more combinations repeat one of them" if repeated else ""
-    print(f"sweep     {len(members)} run{'' if len(members) == 1 else 's'}{note}", flush=True)
+    note = f"; {counted(repeated, 'more combination')} asked for one of them again" if repeated else ""
+    print(f"sweep     {counted(len(members), 'run')}{note}", flush=True)
     asked = [list(member.composed.overrides) for member in members.values()]
     pace = Pace([_is_to_train(folder, member) for folder, member in members.items()])
     endings = launch(

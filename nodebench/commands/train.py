@@ -20,6 +20,7 @@ from nodebench.config.files import CONFIG_DIR_HELP, config_folders, flatten, shi
 from nodebench.config.identity import run_folder, tolerances
 from nodebench.config.own_code import own_code
 from nodebench.config.saved import config_text
+from nodebench.counted import counted
 from nodebench.quoting import plain
 from nodebench.terminal import terminal_width, wrapped
 
@@ -200,25 +201,21 @@ def _hparams(config: dict[str, Any]) -> dict[str, bool | int | float | str | typ
 def _plan(config: dict[str, Any], data: Any, model: Any, settings: Any, unit: str) -> Iterator[str]:
     num_params = sum(parameter.numel() for parameter in model.parameters())
     gradient = f", gradient {config['model']['gradient']}" if "solver" in config else ""
-    yield f"net       {config['model']['name']}, {num_params:,} parameters{gradient}"
+    yield f"net       {config['model']['name']}, {counted(num_params, 'parameter')}{gradient}"
     if "solver" in config:
         yield f"solver    {describe_solver(config['solver'])}"
     yield f"data      {config['data']['name']}: {data.describe()}"
     yield from (f"note      {note}" for note in data.notes)
-    length = f"{_number_of(config['training']['epochs'], 'epoch')}, " if config["training"]["epochs"] else ""
+    length = f"{counted(config['training']['epochs'], 'epoch')}, " if config["training"]["epochs"] else ""
     optimizer = f"{config['optimizer']['name']} with lr {config['optimizer']['lr']:g}"
     yield (
-        f"training  {config['training']['name']}: {length}{_number_of(settings.num_steps, 'step')} of "
-        f"{data.batch_size} {unit}; {optimizer}; on {settings.device}"
+        f"training  {config['training']['name']}: {length}{counted(settings.num_steps, 'step')} of "
+        f"{counted(data.batch_size, unit.removesuffix('s'))}; {optimizer}; on {settings.device}"
     )
     if config["deterministic"] and settings.device.type == "cpu":
         yield "note      deterministic=true is for a GPU; on the CPU a run repeats itself without it"
     if config["compile"]:
         yield f"compile   {_compile_words(model, settings.device)}"
-
-
-def _number_of(number: int, thing: str) -> str:
-    return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
 def _compile_words(model: Any, device: Any) -> str:

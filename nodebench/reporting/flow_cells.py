@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from nodebench.counted import counted
 from nodebench.reporting.pictures import DamagedPicturesError, Pictures, read_pictures
 from nodebench.reporting.recipes import ANY_RECIPE, Recipes
 from nodebench.reporting.rows import Row, interval95, rows_over_seeds
@@ -118,7 +119,7 @@ def _precedence(row: Row, figure: str, recipes: Recipes) -> tuple[bool, bool, bo
 
 def _recipe(row: Row) -> str:
     status = "" if row.counted else f", {row.runs[0].status}"
-    return f"{row.identity['hash'] or row.runs[0].folder} ({num_steps(row):,} steps{status})"
+    return f"{row.identity['hash'] or row.runs[0].folder} ({counted(num_steps(row), 'step')}{status})"
 
 
 def _seed(run: Run) -> tuple[int, str]:

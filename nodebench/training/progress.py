@@ -11,6 +11,7 @@ from typing import Any
 
 from tqdm import tqdm
 
+from nodebench.counted import counted
 from nodebench.terminal import terminal_width, wrapped
 from nodebench.training.protocols import Item, ShowProgress
 from nodebench.training.records import StepMeasurement
@@ -117,7 +118,8 @@ class Progress:
     def _estimate(self) -> str:
         return (
             f"about {duration(self._seconds_left())} of training left "
-            f"({self._seconds_a_step():.3f} s a step, {self._num_steps - self._step} steps; evaluation comes on top)"
+            f"({self._seconds_a_step():.3f} s a step, {counted(self._num_steps - self._step, 'step')}; "
+            "evaluation comes on top)"
         )
 
     def _rate(self) -> str:
@@ -164,6 +166,11 @@ def say(text: str) -> None:
     with suppress(OSError):
         tqdm.write(wrapped(text, terminal_width(sys.stderr), indent=2), file=sys.stderr)
         sys.stderr.flush()
+
+
+def about(seconds: float) -> str:
+    """`about 04:05`, or in words where minutes and seconds would be 00:00."""
+    return f"about {duration(seconds)}" if seconds >= 1 else "less than a second"
 
 
 def duration(seconds: float) -> str:

@@ -58,7 +58,7 @@ def test_members_that_are_the_same_run_run_once(
     smoke: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert multirun(*smoke[:-1], "model=mlp", "solver.tol=1e-1,1e-2") == 0
-    assert "sweep     1 run; 1 more combinations repeat one of them\n" in capsys.readouterr().out
+    assert "sweep     1 run; 1 more combination asked for one of them again\n" in capsys.readouterr().out
 
 
 def test_every_member_is_checked_before_the_first_one_runs(

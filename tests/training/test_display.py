@@ -6,6 +6,7 @@ import io
 import os
 import re
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from tensorboard.plugins.hparams.api_pb2 import ColParams, ListSessionGroupsRequ
 from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.plugins.hparams.list_session_groups import Handler as ListSessionGroupsHandler
 
-from nodebench.training.progress import Progress, shown
+from nodebench.training.progress import Progress, about, shown
 from nodebench.training.protocols import SolveCounts
 from nodebench.training.records import StepMeasurement
 from nodebench.training.tensorboard import tag_of
@@ -246,6 +247,18 @@ def test_on_a_terminal_the_bar_has_room_and_no_line_ends_inside_a_word(monkeypat
     assert last.rstrip().endswith(("error 4.00 %", "NFE 20/14", "320 images/s", "loss 0.500"))
     said = " ".join(line.strip() for line in shown if "loss" not in line)
     assert "(0.400 s a step, 580 steps; evaluation comes on top)" in said
+
+
+def test_the_one_step_that_is_left_is_no_steps(capsys):
+    progress = Progress(num_steps=21, first_step=0)
+    for _ in range(20):
+        progress.step(replace(measured(), time_step_ms=2000.0))
+    assert "(2.000 s a step, 1 step; evaluation comes on top)" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_time_that_would_be_00_00_is_said_in_words():
+    assert about(0.9) == "less than a second"
+    assert about(65.4) == "about 01:05"
 
 
 def test_a_run_that_is_about_to_end_says_nothing_of_the_time_left(capsys):

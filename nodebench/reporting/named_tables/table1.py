@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from nodebench.counted import counted
 from nodebench.reporting.growth import Growth, find_growth
 from nodebench.reporting.layout import Column, Line, Table
 from nodebench.reporting.named_tables import NothingToTabulateError
@@ -162,8 +163,8 @@ def _about_recipe(kind: _Kind, row: Row, found: Sequence[Row], recipes: Recipes)
 
 
 def _short(row: Row) -> str:
-    seeds = f"{len(row.counted)} seed{'' if len(row.counted) == 1 else 's'}"
-    return f"{row.identity['hash'] or row.first.folder} ({seeds}, {_epochs(row):g} epochs)"
+    seeds = counted(len(row.counted), "seed")
+    return f"{row.identity['hash'] or row.first.folder} ({seeds}, {_length(_epochs(row), 'epoch')})"
 
 
 def _add_where_they_differ(rows: Sequence[Row]) -> list[str]:
@@ -185,7 +186,10 @@ def _recipe(row: Row) -> str:
     if setting("training.name") is None:
         return ""
     epochs, steps = setting("training.epochs"), setting("training.num_steps")
-    parts = [f"training={setting('training.name')}", f"{epochs} epochs" if epochs else f"{steps} steps"]
+    parts = [
+        f"training={setting('training.name')}",
+        _length(epochs, "epoch") if epochs else _length(steps, "step"),
+    ]
     parts.append(f"batches of {setting('data.batch_size')}")
     parts.append(f"{setting('optimizer.name')} at {setting('optimizer.lr')}")
     parts.append("deskewed images" if setting("data.deskew") else "")
@@ -199,6 +203,12 @@ def _recipe(row: Row) -> str:
     parts.append(f"{setting('data.val_size')} training images held out" if setting("data.val_size") else "")
     parts.append(f"{setting('data.limit_train')} training images only" if setting("data.limit_train") else "")
     return ", ".join(part for part in parts if part)
+
+
+def _length(number: object, noun: str) -> str:
+    """`8 epochs`, whatever the run's config has in place of a number."""
+    shown = f"{number:g}" if isinstance(number, float) else number
+    return f"{shown} {noun}{'' if number == 1 else 's'}"
 
 
 def _solver(row: Row) -> str:

@@ -1,0 +1,8 @@
+"""A number with the noun that it counts, as a sentence has it."""
+
+from __future__ import annotations
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 step`, `3,000 steps`; the noun is one whose plural ends in s."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
