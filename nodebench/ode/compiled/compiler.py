@@ -23,6 +23,9 @@ import torch
 
 DEFAULT_BACKEND = "inductor"
 MOST_VARIANTS = 32  # of shapes, methods and norms for one vector field; beyond, steps run eagerly
+FULL_TORCH = (
+    "2.14"  # earlier ones compile neither the products of the adjoint's steps nor a loop over aliases
+)
 MOST_GRAPHS = 4  # of one variant: what is compiled at every step is slower than eager code
 
 _names = itertools.count()
@@ -162,6 +165,8 @@ class CompiledFunction:
         what = "the loop over the steps of this vector field cannot be compiled, so they are taken one by one"
         if not self._is_loop:
             what = "the steps of this vector field cannot be compiled and run eagerly"
+        if torch.__version__ < FULL_TORCH:
+            reason = f"{reason} (this is torch {torch.__version__}; torch {FULL_TORCH} compiles more)"
         warnings.warn(f"{what}: {reason}", CompileWarning, stacklevel=3)
 
 
