@@ -24,18 +24,18 @@ HELP = f"""nodebench {__version__}: Neural ODE experiments (Chen et al., 2018), 
 
 usage: nodebench COMMAND [KEY=VALUE ...]
 
-  train      train a net and leave a run folder; the same command again continues or skips it
+  train      train a net and leave a run folder; again: continue or skip it
   evaluate   measure a trained net once more, with another solver or tolerance
-  measure    what a trained net's solver does, batch by batch: counts, errors, times
+  measure    a trained net's solver, batch by batch: counts, errors, times
   table      make the result table from run folders
   plot       draw a figure of the paper from run folders
   reproduce  train what a figure of the paper still lacks, then draw it
-  bench      race the solvers against each other and against other libraries
+  bench      race the solvers against each other and other libraries
   list       show models, solvers, data sets and experiments
 
 examples:
-  nodebench train experiment=digits                    a first run, without a download
-  nodebench train model=odenet solver=dopri5           MNIST, the adjoint, dopri5
+  nodebench train experiment=digits             a first run, without a download
+  nodebench train model=odenet solver=dopri5    MNIST, the adjoint, dopri5
   nodebench train -m model=odenet,rknet solver.tol=1e-1,1e-2,1e-3 seed=0,1,2
   nodebench evaluate outputs/classification/RUN/seed0 solver=rk4 solver.dt=0.25
   nodebench plot fig5 --animate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from nodebench import __version__, cli
+from nodebench.reporting.columns import DEFAULT_COLUMNS
 
 
 def in_child(code: str) -> str:
@@ -178,3 +180,18 @@ def test_a_character_that_the_terminal_does_not_know_is_replaced() -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment, check=False)
     assert (done.returncode, done.stdout.split()) == (0, [b"1.0", b"?", b"0.2"])
+
+
+@pytest.mark.parametrize(
+    "command", [[], *([command] for command in cli.COMMANDS)], ids=lambda each: " ".join(each)
+)
+def test_help_fits_80_columns_and_breaks_no_word(
+    command: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with contextlib.suppress(SystemExit):
+        cli.main([*command, "--help"])
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= 80
+    if command == ["table"]:
+        assert set(DEFAULT_COLUMNS) <= set(shown.replace(",", " ").replace(")", " ").split())

@@ -3,15 +3,43 @@
 from __future__ import annotations
 
 import argparse
+import itertools
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from nodebench.config.errors import ConfigError
+from nodebench.terminal import wrapped
+
+
+class Help(argparse.HelpFormatter):
+    """Sentences are filled to the terminal's width, and no word is broken.
+
+    An indented line stays a line; where it is too long for one, what follows its first column goes on below that.
+    """
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        filled: list[str] = []
+        for is_indented, lines in itertools.groupby(
+            text.splitlines(), key=lambda line: line[:1] in ("", " ")
+        ):
+            for line in lines if is_indented else [" ".join(lines)]:
+                first_column = re.match(r" +\S+ {2,}", line)
+                below = len(first_column[0]) if first_column else 0
+                is_kept = is_indented and first_column is None
+                filled.append(f"{indent}{line if is_kept else wrapped(line, width, below)}")
+        return "\n".join(filled)
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return wrapped(" ".join(text.split()), width).splitlines()
 
 
 class Parser(argparse.ArgumentParser):
     """An ArgumentParser whose errors are ConfigErrors: one sentence and exit code 2, without the usage in front."""
+
+    def __init__(self, prog: str, **settings: Any) -> None:
+        super().__init__(prog, formatter_class=Help, **settings)
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message.removeprefix('argument ')}; `{self.prog} --help` says more")

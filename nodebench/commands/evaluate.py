@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,7 +46,6 @@ def run(argv: Sequence[str]) -> int:
         prog="nodebench evaluate",
         description="Measure a trained net on the test set, with its own solver or another one.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", metavar="RUN", type=place, help="a run folder: .../seed<k>")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="another solver or setting")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from nodebench.commands.arguments import Parser
 from nodebench.commands.costs import cost_words
 from nodebench.config.errors import ConfigError, did_you_mean
 from nodebench.config.files import CONFIG_DIR_HELP, config_folders, description, load, options
+from nodebench.terminal import terminal_width, wrapped
 
 SECTIONS = {
     "models": "model",
@@ -20,7 +21,7 @@ SECTIONS = {
     "tasks": "task",
     "experiments": "experiment",
 }
-WIDTH = 110
+WIDTH = 110  # where the output is no terminal
 
 
 def run(argv: Sequence[str]) -> int:
@@ -40,14 +41,12 @@ def run(argv: Sequence[str]) -> int:
 
 def _section(group: str, found: dict[str, Path]) -> Iterator[str]:
     yield f"{group}=..."
+    width = terminal_width(sys.stdout) or WIDTH
     indent = max(map(len, found), default=0) + 4
     for name, path in found.items():
         first, *rest = _text(path)
-        yield f"  {name:<{indent - 2}}{first}".rstrip()
-        for line in rest:
-            yield from textwrap.wrap(
-                line, WIDTH, initial_indent=" " * indent, subsequent_indent=" " * (indent + 2)
-            )
+        yield wrapped(f"  {name:<{indent - 2}}{first}".rstrip(), width, indent)
+        yield from (wrapped(f"{'':<{indent}}{line}", width, indent + 2) for line in rest)
 
 
 def _text(path: Path) -> list[str]:

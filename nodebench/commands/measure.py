@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 EPILOG = """examples:
   nodebench measure outputs/classification/RUN/seed0
   nodebench measure outputs/classification/RUN/seed0 solver=dopri8,tsit5,bosh3
-  nodebench measure outputs/classification/RUN/seed0 solver=dopri5,bosh3 --baselines
+  nodebench measure outputs/classification/RUN/seed0 solver=bosh3 --baselines
 
 The run's own solver is measured forward and backward on the whole test set, every other one forward on 5 batches.
 Times compare best where all solvers are named at once: they are then measured in turns, batch by batch. With
@@ -100,7 +100,6 @@ def _parser() -> argparse.ArgumentParser:
         prog="nodebench measure",
         description="Measure a trained ODE-Net's solves on the test set in batches of 100, at tolerances 1 to 1e-5.",
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", metavar="RUN", type=place, help="a run folder: .../seed<k>")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="other solvers, or a setting")

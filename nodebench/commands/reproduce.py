@@ -71,7 +71,6 @@ def _parser() -> argparse.ArgumentParser:
         description="Train what a figure or table of the paper still lacks, one run after the other, then draw it.\n"
         "The same command again continues; runs that are finished in DIR are not trained again.",
         epilog=f"artefacts:\n{names}\n\nexample:\n  nodebench reproduce fig4 --dry-run",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("artefact", metavar="ARTEFACT", help=", ".join(ARTEFACTS))
     parser.add_argument(

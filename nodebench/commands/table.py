@@ -64,7 +64,6 @@ def _parser() -> argparse.ArgumentParser:
         description="One row for all seeds of an experiment: mean, interval, number of seeds, status. "
         f"Or a table with a name: {', '.join(table_names())}.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "columns",
@@ -72,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         default="",
         metavar="NAME|COLUMN,COLUMN,...",
         help="a table with a name; or columns of the records, or keys of config.yaml "
-        f"(default: those with values among {','.join(DEFAULT_COLUMNS)})",
+        f"(default: those with values among {', '.join(DEFAULT_COLUMNS)})",
     )
     parser.add_argument("--runs", type=place, default=Path("outputs"), metavar="DIR", help="default: outputs")
     parser.add_argument("--format", choices=STYLES, help="default: terminal, as wide as yours")

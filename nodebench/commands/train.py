@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import signal
 import sys
@@ -63,7 +62,6 @@ def run(argv: Sequence[str]) -> int:
         prog="nodebench train",
         description="Train a net. The same command again continues an unfinished run and skips a finished one.",
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="a choice or a setting")
     parser.add_argument(
