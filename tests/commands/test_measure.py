@@ -23,6 +23,7 @@ from nodebench.measurement import Key
 
 NUM_IMAGES = 8
 QUICK = ("--reference-tol", "1e-2", "--batches", "2", "solver.tol=1,1e-1")
+QUICKEST = ("--reference-tol", "1e-2", "--batches", "1", "solver.tol=1")
 OWN_ROWS = 2 * 2 * 3  # tolerances, batches, gradients
 
 
@@ -111,7 +112,7 @@ def test_a_table_from_before_other_libraries_were_measured_goes_on_as_nodebenchs
 
 class TestBaselines:
     METHODS = ("dopri5", "bosh3", "dopri8", "adaptive_heun", "fehlberg2")
-    BESIDE = ("--reference-tol", "1e-2", "--batches", "1", "solver.tol=1", "--baselines")
+    BESIDE = (*QUICKEST, "--baselines")
 
     def test_torchdiffeqs_solvers_are_measured_beside_ours_and_once(
         self, run: Path, capsys: pytest.CaptureFixture[str]
@@ -204,14 +205,13 @@ def test_what_was_stopped_before_its_first_row_leaves_no_measurement(
 def test_a_table_without_rows_is_no_measurement_whatever_it_was_begun_with(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    quick = (*QUICK, "--batches", "1", "solver.tol=1")
-    assert measure(run, *quick) == 0
+    assert measure(run, *QUICKEST) == 0
     first, *_ = (run / "measure.csv").read_text().splitlines(keepends=True)
     (run / "measure.csv").write_text(first)
     capsys.readouterr()
     assert cli.main(["plot", "fig3", "--runs", str(run)]) == 2
     assert f"not measured yet: `nodebench measure {run}`" in capsys.readouterr().err
-    assert measure(run, *quick, "--reference-tol", "1e-3") == 0
+    assert measure(run, *QUICKEST, "--reference-tol", "1e-3") == 0
     assert len(rows(run)) == 3
     assert json.loads((run / "measure.json").read_text())["made_with"]["reference"]["tol"] == 1e-3
 
@@ -233,25 +233,24 @@ def test_a_run_that_cannot_be_written_is_not_measured(
 def test_rows_made_with_something_else_are_named_and_not_mixed(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    quick = (*QUICK, "--batches", "1", "solver.tol=1")
-    assert measure(run, *quick) == 0
+    assert measure(run, *QUICKEST) == 0
     before = (run / "measure.csv").read_text()
     notes = json.loads((run / "measure.json").read_text())
 
     def refused() -> Iterator[str]:
-        assert measure(run, *quick, "--reference-tol", "1e-3") == 2
+        assert measure(run, *QUICKEST, "--reference-tol", "1e-3") == 2
         yield '"tol": 0.01'
-        assert measure(run, *quick, "solver.adjoint.norm=full") == 2
+        assert measure(run, *QUICKEST, "solver.adjoint.norm=full") == 2
         yield '"norm": "state"'
         changed = {**notes, "made_with": {**notes["made_with"], "step": 1}}
         (run / "measure.json").write_text(json.dumps(changed))
-        assert measure(run, *quick) == 2
+        assert measure(run, *QUICKEST) == 2
         yield "was measured with step 1 and not 2"
         (run / "measure.json").unlink()
-        assert measure(run, *quick) == 2
+        assert measure(run, *QUICKEST) == 2
         yield "what"
         (run / "measure.csv").write_text(before.replace("library,", "libary,"))
-        assert measure(run, *quick) == 2
+        assert measure(run, *QUICKEST) == 2
         yield "measure.csv is damaged: its first line does not name the columns"
         (run / "measure.csv").write_text(before)
 
@@ -266,13 +265,12 @@ def test_rows_made_with_something_else_are_named_and_not_mixed(
 def test_a_damaged_line_is_measured_again_and_the_others_are_kept(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    quick = (*QUICK, "--batches", "1", "solver.tol=1")
-    assert measure(run, *quick) == 0
+    assert measure(run, *QUICKEST) == 0
     whole = (run / "measure.csv").read_text()
     damaged = whole.replace("dopri5,1,direct,0,", "dopri5,1,direct,zero,")
     (run / "measure.csv").write_text(damaged)
     capsys.readouterr()
-    assert measure(run, *quick) == 0
+    assert measure(run, *QUICKEST) == 0
     assert "damaged: line 2 has batch=zero, which is no number. Such lines are measured again" in (
         capsys.readouterr().err
     )
