@@ -21,7 +21,7 @@ SECTIONS = {
     "tasks": "task",
     "experiments": "experiment",
 }
-WIDTH = 110  # where the output is no terminal
+WIDTH = 110  # of what an experiment says of itself, where the output is no terminal
 
 
 def run(argv: Sequence[str]) -> int:
@@ -41,12 +41,12 @@ def run(argv: Sequence[str]) -> int:
 
 def _section(group: str, found: dict[str, Path]) -> Iterator[str]:
     yield f"{group}=..."
-    width = terminal_width(sys.stdout) or WIDTH
+    width = terminal_width(sys.stdout)
     indent = max(map(len, found), default=0) + 4
     for name, path in found.items():
         first, *rest = _text(path)
         yield wrapped(f"  {name:<{indent - 2}}{first}".rstrip(), width, indent)
-        yield from (wrapped(f"{'':<{indent}}{line}", width, indent + 2) for line in rest)
+        yield from (wrapped(f"{'':<{indent}}{line}", width or WIDTH, indent + 2) for line in rest)
 
 
 def _text(path: Path) -> list[str]:
