@@ -7,6 +7,9 @@ import pytest
 
 from nodebench.reporting.runs import find_runs
 
+ALIAS_BOMB = "a0: &a0 [x, x]\n" + "".join(
+    f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30)
+)
 WriteRun = Callable[..., Path]
 
 
@@ -58,6 +61,10 @@ def test_runs_of_other_code_of_ones_own_are_of_another_version(write_run: WriteR
             "config.yaml has no `optimizer`, so it is",
         ),
         ("environment.json", "{", "environment.json cannot be read"),
+        ("summary.json", "[" * 100_000, "summary.json cannot be read (it is nested too deep)"),
+        ("summary.json", b"\xff{}", "summary.json cannot be read"),
+        ("config.yaml", ALIAS_BOMB, "config.yaml cannot be read (it unfolds to over"),
+        ("environment.json", '{"a":' * 100_000, "environment.json cannot be read (it is nested too deep)"),
     ],
 )
 def test_a_damaged_file_makes_a_damaged_run_that_says_which(

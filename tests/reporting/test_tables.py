@@ -311,3 +311,15 @@ def test_a_run_evaluated_on_part_of_the_images_is_marked_and_others_are_not(
     assert "errors of the first images alone: data.limit_test=100" in notes(limit_val=None, limit_test=100)
     assert "first images" not in notes(limit_val=None, limit_test=None)
     assert "first images" not in notes()
+
+
+@pytest.mark.parametrize("file", ["summary.json", "config.yaml", "environment.json"])
+def test_a_damaged_run_is_a_row_and_the_others_are_whole(
+    tmp_path: Path, write_run: WriteRun, file: str
+) -> None:
+    write_run(error_test=0.5)
+    (write_run("mnist-mlp-11111111") / file).write_text("[" * 100_000)
+    table = result_table(find_runs(tmp_path), ["model", "error_test", "status"])
+    assert ["mlp", "damaged"] in [[line.split()[0], line.split()[-1]] for line in table.splitlines() if line]
+    assert "0.50" in table
+    assert f"{file} cannot be read" in table
