@@ -12,7 +12,9 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
@@ -54,7 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         _end_on_signals()
         try:
-            return _dispatch(arguments)
+            with _warnings_in_a_line():
+                return _dispatch(arguments)
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()  # here: at the end of Python, a failure could no longer be told
@@ -86,6 +89,17 @@ def _dispatch(arguments: list[str]) -> int:
     if command not in COMMANDS:
         raise ConfigError(f"unknown command `{command}`.{did_you_mean(command, COMMANDS)}")
     return int(importlib.import_module(f"nodebench.commands.{command}").run(rest))
+
+
+@contextmanager
+def _warnings_in_a_line() -> Iterator[None]:
+    """Warnings without the place in the code, which says nothing to whoever runs a command."""
+    usual = warnings.formatwarning
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {plain(str(message))}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
 
 
 def _complain(message: str, code: int) -> int:

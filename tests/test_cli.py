@@ -195,3 +195,12 @@ def test_help_fits_80_columns_and_breaks_no_word(
     assert max(map(len, shown.splitlines())) <= 80
     if command == ["table"]:
         assert set(DEFAULT_COLUMNS) <= set(shown.replace(",", " ").replace(")", " ").split())
+
+
+def test_a_warning_is_a_line_without_the_place_in_the_code() -> None:
+    code = (
+        "import sys, warnings\nfrom nodebench import cli\nimport nodebench.commands.list as command\n"
+        "command.run = lambda _: warnings.warn('steps run eagerly') or 0\nsys.exit(cli.main(['list']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "warning: steps run eagerly\n")
