@@ -15,8 +15,10 @@ def replace_file(path: Path, content: bytes) -> Path:
     if not path.name:
         raise IsADirectoryError(errno.EISDIR, "it names no file", str(path))
     partial = path.with_name(f"{path.name}.partial")
+    partial.unlink(missing_ok=True)  # of a command that was killed, or somebody's link to another place
     try:
-        partial.write_bytes(content)
+        with partial.open("xb") as file:
+            file.write(content)
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
