@@ -37,14 +37,14 @@ ODE_LINES = (
     ("norms", "controllers", "loop"),
 )
 # Read by rooms without torch: ode/__init__.py loads what is public when it is first asked for.
-DATA_IN_ODE = {"ode.tableau", "ode.tableaus"}
+DATA_IN_ODE = {"ode.methods.tableau", "ode.methods.tableaus"}
 CATCH_ALL_NAMES = {"utils", "util", "misc", "helpers", "common"}
 MAX_LINES = 350
 
 
 class Import(NamedTuple):
-    importer: str  # "ode.tableaus.heun": the module's name below nodebench
-    imported: str  # "nodebench.ode.tableau" or "torch.nn"
+    importer: str  # "ode.methods.tableaus.heun": the module's name below nodebench
+    imported: str  # "nodebench.ode.methods.tableau" or "torch.nn"
     line: int
 
     @property
@@ -95,14 +95,14 @@ def rule_inside_ode(found: Import) -> bool:
 
 
 def rule_of_tableaus(found: Import) -> bool:
-    """a module in ode/tableaus imports nodebench.ode.tableau and nothing else"""
-    allowed = {"__future__", "nodebench.ode.tableau"}
-    return found.importer.startswith("ode.tableaus.") and found.imported not in allowed
+    """a module in ode/methods/tableaus imports nodebench.ode.methods.tableau and nothing else"""
+    allowed = {"__future__", "nodebench.ode.methods.tableau"}
+    return found.importer.startswith("ode.methods.tableaus.") and found.imported not in allowed
 
 
 def rule_of_scipy(found: Import) -> bool:
-    """inside ode, scipy appears only in scipy_bridge"""
-    is_ode = is_within(found.importer, {"ode"}) and found.importer != "ode.scipy_bridge"
+    """inside ode, scipy appears only in methods/scipy"""
+    is_ode = is_within(found.importer, {"ode"}) and found.importer != "ode.methods.scipy"
     return is_ode and is_within(found.imported, {"scipy"})
 
 
@@ -171,7 +171,7 @@ def test_every_import_keeps_the_rules() -> None:
         ("ode/step.py", "from nodebench.ode import loop", rule_inside_ode.__doc__),
         ("ode/gradients/direct.py", "from ..front_door import odeint", rule_inside_ode.__doc__),
         ("ode/controllers.py", "def f():\n    from .loop import solve", rule_inside_ode.__doc__),
-        ("ode/tableaus/heun.py", "import torch", rule_of_tableaus.__doc__),
+        ("ode/methods/tableaus/heun.py", "import torch", rule_of_tableaus.__doc__),
         ("ode/norms.py", "import scipy.linalg", rule_of_scipy.__doc__),
         ("models/mlp.py", "from omegaconf import DictConfig", rule_of_hydra.__doc__),
         ("reporting/tables.py", "from torch import Tensor", rule_of_reporting.__doc__),
@@ -201,9 +201,9 @@ def test_a_breach_is_reported_under_the_name_of_its_rule(
 def test_what_the_rules_allow_is_not_reported(tmp_path: Path) -> None:
     package = tmp_path / "nodebench"
     allowed = {
-        "ode/tableaus/heun.py": "from nodebench.ode.tableau import ButcherTableau",
+        "ode/methods/tableaus/heun.py": "from nodebench.ode.methods.tableau import ButcherTableau",
         "ode/loop.py": "from nodebench import __version__\nfrom . import step\nfrom .norms import rms",
-        "ode/scipy_bridge.py": "from scipy.integrate import ode",
+        "ode/methods/scipy.py": "from scipy.integrate import ode",
         "tasks/classification.py": "from nodebench.training.protocols import StepOutput",
         "commands/train.py": "import hydra\nfrom nodebench.training.trainer import train",
     }

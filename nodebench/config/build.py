@@ -27,7 +27,7 @@ from nodebench.models.classifiers import NUM_CLASSES
 from nodebench.models.flows import Flow
 from nodebench.models.ode_block import AdjointSettings, SolverSettings, ode_blocks
 from nodebench.ode import SolverError, hush_compiler, missing_compiler
-from nodebench.ode.tableaus import load_tableaus
+from nodebench.ode.methods.tableaus import load_tableaus
 from nodebench.training import Task, TrainingSettings
 
 Data = ImageData | DensityData | EnergyData

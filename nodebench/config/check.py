@@ -88,7 +88,7 @@ def known_methods() -> list[str]:
 
 
 def _tableaus() -> Mapping[str, Any]:
-    from nodebench.ode.tableaus import load_tableaus
+    from nodebench.ode.methods.tableaus import load_tableaus
 
     return load_tableaus()
 

@@ -7,13 +7,15 @@ interpolant) that lands on an output changes with that output's time.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from nodebench.ode.counting import Time, time_tensor
+from nodebench.ode.field import Time, time_tensor
 
 
 class StepRecord(NamedTuple):
@@ -103,9 +105,93 @@ class Clock:
         return tuple(inside), None
 
 
+def start_time(clock: Clock, record: StepRecord, y: Tensor) -> Time:
+    """Where f is evaluated at the start of a step: behind the jump if the step starts at one."""
+    t = clock.time(record.t, record.anchor)
+    return neighbour(t, y, clock.direction) if record.jump_start else t
+
+
+def end_time(clock: Clock, record: StepRecord, y: Tensor) -> Time:
+    """Where f is evaluated at the end of a step: before the jump if the step ends at one."""
+    t1 = clock.end(record)
+    return neighbour(t1, y, -clock.direction) if record.jump_end else t1
+
+
 def neighbour(t: Time, y: Tensor, direction: float) -> Tensor:
     """The representable time next to t in y's dtype: on which side of a jump f is evaluated."""
     time = time_tensor(t, y)
     with torch.no_grad():
         shift = torch.nextafter(time, torch.full_like(time, direction * math.inf)) - time
     return time + shift
+
+
+def check_times(ts: Tensor | Sequence[float]) -> tuple[float, ...]:
+    """Output times as floats; one wait for the device if they live there.
+
+    Raises TypeError unless they are a tensor or a sequence, ValueError unless they are finite and strictly monotonic,
+    or all equal.
+    """
+    if isinstance(ts, Tensor):
+        if ts.dim() != 1 or not ts.is_floating_point():
+            raise ValueError(
+                f"`ts` is {ts.dtype} of shape {tuple(ts.shape)}; it must be 1-D and floating-point"
+            )
+        times = tuple(ts.tolist())
+    else:
+        if not isinstance(ts, Iterable):
+            raise TypeError(
+                f"`ts` is {ts!r}; it must be a tensor or sequence of times, of which y0 is at the first"
+            )
+        if torch.is_grad_enabled() and any(isinstance(t, Tensor) and t.requires_grad for t in ts):
+            raise ValueError(
+                "`ts` is a sequence with a time that requires grad, which would get none; "
+                "pass one tensor: torch.stack(ts)"
+            )
+        times = tuple(float(t) for t in ts)
+    if not times:
+        raise ValueError("`ts` is empty; it needs at least the initial time")
+    bad = [t for t in times if not math.isfinite(t)]
+    if bad:
+        raise ValueError(f"`ts` contains {bad[0]}; times must be finite")
+    gaps = [end - start for start, end in pairwise(times)]
+    if any(gaps) and not (all(gap > 0 for gap in gaps) or all(gap < 0 for gap in gaps)):
+        direction = next(gap for gap in gaps if gap)
+        i = next(i for i, gap in enumerate(gaps) if gap * direction <= 0)
+        raise ValueError(
+            f"`ts` is not strictly monotonic: ts[{i}]={times[i]:g} is followed by {times[i + 1]:g}; "
+            "sort the times and drop repeated ones"
+        )
+    return times
+
+
+def make_clock(ts: Tensor | Sequence[float], y0: Tensor) -> Clock:
+    """Output times as a solve from y0 keeps them.
+
+    Raises TypeError and ValueError as `check_times`, and ValueError for times beyond the range of y0's dtype, in which
+    f is told them.
+    """
+    times, dtype = check_times(ts), time_dtype(y0)
+    farthest = max(times[0], times[-1], key=abs)
+    if max(abs(farthest), abs(times[-1] - times[0])) > torch.finfo(dtype).max:
+        raise ValueError(f"`ts` reaches to {farthest:g}, beyond the range of y0's {dtype}; scale time")
+    eps = max(_time_eps(t) for t in ([ts] if isinstance(ts, Tensor) else ts))
+    # Both ends of a gap are rounded, and so was what made them, such as linspace's step: to 3 spacings in all.
+    return Clock(times, _travelling_times(ts, y0), 4 * eps * abs(farthest))
+
+
+def _time_eps(t: Any) -> float:
+    """The spacing at 1 of the dtype of a time: float64's for a number of Python's, or an integer."""
+    dtype = torch.as_tensor(t).dtype if hasattr(t, "dtype") else torch.float64
+    return torch.finfo(dtype if dtype.is_floating_point else torch.float64).eps
+
+
+def _travelling_times(ts: Tensor | Sequence[float], y0: Tensor) -> Tensor | None:
+    """ts where gradients are to flow to it: on y0's device and, where there is one, in float64 as all times are."""
+    if not (isinstance(ts, Tensor) and ts.requires_grad and torch.is_grad_enabled()):
+        return None
+    return ts.to(y0.device) if y0.device.type == "mps" else ts.to(y0.device, torch.float64)
+
+
+def time_dtype(y: Tensor) -> torch.dtype:
+    """The dtype in which f is told the time: y's, or that of its parts."""
+    return y.real.dtype if y.is_complex() else y.dtype

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from nodebench.ode.budget import Budget
 from nodebench.ode.clock import Clock
-from nodebench.ode.counting import Counts
-from nodebench.ode.norms import Tolerance
+from nodebench.ode.counts import Counts
+from nodebench.ode.norms import Accuracy
 from nodebench.ode.status import ERROR_CLASSES, SolverError, Status
 
 
@@ -26,13 +27,13 @@ class SolveFailure:
         self,
         clock: Clock,
         counts: Counts,
-        rtol: Tolerance | None,
-        atol: Tolerance | None,
+        accuracy: Accuracy | None,
         dtype: torch.dtype,
     ) -> None:
         self._clock = clock
         self._counts = counts
-        self._rtol, self._atol = rtol, atol
+        self._rtol = None if accuracy is None else accuracy.rtol
+        self._atol = None if accuracy is None else accuracy.atol
         self._dtype, self._eps = str(dtype).removeprefix("torch."), torch.finfo(dtype).eps
         self.last_ratio: float | None = None
         self.is_overflow = False
@@ -74,6 +75,11 @@ class SolveFailure:
             if self._more_digits()
             else "loosen the tolerance",
         )
+
+    def if_spent(self, budget: Budget, cost: int, t: float) -> SolverError | None:
+        """The error of a budget that one more step, or `cost` more evaluations, would exceed."""
+        spent = budget.spent(self._counts, cost)
+        return None if spent is None else self.budget(spent.status, spent.what, t)
 
     def budget(self, status: Status, budget: str, t: float) -> SolverError:
         """max_steps or max_nfe is spent."""

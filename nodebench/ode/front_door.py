@@ -5,33 +5,39 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nodebench.ode.clock import Clock
+from nodebench.ode.clock import make_clock, time_dtype
 from nodebench.ode.compiled import (
     DEFAULT_BACKEND,
-    CompiledSteps,
+    CompiledRungeKutta,
     CompileWarning,
     check_backend,
     forgotten,
     missing_compiler,
 )
-from nodebench.ode.counting import CountedField, Counts, SolveStats
+from nodebench.ode.counts import Counts, SolveStats
+from nodebench.ode.drive.solver import Solver
+from nodebench.ode.field import CountedField
 from nodebench.ode.gradients.adjoint import solve_adjoint
 from nodebench.ode.gradients.checkpointed import solve_checkpointed
 from nodebench.ode.gradients.direct import solve_direct
 from nodebench.ode.gradients.problem import AdjointNorm, AdjointSolve, Outputs, Problem
-from nodebench.ode.methods import SolverOptions, make_solver, nearest
-from nodebench.ode.norms import NORMS, LeadingNorm, MaxBlockNorm, Norm, rms_norm
+from nodebench.ode.methods.explicit import ExplicitRungeKutta
+from nodebench.ode.methods.method import Method, SelfDriven
+from nodebench.ode.methods.registry import find_method
+from nodebench.ode.methods.tableau import ButcherTableau
+from nodebench.ode.names import nearest
+from nodebench.ode.norms import NORMS, Accuracy, LeadingNorm, MaxBlockNorm, Norm, rms_norm
+from nodebench.ode.options import SolverOptions
 from nodebench.ode.packing import Packing, State, check_state
 from nodebench.ode.solution import DenseOutput, Solution
-from nodebench.ode.solvers import Solver
+from nodebench.ode.solvers import make_solver, step_control
 from nodebench.ode.status import Status
-from nodebench.ode.steppers import EagerStepper
 
 GRADIENTS: dict[str, Callable[[Problem], Outputs]] = {
     "direct": solve_direct,
@@ -48,7 +54,7 @@ ADJOINT_NORMS: dict[str, AdjointNorm] = {
     "seminorm": lambda y, params: LeadingNorm(MaxBlockNorm((*y, *y)), 2 * sum(y)),
     "state": lambda y, params: LeadingNorm(rms_norm, 2 * sum(y)),  # one RMS over (y, a)
 }
-_NORMS_WITH_PARAMS = ("full", "joint")
+AnyMethod = str | ButcherTableau | Method | SelfDriven
 
 
 def odeint(
@@ -57,12 +63,12 @@ def odeint(
     ts: Tensor | Sequence[float],
     args: tuple[Any, ...] = (),
     *,
-    method: str = "dopri5",
+    method: AnyMethod = "dopri5",
     rtol: float | Sequence[float] = 1e-3,
     atol: float | Sequence[float] = 1e-3,
     gradient: str = "adjoint",
     params: Iterable[Tensor] | None = None,
-    adjoint_method: str | None = None,
+    adjoint_method: AnyMethod | None = None,
     adjoint_rtol: float | None = None,
     adjoint_atol: float | None = None,
     adjoint_norm: str = "full",
@@ -109,28 +115,25 @@ def odeint(
     solver_options = SolverOptions.from_keywords(options)
     packed = packing.pack(y0)
     clock = make_clock(ts, packed)
-    state_norm = _state_norm(norm, packing)
-    solver = make_solver(
-        method,
+    accuracy = Accuracy(
         packing.tolerance("rtol", rtol, packed),
         packing.tolerance("atol", atol, packed),
-        state_norm,
-        solver_options,
-        keep_stages=dense_output,
+        _state_norm(norm, packing),
     )
-    _check_mode(method, gradient, solver, dense_output)
+    forward = find_method(method)
+    make = _Maker(f, packing, solver_options)
+    solver = make.solver(forward, accuracy, dense_output)
+    _check_mode(forward, gradient, dense_output)
     stats = SolveStats() if stats is None else stats
     if record_steps:
         stats.forward.steps, stats.backward.steps = [], []
-    compiled = _compiled_steps(compile, f, packing, method, solver, packed, dense_output, state_norm)
-    dense = None
-    if dense_output and solver.tableau is not None:
-        dense = DenseOutput(solver.tableau, clock if gradient == "direct" else clock.as_constants())
+    make.backend = _backend(compile, f, forward, packed, dense_output, accuracy.norm)
+    dense = DenseOutput(clock if gradient == "direct" else clock.as_constants()) if dense_output else None
     problem = Problem(
         f=packing.wrap(f),
         y0=packed,
         clock=clock,
-        solver=solver,
+        solver=solver if make.backend is None else make.solver(forward, accuracy, dense_output),
         args=tuple(args),
         params=tuple(f.parameters() if params is None and isinstance(f, nn.Module) else params or ()),
         block_sizes=packing.sizes or (packed.numel(),),
@@ -138,26 +141,20 @@ def odeint(
         observers=() if dense is None else (dense,),
         adjoint=None
         if gradient != "adjoint"
-        else AdjointSolve(
-            make_solver=_adjoint_solver(
-                adjoint_method or method,
-                _adjoint_tolerance("rtol", rtol, adjoint_rtol),
-                _adjoint_tolerance("atol", atol, adjoint_atol),
-                solver_options,
-            ),
-            make_norm=ADJOINT_NORMS[adjoint_norm],
-            params_in_norm=adjoint_norm in _NORMS_WITH_PARAMS,
-            make_stepper=EagerStepper if compiled is None else compiled.augmented_stepper,
+        else make.adjoint(
+            forward if adjoint_method is None else find_method(adjoint_method),
+            _adjoint_tolerance("rtol", rtol, adjoint_rtol),
+            _adjoint_tolerance("atol", atol, adjoint_atol),
+            adjoint_norm,
         ),
         raise_on_failure=raise_on_failure,
-        make_stepper=EagerStepper if compiled is None else compiled.stepper,
     )
     outputs = solve(problem, gradient)
     if dense is not None:
         with torch.set_grad_enabled(torch.is_grad_enabled() and gradient == "direct"):
             dense.close(CountedField(problem.f, problem.args, stats.forward))
     return Solution(
-        ts=ts if isinstance(ts, Tensor) else torch.tensor(clock.ts, dtype=_time_dtype(packed)),
+        ts=ts if isinstance(ts, Tensor) else torch.tensor(clock.ts, dtype=time_dtype(packed)),
         ys=packing.unpack(outputs.ys, (len(clock.ts),)),
         stats=stats,
         status=Status.SUCCESS if outputs.error is None else outputs.error.status,
@@ -165,6 +162,32 @@ def odeint(
         packing=packing,
         dense=dense,
     )
+
+
+@dataclass
+class _Maker:
+    """Makes the solvers of one call: of methods as they are or, with a backend, as compiled ones."""
+
+    f: Callable[..., Any]
+    packing: Packing
+    options: SolverOptions
+    backend: str | None = None
+
+    def solver(self, method: Method | SelfDriven, accuracy: Accuracy, dense: bool = False) -> Solver:
+        """See make_solver."""
+        if self.backend is not None and isinstance(method, ExplicitRungeKutta):
+            control = step_control(accuracy, self.options)
+            method = CompiledRungeKutta(method, self.f, self.packing, self.backend, control)
+        return make_solver(method, accuracy, self.options, dense=dense)
+
+    def adjoint(self, method: Method | SelfDriven, rtol: float, atol: float, norm: str) -> AdjointSolve:
+        """How the adjoint is solved backwards; what is wrong with it is said now rather than in backward()."""
+
+        def build(norm: Norm) -> Solver:
+            return self.solver(method, Accuracy(rtol, atol, norm))
+
+        build(rms_norm)
+        return AdjointSolve(build, ADJOINT_NORMS[norm])
 
 
 def solve(problem: Problem, gradient: str) -> Outputs:
@@ -186,73 +209,6 @@ def _outputs_at_once(problem: Problem) -> Outputs:
     return Outputs(torch.stack([y0 + ((t - ts[0]) * slope).to(y0.dtype) for t in ts]), None)
 
 
-def check_times(ts: Tensor | Sequence[float]) -> tuple[float, ...]:
-    """Output times as floats; one wait for the device if they live there.
-
-    Raises TypeError unless they are a tensor or a sequence, ValueError unless they are finite and strictly monotonic,
-    or all equal.
-    """
-    if isinstance(ts, Tensor):
-        if ts.dim() != 1 or not ts.is_floating_point():
-            raise ValueError(
-                f"`ts` is {ts.dtype} of shape {tuple(ts.shape)}; it must be 1-D and floating-point"
-            )
-        times = tuple(ts.tolist())
-    else:
-        if not isinstance(ts, Iterable):
-            raise TypeError(
-                f"`ts` is {ts!r}; it must be a tensor or sequence of times, of which y0 is at the first"
-            )
-        if torch.is_grad_enabled() and any(isinstance(t, Tensor) and t.requires_grad for t in ts):
-            raise ValueError(
-                "`ts` is a sequence with a time that requires grad, which would get none; "
-                "pass one tensor: torch.stack(ts)"
-            )
-        times = tuple(float(t) for t in ts)
-    if not times:
-        raise ValueError("`ts` is empty; it needs at least the initial time")
-    bad = [t for t in times if not math.isfinite(t)]
-    if bad:
-        raise ValueError(f"`ts` contains {bad[0]}; times must be finite")
-    gaps = [end - start for start, end in pairwise(times)]
-    if any(gaps) and not (all(gap > 0 for gap in gaps) or all(gap < 0 for gap in gaps)):
-        direction = next(gap for gap in gaps if gap)
-        i = next(i for i, gap in enumerate(gaps) if gap * direction <= 0)
-        raise ValueError(
-            f"`ts` is not strictly monotonic: ts[{i}]={times[i]:g} is followed by {times[i + 1]:g}; "
-            "sort the times and drop repeated ones"
-        )
-    return times
-
-
-def make_clock(ts: Tensor | Sequence[float], y0: Tensor) -> Clock:
-    """Output times as a solve from y0 keeps them.
-
-    Raises TypeError and ValueError as `check_times`, and ValueError for times beyond the range of y0's dtype, in which
-    f is told them.
-    """
-    times, dtype = check_times(ts), _time_dtype(y0)
-    farthest = max(times[0], times[-1], key=abs)
-    if max(abs(farthest), abs(times[-1] - times[0])) > torch.finfo(dtype).max:
-        raise ValueError(f"`ts` reaches to {farthest:g}, beyond the range of y0's {dtype}; scale time")
-    eps = max(_time_eps(t) for t in ([ts] if isinstance(ts, Tensor) else ts))
-    # Both ends of a gap are rounded, and so was what made them, such as linspace's step: to 3 spacings in all.
-    return Clock(times, _travelling_times(ts, y0), 4 * eps * abs(farthest))
-
-
-def _time_eps(t: Any) -> float:
-    """The spacing at 1 of the dtype of a time: float64's for a number of Python's, or an integer."""
-    dtype = torch.as_tensor(t).dtype if hasattr(t, "dtype") else torch.float64
-    return torch.finfo(dtype if dtype.is_floating_point else torch.float64).eps
-
-
-def _travelling_times(ts: Tensor | Sequence[float], y0: Tensor) -> Tensor | None:
-    """ts where gradients are to flow to it: on y0's device and, where there is one, in float64 as all times are."""
-    if not (isinstance(ts, Tensor) and ts.requires_grad and torch.is_grad_enabled()):
-        return None
-    return ts.to(y0.device) if y0.device.type == "mps" else ts.to(y0.device, torch.float64)
-
-
 def _check_call(f: Any, args: Any, params: Any, gradient: str, adjoint_norm: str) -> None:
     if not callable(f):
         raise TypeError(f"`f` is a {type(f).__name__}; it must be callable as f(t, y)")
@@ -265,32 +221,34 @@ def _check_call(f: Any, args: Any, params: Any, gradient: str, adjoint_norm: str
         raise ValueError(f"unknown adjoint_norm `{adjoint_norm}`; {nearest(adjoint_norm, ADJOINT_NORMS)}")
 
 
-def _check_mode(method: str, gradient: str, solver: Solver, dense_output: bool) -> None:
-    if gradient == "checkpointed" and solver.tableau is None:
+def _check_mode(method: Method | SelfDriven, gradient: str, dense_output: bool) -> None:
+    traits = method.traits
+    if gradient == "checkpointed" and not traits.is_one_step:
         raise ValueError(
-            f"gradient=`checkpointed` takes single steps again, which `{method}` cannot; "
+            f"gradient=`checkpointed` takes single steps again, which `{traits.name}` cannot; "
             "use gradient=`adjoint`, or a Runge-Kutta method"
         )
-    if dense_output and solver.tableau is None:
-        raise ValueError(f"`{method}` has no interpolant for dense_output; name the times in `ts`")
+    if dense_output and not traits.is_one_step:
+        raise ValueError(f"`{traits.name}` has no interpolant for dense_output; name the times in `ts`")
 
 
-def _compiled_steps(
+def _backend(
     compile: bool | str,
     f: Callable[..., Any],
-    packing: Packing,
-    method: str,
-    solver: Solver,
+    method: Method | SelfDriven,
     y0: Tensor,
     dense_output: bool,
     norm: Norm,
-) -> CompiledSteps | None:
+) -> str | None:
+    """torch.compile's backend for the steps; None where they are eager, as a warning says if they were not to be."""
     if compile is False:
         return None
     backend = DEFAULT_BACKEND if compile is True else compile
     check_backend(backend)
-    if solver.tableau is None:
-        raise ValueError(f"`{method}` takes no Runge-Kutta steps, which alone are compiled; drop compile")
+    if not method.traits.compiles:
+        raise ValueError(
+            f"`{method.traits.name}` takes no Runge-Kutta steps, which alone are compiled; drop compile"
+        )
     if dense_output:
         raise ValueError("compile and dense_output exclude each other; name the times in `ts`")
     reason = missing_compiler(y0.device) if backend == DEFAULT_BACKEND else None
@@ -298,7 +256,7 @@ def _compiled_steps(
     if reason is not None:
         warnings.warn(f"steps run eagerly: {reason}", CompileWarning, stacklevel=3)
         return None
-    return CompiledSteps(f, packing, backend)
+    return backend
 
 
 def _state_norm(norm: str | Norm | None, packing: Packing) -> Norm:
@@ -327,16 +285,6 @@ def _adjoint_tolerance(name: str, forward: float | Sequence[float], adjoint: flo
     return float(tolerance)
 
 
-def _adjoint_solver(
-    method: str, rtol: float, atol: float, options: SolverOptions
-) -> Callable[[Norm], Solver]:
-    def build(norm: Norm) -> Solver:
-        return make_solver(method, rtol, atol, norm, options, keep_stages=False)
-
-    build(rms_norm)  # what is wrong with these settings is said now rather than in backward()
-    return build
-
-
 def _message(outputs: Outputs, counts: Counts) -> str:
     """What a solve has to say for itself: why it failed, or what casts doubt on its success."""
     if outputs.error is not None:
@@ -344,7 +292,3 @@ def _message(outputs: Outputs, counts: Counts) -> str:
     if not counts.num_unconverged:
         return ""
     return f"the corrector did not converge in {counts.num_unconverged} of {counts.num_accepted} steps"
-
-
-def _time_dtype(y: Tensor) -> torch.dtype:
-    return y.real.dtype if y.is_complex() else y.dtype

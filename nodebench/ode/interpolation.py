@@ -8,22 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from nodebench.ode.counting import Time
-from nodebench.ode.step import StageBuffer, StageList, weighted_sum
-from nodebench.ode.tableau import ButcherTableau
-
-
-def own_interpolant(
-    tableau: ButcherTableau, y0: Tensor, dt: Time, stages: StageBuffer | StageList, theta: Time
-) -> Tensor:
-    """y0 + dt * sum_i P_i(theta) k_i with the tableau's polynomials P_i."""
-    assert tableau.interpolant is not None
-    if isinstance(theta, Tensor) or isinstance(dt, Tensor):
-        polynomials = [_horner(row, theta) for row in tableau.interpolant]
-        return y0 + sum(dt * p * stages[i] for i, p in enumerate(polynomials) if any(tableau.interpolant[i]))
-    # Term by term: weights of a single use are not worth a copy to the device, which the host would wait for.
-    weights = [dt * float(_horner(row, theta)) for row in tableau.interpolant]
-    return weighted_sum(y0, [(weight, stages[i]) for i, weight in enumerate(weights) if weight])
+from nodebench.ode.field import Time
 
 
 def cubic_hermite(y0: Tensor, y1: Tensor, f0: Tensor, f1: Tensor, dt: Time, theta: Time) -> Tensor:
@@ -34,11 +19,3 @@ def cubic_hermite(y0: Tensor, y1: Tensor, f0: Tensor, f1: Tensor, dt: Time, thet
     h01 = theta * theta * (3 - 2 * theta)
     h11 = -theta * theta * rest * dt
     return h00 * y0 + h10 * f0 + h01 * y1 + h11 * f1
-
-
-def _horner(coefficients: tuple[float, ...], theta: Time) -> Time:
-    """sum_p coefficients[p - 1] theta^p."""
-    total: Time = 0.0
-    for coefficient in reversed(coefficients):
-        total = (total + coefficient) * theta
-    return total

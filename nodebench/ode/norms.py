@@ -52,6 +52,10 @@ class LeadingNorm:
     norm: Norm
     size: int
 
+    def part(self, x: Tensor) -> Tensor:
+        """The entries that count."""
+        return x[: self.size]
+
     def __call__(self, x: Tensor) -> Tensor:
         return self.norm(x[: self.size])
 
@@ -63,5 +67,24 @@ def error_ratio(
     y_error: Tensor, y0: Tensor, y1: Tensor, rtol: Tolerance, atol: Tolerance, norm: Norm
 ) -> Tensor:
     """norm(y_error / (atol + rtol * max(|y0|, |y1|))), 0-d; the step is accepted if it is at most 1."""
+    if isinstance(norm, LeadingNorm):
+        y_error, y0, y1 = norm.part(y_error), norm.part(y0), norm.part(y1)
     scale = torch.maximum(y0.abs(), y1.abs()).mul_(rtol).add_(atol)
     return norm(y_error.div_(scale) if not y_error.requires_grad else y_error / scale)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """What is asked of a step: its error in `norm`, in units of atol + rtol max(|y0|, |y1|), is at most 1."""
+
+    rtol: Tolerance = 1e-3
+    atol: Tolerance = 1e-3
+    norm: Norm = rms_norm
+
+    def part(self, y: Tensor) -> Tensor:
+        """The entries of a packed state that count."""
+        return self.norm.part(y) if isinstance(self.norm, LeadingNorm) else y
+
+    def error_ratio(self, y_error: Tensor, y0: Tensor, y1: Tensor) -> Tensor:
+        """The error of a step in those units, 0-d."""
+        return error_ratio(y_error, y0, y1, self.rtol, self.atol, self.norm)

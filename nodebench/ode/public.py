@@ -1,9 +1,10 @@
 """What nodebench.ode offers: what `from nodebench.ode import ...` finds."""
 
 from nodebench.ode.compiled import CompileWarning, hush_compiler, missing_compiler
-from nodebench.ode.counting import Counts, SolveStats
+from nodebench.ode.counts import Counts, SolveStats
 from nodebench.ode.front_door import odeint
-from nodebench.ode.methods import list_methods
+from nodebench.ode.methods.registry import list_methods
+from nodebench.ode.methods.tableau import ButcherTableau
 from nodebench.ode.solution import Solution
 from nodebench.ode.status import (
     BudgetExhaustedError,
@@ -13,7 +14,6 @@ from nodebench.ode.status import (
     Status,
     StepUnderflowError,
 )
-from nodebench.ode.tableau import ButcherTableau
 
 __all__ = [
     "BudgetExhaustedError",

@@ -12,20 +12,19 @@ import torch
 from torch import Tensor
 
 from nodebench.ode.clock import Clock, StepRecord, neighbour
-from nodebench.ode.counting import CountedField, SolveStats
-from nodebench.ode.interpolation import cubic_hermite, own_interpolant
+from nodebench.ode.counts import SolveStats
+from nodebench.ode.field import CountedField, kept
+from nodebench.ode.interpolation import cubic_hermite
+from nodebench.ode.methods.method import Step
 from nodebench.ode.packing import Packing, State
 from nodebench.ode.status import Status
-from nodebench.ode.step import StageBuffer, StageList
-from nodebench.ode.tableau import ButcherTableau
 
 
 class _Piece(NamedTuple):
     record: StepRecord
     y0: Tensor
-    y1: Tensor
-    stages: StageBuffer | StageList
-    f1: Tensor | None
+    f0: Tensor
+    step: Step
 
 
 class DenseOutput:
@@ -35,33 +34,24 @@ class DenseOutput:
     if the clock has them as a tensor.
     """
 
-    def __init__(self, tableau: ButcherTableau, clock: Clock) -> None:
-        self._tableau, self._clock = tableau, clock
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._pieces: list[_Piece] = []
 
-    def on_step(self, t: float, dt: float, y0: Tensor) -> None:
-        """Nothing: only accepted steps are kept."""
-
-    def on_reject(self, t: float, dt: float, y0: Tensor) -> None:
-        """Nothing: only accepted steps are kept."""
-
-    def on_accept(
-        self, record: StepRecord, y0: Tensor, y1: Tensor, stages: StageBuffer | StageList, f1: Tensor | None
-    ) -> None:
-        """Keep the step; the loop reuses its buffer, so the stages are copied."""
-        kept = stages.copy()
-        self._pieces.append(_Piece(record, y0, y1, kept, None if f1 is None else f1.clone()))
+    def on_accept(self, record: StepRecord, y0: Tensor, f0: Tensor, step: Step) -> None:
+        """Keep the step; a slope may be memory that the field hands out again."""
+        f1 = None if step.f1 is None or step.at is not None else kept(step.f1)
+        self._pieces.append(_Piece(record, y0, f0, step._replace(f1=f1)))
 
     def close(self, f: CountedField) -> None:
         """Give cubic Hermite the slopes that are not the next step's first stage: the last, and before a jump."""
-        if self._tableau.interpolant is not None:
-            return
-        for i, (record, _, y1, _, f1) in enumerate(self._pieces):
-            if f1 is None and (record.jump_end or i == len(self._pieces) - 1):
+        for i, (record, _, _, step) in enumerate(self._pieces):
+            is_before_another = i < len(self._pieces) - 1 and not record.jump_end
+            if step.at is None and step.f1 is None and not is_before_another:
                 before = math.copysign(1.0, -record.dt)
                 t1 = self._clock.end(record)
-                f1 = f(neighbour(t1, y1, before) if record.jump_end else t1, y1)
-                self._pieces[i] = self._pieces[i]._replace(f1=f1)
+                f1 = f(neighbour(t1, step.y1, before) if record.jump_end else t1, step.y1)
+                self._pieces[i] = self._pieces[i]._replace(step=step._replace(f1=f1))
 
     def __call__(self, t: float) -> Tensor:
         """y(t), packed; ValueError if t is outside the solved interval, or no step was taken."""
@@ -81,10 +71,11 @@ class DenseOutput:
         piece = self._pieces[i]
         t0, dt = self._clock.start_and_size(piece.record)
         theta = (t - t0) / dt
-        if self._tableau.interpolant is not None:
-            return own_interpolant(self._tableau, piece.y0, dt, piece.stages, theta)
-        f1 = piece.f1 if piece.f1 is not None else self._pieces[i + 1].stages[0]
-        return cubic_hermite(piece.y0, piece.y1, piece.stages[0], f1, dt, theta)
+        step = piece.step
+        if step.at is not None:
+            return step.at(theta)
+        f1 = step.f1 if step.f1 is not None else self._pieces[i + 1].f0
+        return cubic_hermite(piece.y0, step.y1, piece.f0, f1, dt, theta)
 
 
 @dataclass

@@ -1,124 +1,67 @@
-"""What the gradient modes need to know of a method: a solver is anything with these two members."""
+"""From a method and its settings to a Solver."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Protocol
+from functools import partial
 
-from torch import Tensor
-
-from nodebench.ode.clock import Clock
-from nodebench.ode.counting import Field
-from nodebench.ode.fixed_grid import solve_fixed
-from nodebench.ode.loop import solve_adaptive
-from nodebench.ode.seams import LoopResult, Observer, Quadrature
-from nodebench.ode.step_control import StepControl
-from nodebench.ode.steppers import EagerStepper, MakeStepper
-from nodebench.ode.tableau import ButcherTableau
+from nodebench.ode.budget import Limits
+from nodebench.ode.drive.control import StepControl
+from nodebench.ode.drive.controllers import CONTROLLERS, Controller
+from nodebench.ode.drive.grid import uniform_grid
+from nodebench.ode.drive.solver import AdaptiveSolver, GridSolver, SelfDrivenSolver, Solver
+from nodebench.ode.methods.method import Method, SelfDriven
+from nodebench.ode.methods.registry import adaptive_methods
+from nodebench.ode.norms import Accuracy
+from nodebench.ode.options import SolverOptions
 
 
-class Solver(Protocol):
-    """A method with its settings, ready to solve.
-
-    `tableau` is the Runge-Kutta tableau of its steps: with one, steps can be taken again and integrals can ride
-    along; None says that neither is possible.
-    """
-
-    @property
-    def tableau(self) -> ButcherTableau | None: ...
-
-    def solve(
-        self,
-        f: Field,
-        y0: Tensor,
-        clock: Clock,
-        *,
-        autograd: bool,
-        observers: Sequence[Observer] = (),
-        quadrature: Quadrature | None = None,
-        first_step: float | None = None,
-        make_stepper: MakeStepper = EagerStepper,
-    ) -> LoopResult:
-        """Solve from clock.ts[0] on; `first_step` is a guess that replaces the initial-step rule.
-
-        `make_stepper` makes what takes the steps of a method with a tableau.
-        """
-        ...
-
-
-@dataclass(frozen=True)
-class AdaptiveRungeKutta:
-    """Error-controlled steps of an embedded pair."""
-
-    tableau: ButcherTableau
-    control: StepControl
-
-    def solve(
-        self,
-        f: Field,
-        y0: Tensor,
-        clock: Clock,
-        *,
-        autograd: bool,
-        observers: Sequence[Observer] = (),
-        quadrature: Quadrature | None = None,
-        first_step: float | None = None,
-        make_stepper: MakeStepper = EagerStepper,
-    ) -> LoopResult:
-        """See Solver.solve; a first step in the control stands above the guess."""
-        control = self.control
-        if first_step is not None and control.first_step is None:
-            control = replace(control, first_step=first_step)
-        return solve_adaptive(
-            f,
-            y0,
-            clock,
-            self.tableau,
-            control,
-            autograd=autograd,
-            observers=observers,
-            quadrature=quadrature,
-            make_stepper=make_stepper,
+def make_solver(
+    method: Method | SelfDriven, accuracy: Accuracy, options: SolverOptions, *, dense: bool = False
+) -> Solver:
+    """The solver of a method; ValueError for one that these options do not fit."""
+    if isinstance(method, SelfDriven):
+        return SelfDrivenSolver(method, _own_control(method.traits.name, accuracy, options))
+    traits = method.traits
+    if options.dt is not None:
+        options.refuse_step_choice(traits.name)
+        return GridSolver(
+            method,
+            partial(uniform_grid, dt=options.dt),
+            Limits(options.max_steps, options.max_nfe),
+            accuracy if traits.iterates else None,
+            dense,
         )
-
-
-@dataclass(frozen=True)
-class FixedRungeKutta:
-    """Steps on the grid that `make_grid` lays over the output times."""
-
-    tableau: ButcherTableau
-    make_grid: Callable[[Clock], Sequence[float]]
-    max_steps: int | None = None
-    max_nfe: int | None = None
-    perturb: bool = False
-    keep_stages: bool = False
-
-    def solve(
-        self,
-        f: Field,
-        y0: Tensor,
-        clock: Clock,
-        *,
-        autograd: bool,
-        observers: Sequence[Observer] = (),
-        quadrature: Quadrature | None = None,
-        first_step: float | None = None,
-        make_stepper: MakeStepper = EagerStepper,
-    ) -> LoopResult:
-        """See Solver.solve; the grid leaves nothing to a guess."""
-        return solve_fixed(
-            f,
-            y0,
-            clock,
-            self.tableau,
-            self.make_grid(clock),
-            autograd=autograd,
-            perturb=self.perturb,
-            keep_stages=self.keep_stages,
-            max_steps=self.max_steps,
-            max_nfe=self.max_nfe,
-            observers=observers,
-            quadrature=quadrature,
-            make_stepper=make_stepper,
+    if not traits.has_error:
+        reason = "has no embedded error estimate" if traits.is_one_step else "steps on a grid"
+        raise ValueError(
+            f"`{traits.name}` {reason}, so it needs fixed steps: pass dt=..., "
+            f"or use one of: {', '.join(adaptive_methods())}"
         )
+    return AdaptiveSolver(method, step_control(accuracy, options), dense)
+
+
+def step_control(accuracy: Accuracy, options: SolverOptions) -> StepControl:
+    """How the options have an adaptive loop choose its steps."""
+    controller: Controller | str = options.controller
+    return StepControl(
+        accuracy=accuracy,
+        controller=CONTROLLERS[controller] if isinstance(controller, str) else controller,
+        first_step=options.first_step,
+        min_step=options.min_step,
+        max_step=options.max_step,
+        budget=Limits(options.max_steps, options.max_nfe),
+        step_ts=options.step_ts,
+        jump_ts=options.jump_ts,
+    )
+
+
+def _own_control(method: str, accuracy: Accuracy, options: SolverOptions) -> StepControl:
+    """The settings of a method that chooses its steps itself."""
+    for name in ("dt", "step_ts", "jump_ts"):
+        if getattr(options, name):
+            raise ValueError(
+                f"`{method}` chooses its own steps and takes no `{name}`; drop it, or use dopri5"
+            )
+    if method == "lsoda" and options.min_step:
+        raise ValueError("SciPy's `lsoda` does not keep to a `min_step`; drop it, or use vode_adams")
+    return step_control(accuracy, options)

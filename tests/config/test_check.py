@@ -9,7 +9,7 @@ from nodebench.config.compose import compose
 from nodebench.config.effect import BRIDGE, MULTISTEP
 from nodebench.config.errors import ConfigError
 from nodebench.config.files import config_folders, description, options
-from nodebench.ode.tableaus import load_tableaus
+from nodebench.ode.methods.tableaus import load_tableaus
 
 SHIPPED = config_folders()
 

@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from nodebench.ode.drive.controllers import Controller
+
 DTYPE = torch.float64
 
 
@@ -110,3 +112,19 @@ class TimeNet(nn.Module):
 def time_net() -> Callable[..., TimeNet]:
     """Makes a small smooth net of (t, y), the same for the same seed."""
     return TimeNet
+
+
+class ScriptedController(Controller):
+    """Hands out step factors from a list, whatever the errors were."""
+
+    def __init__(self, factors: list[float]) -> None:
+        self.factors = iter(factors)
+
+    def factor(self, error_ratio: float, order: int, history: Any) -> float:
+        return next(self.factors)
+
+
+@pytest.fixture
+def scripted() -> type[ScriptedController]:
+    """Makes a controller that plays a list of factors."""
+    return ScriptedController

@@ -10,8 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from nodebench.ode import BudgetExhaustedError, SolverError, odeint
-from nodebench.ode.gradients.adjoint import ParameterQuadrature
-from nodebench.ode.tableaus import load_tableaus
+from nodebench.ode.budget import Limits
+from nodebench.ode.clock import Clock, StepRecord
+from nodebench.ode.counts import Counts
+from nodebench.ode.failures import SolveFailure
+from nodebench.ode.methods.explicit import ExplicitRungeKutta
+from nodebench.ode.methods.method import Course
+from nodebench.ode.methods.tableaus import load_tableaus
+from nodebench.ode.norms import Accuracy, LeadingNorm, rms_norm
 
 DTYPE = torch.float64
 NORMS = ["full", "joint", "seminorm", "state"]
@@ -114,22 +120,51 @@ def test_rejected_steps_leave_nothing_in_the_parameters_integral(growth: Any) ->
     assert f.theta.grad.item() == pytest.approx(integral * math.exp(0.7 * integral), rel=1e-5)
 
 
-@pytest.mark.parametrize("method", ["dopri5", "dopri8", "bosh3", "heun3", "fehlberg2"])
+class Riding:
+    """A state at rest and an integral that rides along, whose integrand at each stage is given; keeps what is asked."""
+
+    def __init__(self, integrands: list[float]) -> None:
+        self.riding, self.counts, self.integrands = 1, Counts(), integrands
+        self.asked = [False] * len(integrands)
+
+    def slope(self, stage: int, integrand: bool) -> Tensor:
+        self.asked[stage] = integrand
+        return torch.tensor([0.0, self.integrands[stage]][: 1 + integrand], dtype=DTYPE)
+
+    def __call__(self, t: Any, y: Tensor, integrand: bool = True) -> Tensor:
+        return self.slope(0, integrand)
+
+    def at_times(self, ts: Any, y: Tensor, integrands: Any = None) -> list[Any]:
+        return [lambda y, i=i: self.slope(i, integrands[i - 1]) for i in range(1, len(ts) + 1)]
+
+
+@pytest.mark.parametrize("method", ["dopri5", "dopri8", "bosh3", "heun3", "fehlberg2", "midpoint"])
 @pytest.mark.parametrize("in_norm", [False, True])
-def test_the_quadrature_asks_for_no_more_than_it_needs_and_sums_with_the_weights(
+def test_an_integral_that_rides_along_asks_for_what_it_needs_and_sums_with_the_weights(
     method: str, in_norm: bool
 ) -> None:
     tableau = load_tableaus()[method]
-    integral = torch.zeros(1, dtype=DTYPE)
-    quadrature = ParameterQuadrature(tableau, integral, in_norm)
     values = [1.0 + i * i for i in range(tableau.num_stages)]
-    for i, value in enumerate(values):
-        needed = in_norm or tableau.b[i] != 0 or (tableau.is_fsal and i == tableau.num_stages - 1)
-        assert quadrature.needs(i) == needed
-        if quadrature.needs(i):
-            quadrature.record(i, torch.tensor([value], dtype=DTYPE))
-    quadrature.accept(0.5)
-    assert integral.item() == pytest.approx(0.5 * sum(b * v for b, v in zip(tableau.b, values, strict=True)))
+    field, y0, clock = Riding(values), torch.zeros(2, dtype=DTYPE), Clock((0.0, 0.5))
+    accuracy = Accuracy(norm=rms_norm if in_norm else LeadingNorm(rms_norm, 1))
+    failure = SolveFailure(clock, field.counts, accuracy, DTYPE)
+    wants_error = tableau.has_error_estimate
+    course = Course(field, clock, y0, failure, Limits(), wants_error=wants_error, accuracy=accuracy)
+    steps = ExplicitRungeKutta(tableau).begin(course)
+    record = StepRecord(0.0, 0.5, 0.5, 0, 1, ())
+    step = steps.take(record, y0, steps.first(record, y0))
+    last = tableau.num_stages - 1
+    for i in range(tableau.num_stages):
+        in_error = wants_error and in_norm and tableau.b_err[i] != 0
+        needed = tableau.b[i] != 0 or in_error or (wants_error and i == 0)
+        assert field.asked[i] == (needed or (tableau.is_fsal and i == last))
+    expected = 0.5 * sum(b * v for b, v in zip(tableau.b, values, strict=True))
+    assert step.y1.tolist() == pytest.approx([0.0, expected])
+    if wants_error:
+        assert len(step.error) == 1 + in_norm
+    if in_norm and wants_error:
+        error = 0.5 * sum(b * v for b, v in zip(tableau.b_err, values, strict=True))
+        assert step.error[1].item() == pytest.approx(error)
 
 
 class Spectral(nn.Module):

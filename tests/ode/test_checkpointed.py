@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nodebench.ode import odeint
-from nodebench.ode.tableaus import load_tableaus
+from nodebench.ode.methods.tableaus import load_tableaus
 
 DTYPE = torch.float64
 ADAPTIVE = sorted(name for name, tableau in load_tableaus().items() if tableau.has_error_estimate)

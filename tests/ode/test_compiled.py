@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import gc
 import logging
+import math
 import shutil
 import subprocess
 import sys
@@ -24,8 +25,9 @@ from torch._dynamo.utils import counters
 
 from nodebench.ode import CompileWarning, NonFiniteError, Solution, SolverError, missing_compiler, odeint
 from nodebench.ode.compiled import compiler
-from nodebench.ode.compiled.march import next_factor
-from nodebench.ode.controllers import CONTROLLERS
+from nodebench.ode.drive.controllers import CONTROLLERS
+from nodebench.ode.drive.decide import decide, reaches
+from nodebench.ode.drive.state import LoopState
 
 IS_FULL_TORCH = torch.__version__ >= compiler.FULL_TORCH
 # With an earlier torch what it cannot compile runs eagerly and says so: its numbers and counts are tested all the same.
@@ -164,11 +166,11 @@ def test_tuple_states_are_compiled_once(gradient: str) -> None:
         return -y[0] * t, y[1] - y[0].sum()
 
     y0 = (torch.ones(2, dtype=torch.float64).requires_grad_(), torch.ones(1, dtype=torch.float64))
-    variants = []
+    graphs = []
     for _ in range(2):
         odeint(f, y0, [0.0, 1.0], gradient=gradient, params=(), compile=CAPTURE).ys[1].sum().backward()
-        variants.append(len(compiler._cache[f]))
-    assert variants[0] == variants[1]
+        graphs.append(counters["stats"]["unique_graphs"])
+    assert graphs[0] == graphs[1]
 
 
 @pytest.mark.parametrize("norm", ["full", "seminorm"])
@@ -303,10 +305,10 @@ def test_variants_beyond_the_most_are_eager_and_not_kept(monkeypatch: Any) -> No
     monkeypatch.setattr(compiler, "MOST_VARIANTS", 1)
     field = Field()
     solve(CAPTURE, field)
-    with pytest.warns(CompileWarning, match="more than 1 variants"):
-        ours = solve(CAPTURE, field, method="bosh3")
+    for _ in range(2):
+        with pytest.warns(CompileWarning, match="more than 1 variants"):
+            ours = solve(CAPTURE, field, method="bosh3")
     assert_same(ours, solve(False, field, method="bosh3"))
-    assert len(compiler._cache[field]) == 1
 
 
 def test_importing_the_solvers_does_not_import_the_compiler() -> None:
@@ -353,8 +355,10 @@ def test_what_was_compiled_goes_with_its_field_and_is_not_a_copys() -> None:
     with torch.no_grad():
         other.weight.mul_(2)
     assert_same(solve(CAPTURE, other), solve(False, other))
-    assert field in compiler._cache
-    assert other in compiler._cache
+    graphs = counters["stats"]["unique_graphs"]
+    solve(CAPTURE, field)
+    solve(CAPTURE, other)
+    assert counters["stats"]["unique_graphs"] == graphs
     gone = weakref.ref(field)
     del field
     gc.collect()
@@ -412,14 +416,28 @@ def test_a_field_that_stops_being_finite_fails_where_it_does_in_the_loop() -> No
             odeint(f, torch.ones(2, dtype=torch.float64), [0.0, 1.0], compile=compile, rtol=1e-8, atol=1e-8)
 
 
+def tensors(*values: float) -> list[Tensor]:
+    return [torch.tensor(value, dtype=torch.float64) for value in values]
+
+
 @pytest.mark.parametrize("name", sorted(CONTROLLERS))
-def test_the_controller_as_tensors_is_the_controller(name: str) -> None:
-    controller = CONTROLLERS[name]
-    for ratio in (0.0, 1e-12, 1e-3, 0.5, 0.99, 1.0, 1.01, 3.0, 1e9):
+def test_a_decision_on_tensors_is_that_on_floats(name: str) -> None:
+    y, controller = torch.ones(1), CONTROLLERS[name]
+    for ratio in (0.0, 1e-12, 1e-3, 0.5, 0.99, 1.0, 1.01, 3.0, 1e9, math.inf, math.nan):
         for history in ((1.0, 1.0), (1e8, 0.7), (1.2, 30.0)):
-            tensors = [torch.tensor(value, dtype=torch.float64) for value in (ratio, *history)]
-            factor = next_factor(controller, tensors[0], 5, tensors[1], tensors[2])
-            assert factor.item() == pytest.approx(controller.factor(ratio, 5, history), rel=1e-14)
+            for size, taken in ((0.3, 0.3), (0.3, 1e-4)):
+                floats = decide(LoopState(0.0, size, history, y, y), ratio, taken, False, controller, 5)
+                state = LoopState(*tensors(0.0, size), tuple(tensors(*history)), y, y)
+                got = decide(state, *tensors(ratio, taken), False, controller, 5)
+                assert bool(got.accepted) is floats.accepted
+                assert got.size.item() == pytest.approx(floats.size, rel=1e-14)
+                assert [past.item() for past in got.history] == pytest.approx(floats.history, rel=1e-14)
+
+
+def test_the_rule_of_a_steps_end_on_tensors_is_that_on_floats() -> None:
+    for size in (0.1, 0.5, 0.4999999, 0.49999999999999, 1.0):
+        for rounding in (0.0, 1e-7, 1.0):
+            assert bool(reaches(*tensors(size, 0.5, rounding))) is reaches(size, 0.5, rounding)
 
 
 @pytest.mark.parametrize("gradient", GRADIENTS)

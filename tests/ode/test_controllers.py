@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nodebench.ode import odeint
-from nodebench.ode.controllers import CONTROLLERS, PIDController
+from nodebench.ode.drive.controllers import CONTROLLERS, PIDController
 
 FLAT = (1.0, 1.0)
 

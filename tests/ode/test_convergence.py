@@ -10,8 +10,8 @@ import torch
 
 from nodebench.ode import odeint
 from nodebench.ode.clock import Clock
-from nodebench.ode.fixed_grid import uniform_grid
-from nodebench.ode.tableaus import load_tableaus
+from nodebench.ode.drive.grid import uniform_grid
+from nodebench.ode.methods.tableaus import load_tableaus
 
 # Steps a unit of time of the coarser of two solves: fine enough for the leading term, coarse enough for float64.
 STEPS = {"dopri5": 32, "tsit5": 32, "dopri8": 4}

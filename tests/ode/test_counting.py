@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from nodebench.ode import Counts, SolveStats, odeint
-from nodebench.ode.counting import CountedField, time_tensor
-from nodebench.ode.tableaus import load_tableaus
+from nodebench.ode.field import CountedField, time_tensor
+from nodebench.ode.methods.tableaus import load_tableaus
 
 ONE = torch.ones(1, dtype=torch.float64)
 

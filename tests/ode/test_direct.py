@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nodebench.ode import odeint
-from nodebench.ode.tableaus import load_tableaus
+from nodebench.ode.methods.tableaus import load_tableaus
 
 DTYPE = torch.float64
 

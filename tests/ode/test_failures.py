@@ -21,8 +21,9 @@ from nodebench.ode import (
     odeint,
 )
 from nodebench.ode.clock import Clock
-from nodebench.ode.counting import Counts
+from nodebench.ode.counts import Counts
 from nodebench.ode.failures import SolveFailure
+from nodebench.ode.norms import Accuracy
 from nodebench.ode.status import ERROR_CLASSES
 
 DTYPE = torch.float64
@@ -216,7 +217,7 @@ def test_the_three_failures_are_told_apart_by_type_and_share_a_base() -> None:
     ids=["pickled", "copied", "copied_deeply", "made_anew_from_its_message"],
 )
 def test_a_failure_survives_the_way_to_another_process(carry: Any, status: Status) -> None:
-    failure = SolveFailure(Clock((0.0, 1.0)), Counts(), 1e-3, 1e-3, DTYPE)
+    failure = SolveFailure(Clock((0.0, 1.0)), Counts(), Accuracy(1e-3, 1e-3), DTYPE)
     failures = {
         Status.MAX_STEPS: failure.budget(Status.MAX_STEPS, "max_steps=1", 0.5),
         Status.MAX_NFE: failure.budget(Status.MAX_NFE, "max_nfe=1", 0.5),

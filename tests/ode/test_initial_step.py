@@ -9,9 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from nodebench.ode.counting import CountedField, Counts
-from nodebench.ode.initial_step import initial_step
-from nodebench.ode.norms import rms_norm
+from nodebench.ode.clock import Clock
+from nodebench.ode.counts import Counts
+from nodebench.ode.drive.first_step import first_step
+from nodebench.ode.field import CountedField
+from nodebench.ode.norms import Accuracy
 
 DTYPE = torch.float64
 
@@ -21,8 +23,9 @@ def guess(
 ) -> float:
     field = CountedField(f, (), Counts())
     f0 = f(torch.tensor(t, dtype=y0.dtype), y0)
-    settings = {"order": 5, "rtol": 1e-6, "atol": 1e-9, "norm": rms_norm, "extension": None, **options}
-    step = initial_step(field, t, y0, f0, direction=direction, span=span, **settings)
+    clock = Clock((t, t + direction * span))
+    accuracy = Accuracy(options.pop("rtol", 1e-6), options.pop("atol", 1e-9))
+    step = first_step(field, clock, y0, f0, options.pop("order", 5), accuracy)
     assert field.counts.nfe == 1
     return step
 

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from nodebench.ode import odeint
-from nodebench.ode.interpolation import cubic_hermite, own_interpolant
-from nodebench.ode.step import StageBuffer, StageList
-from nodebench.ode.tableaus import load_tableaus
+from nodebench.ode.interpolation import cubic_hermite
+from nodebench.ode.methods.explicit import interpolated
+from nodebench.ode.methods.stages import StageBuffer, StageList
+from nodebench.ode.methods.tableaus import load_tableaus
 
 DTYPE = torch.float64
 OWN = sorted(name for name, tableau in load_tableaus().items() if tableau.interpolant is not None)
@@ -50,10 +51,10 @@ def test_an_interpolant_runs_from_y0_to_y1_with_the_first_slope(method: str, sta
     for i, k in enumerate(ks):
         stages[i] = k
     y1 = y0 + 0.3 * torch.tensor(tableau.b, dtype=DTYPE) @ ks
-    torch.testing.assert_close(own_interpolant(tableau, y0, 0.3, stages, 0.0), y0, rtol=0, atol=1e-15)
-    torch.testing.assert_close(own_interpolant(tableau, y0, 0.3, stages, 1.0), y1, rtol=0, atol=1e-12)
+    torch.testing.assert_close(interpolated(tableau, y0, 0.3, stages, 0.0), y0, rtol=0, atol=1e-15)
+    torch.testing.assert_close(interpolated(tableau, y0, 0.3, stages, 1.0), y1, rtol=0, atol=1e-12)
     h = 1e-6
-    start = (own_interpolant(tableau, y0, 0.3, stages, h) - y0) / (0.3 * h)
+    start = (interpolated(tableau, y0, 0.3, stages, h) - y0) / (0.3 * h)
     torch.testing.assert_close(start, ks[0], rtol=0, atol=1e-3)
 
 
@@ -66,10 +67,8 @@ def test_times_that_are_tensors_give_the_same_values(method: str) -> None:
         stages[i] = torch.tensor([0.1 * i, 1.0 - i], dtype=DTYPE)
     for theta in THETAS:
         tensors = (torch.tensor(0.3, dtype=DTYPE), torch.tensor(theta, dtype=DTYPE))
-        got = own_interpolant(tableau, y0, tensors[0], stages, tensors[1])
-        torch.testing.assert_close(
-            got, own_interpolant(tableau, y0, 0.3, stages, theta), rtol=1e-12, atol=1e-12
-        )
+        got = interpolated(tableau, y0, tensors[0], stages, tensors[1])
+        torch.testing.assert_close(got, interpolated(tableau, y0, 0.3, stages, theta), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("gradient", ["direct", "checkpointed", "adjoint"])

@@ -12,11 +12,13 @@ from torch import Tensor
 
 from nodebench.ode import Solution, odeint
 from nodebench.ode.clock import Clock
-from nodebench.ode.controllers import PIDController
-from nodebench.ode.counting import CountedField, Counts
-from nodebench.ode.loop import solve_adaptive
-from nodebench.ode.step_control import StepControl
-from nodebench.ode.tableaus import load_tableaus
+from nodebench.ode.counts import Counts
+from nodebench.ode.drive.control import StepControl
+from nodebench.ode.drive.solver import AdaptiveSolver
+from nodebench.ode.field import CountedField
+from nodebench.ode.methods.explicit import ExplicitRungeKutta
+from nodebench.ode.methods.tableaus import load_tableaus
+from nodebench.ode.norms import Accuracy
 
 ADAPTIVE = sorted(name for name, tableau in load_tableaus().items() if tableau.has_error_estimate)
 ONE = torch.ones(1, dtype=torch.float64)
@@ -35,17 +37,6 @@ def sizes(solution: Solution) -> list[float]:
     return [dt for _, dt in solution.stats.forward.steps]
 
 
-class ScriptedController(PIDController):
-    """Hands out step factors from a list, whatever the errors were."""
-
-    def __init__(self, factors: list[float]) -> None:
-        super().__init__()
-        object.__setattr__(self, "factors", iter(factors))
-
-    def factor(self, error_ratio: float, order: int, history: Any) -> float:
-        return next(self.factors)
-
-
 def test_every_step_starts_where_the_last_one_ended() -> None:
     solution = solve(swing, [0.0, 0.7, 2.0], rtol=1e-6, atol=1e-6)
     steps = solution.stats.forward.steps
@@ -57,18 +48,19 @@ def test_every_step_starts_where_the_last_one_ended() -> None:
     assert sum(steps[-1]) == pytest.approx(2.0, abs=1e-15)
 
 
-def test_a_rejected_step_is_tried_again_from_the_same_place_with_its_first_stage_kept(record: Any) -> None:
+def test_a_rejected_step_is_tried_again_from_the_same_place_with_its_first_stage_kept(
+    record: Any, scripted: Any
+) -> None:
     f = record(lambda t, y: torch.zeros_like(y))
     norms = iter([2.0, 3.0, 0.5, 0.5])  # two rejections, then two acceptances
     control = StepControl(
-        norm=lambda x: torch.tensor(next(norms), dtype=torch.float64),
-        controller=ScriptedController([0.5, 0.25, 7.0, 1.0]),  # type: ignore[arg-type]
+        Accuracy(norm=lambda x: torch.tensor(next(norms), dtype=torch.float64)),
+        scripted([0.5, 0.25, 7.0, 1.0]),
         first_step=0.8,
     )
     counts = Counts(steps=[])
-    result = solve_adaptive(
-        CountedField(f, (), counts), ONE, Clock((0.0, 0.3)), load_tableaus()["bosh3"], control, autograd=False
-    )
+    solver = AdaptiveSolver(ExplicitRungeKutta(load_tableaus()["bosh3"]), control)
+    result = solver.solve(CountedField(f, (), counts), ONE, Clock((0.0, 0.3)), autograd=False)
     assert result.error is None
     # 0.3 (clipped from 0.8) and 0.15 are rejected, 0.0375 is accepted, and the next one is clipped to the end.
     assert counts.steps == [(0.0, pytest.approx(0.0375)), (pytest.approx(0.0375), pytest.approx(0.2625))]

@@ -16,7 +16,7 @@ from nodebench.ode import (
     compat,
     odeint,
 )
-from nodebench.ode.multistep import BASHFORTH, MOULTON, ORDER, adams_weights
+from nodebench.ode.methods.adams import BASHFORTH, MOULTON, ORDER, adams_weights
 
 ADAMS = ("explicit_adams", "implicit_adams")
 Y0 = torch.tensor([1.0, 0.5], dtype=torch.float64)

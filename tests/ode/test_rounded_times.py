@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from nodebench.ode import Solution, compat, odeint
-from nodebench.ode.fixed_grid import uniform_grid
-from nodebench.ode.front_door import make_clock
+from nodebench.ode.clock import make_clock
+from nodebench.ode.drive.grid import uniform_grid
 
 ENDS = [(0.0, 1.0), (1.0, 0.0), (-1.0, 1.0), (3.0, 7.0), (100.0, 99.0), (0.0, 0.3)]
 MADE_BY = {

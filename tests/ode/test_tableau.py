@@ -7,8 +7,8 @@ import math
 
 import pytest
 
-from nodebench.ode.tableau import ButcherTableau
-from nodebench.ode.tableaus import load_tableaus
+from nodebench.ode.methods.tableau import ButcherTableau
+from nodebench.ode.methods.tableaus import load_tableaus
 
 
 def replaced(name: str, **changes: object) -> ButcherTableau:

@@ -1,4 +1,4 @@
-"""Every file in nodebench/ode/tableaus: order conditions, embedded methods, interpolants, and the loader."""
+"""Every file in nodebench/ode/methods/tableaus: order conditions, embedded methods, interpolants, and the loader."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torchdiffeq
 from scipy.integrate import RK23, RK45
 from torchdiffeq._impl.odeint import SOLVERS
 
-from nodebench.ode.tableaus import load_tableaus
+from nodebench.ode.methods.tableaus import load_tableaus
 
 TOLERANCE = 1e-10  # the coefficients of dopri8's interpolant are printed to about 1e-12
 
@@ -255,6 +255,7 @@ def test_dopri5_interpolates_like_scipy_and_estimates_two_thirds_of_its_error() 
 
 README = Path(__file__).parents[2] / "README.md"
 EULER = 'ButcherTableau(name="{name}", order=1, c=(0.0,), a=((),), b=(1.0,), source="a test")'
+IMPORT = "from nodebench.ode.methods.tableau import ButcherTableau"
 
 
 def write_package(folder: Path, package: str, files: dict[str, str]) -> None:
@@ -262,7 +263,7 @@ def write_package(folder: Path, package: str, files: dict[str, str]) -> None:
     (folder / package).mkdir()
     (folder / package / "__init__.py").touch()
     for name, tableau in files.items():
-        source = f"from nodebench.ode.tableau import ButcherTableau\n\nTABLEAU = {tableau}\n"
+        source = f"{IMPORT}\n\nTABLEAU = {tableau}\n"
         (folder / package / f"{name}.py").write_text(source)
 
 
@@ -309,7 +310,7 @@ def test_the_file_in_the_readme_works_as_it_stands(tmp_path: Path, monkeypatch: 
     [
         (
             "TABLEAU = ButcherTableau()",
-            r"NameError: .*; begin the file with `from nodebench\.ode\.tableau import",
+            r"NameError: .*; begin the file with `from nodebench\.ode\.methods\.tableau import",
         ),
         ("TABLEAU = (", r"SyntaxError: .* \(bad\.py, line 1\); correct the file, or remove it"),
         (
@@ -317,7 +318,7 @@ def test_the_file_in_the_readme_works_as_it_stands(tmp_path: Path, monkeypatch: 
             r"ModuleNotFoundError: No module named 'nowhere_to_be_found'; correct",
         ),
         (
-            f"from nodebench.ode.tableau import ButcherTableau\nTABLEAU = {EULER.replace('order=1', 'order=0')}",
+            f"{IMPORT}\nTABLEAU = {EULER.replace('order=1', 'order=0')}",
             r"ValueError: tableau `\{name\}`: order is 0; it must be at least 1; correct",
         ),
     ],

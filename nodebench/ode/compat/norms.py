@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from nodebench.ode.gradients.problem import AdjointNorm
-from nodebench.ode.norms import MaxBlockNorm, Norm, rms_norm
+from nodebench.ode.norms import LeadingNorm, MaxBlockNorm, Norm, rms_norm
 from nodebench.ode.packing import Packing
 
 
@@ -37,7 +37,9 @@ def adjoint_norm(
     """
     wanted = options.get("norm")
     if wanted == "seminorm":
-        return lambda y_sizes, param_sizes: _over_state(norm, sum(y_sizes), shape)
+        return lambda y_sizes, param_sizes: LeadingNorm(
+            _over_state(norm, sum(y_sizes), shape), 2 * sum(y_sizes)
+        )
     if wanted is None:
         return lambda y_sizes, param_sizes: _over_everything(norm, sum(y_sizes), shape, param_sizes)
     if not callable(wanted):

@@ -9,20 +9,20 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from nodebench.ode.compat.callbacks import find_callbacks
+from nodebench.ode.clock import make_clock
+from nodebench.ode.compat.callbacks import Callbacks, find_callbacks
 from nodebench.ode.compat.events import refuse_event
-from nodebench.ode.compat.grids import make_grid
+from nodebench.ode.compat.grids import Grid, make_grid
 from nodebench.ode.compat.norms import adjoint_norm, state_norm
 from nodebench.ode.compat.options import check_method, check_options
 from nodebench.ode.compat.solvers import make_solver
-from nodebench.ode.front_door import make_clock, solve
-from nodebench.ode.gradients.problem import AdjointSolve, Problem, SplitState
-from nodebench.ode.norms import Tolerance, rms_norm
+from nodebench.ode.drive.solver import Solver
+from nodebench.ode.front_door import solve
+from nodebench.ode.gradients.problem import AdjointSolve, Problem
+from nodebench.ode.norms import Accuracy, Norm, Tolerance, rms_norm
 from nodebench.ode.packing import Packing, State, check_state
-from nodebench.ode.seams import Observer
 
 TorchdiffeqTolerance = float | Tensor | Sequence[float]
 Options = Mapping[str, Any] | None
@@ -92,24 +92,32 @@ def odeint_adjoint(
     checked = check_options("adjoint_options", backward, adjoint_options)
     params = _parameters(func, adjoint_params, checked)
     make_backward = partial(
-        make_solver,
+        make_backward_solver,
         backward,
         checked,
         _number("adjoint_rtol", rtol if adjoint_rtol is None else adjoint_rtol),
         _number("adjoint_atol", atol if adjoint_atol is None else adjoint_atol),
-        grid=make_grid(checked, func, _detach(y0), t),
+        make_grid(checked, func, _detach(y0), t),
+        find_callbacks(func, backward, _augmented_view(problem.y0, params), "_adjoint"),
     )
     make_backward(rms_norm)  # values that make no sense are refused here, not in backward()
-    adjoint = AdjointSolve(
-        make_solver=make_backward,
-        make_norm=adjoint_norm(
-            checked, state_norm(options or {}, packing), packing, problem.y0.shape, params
-        ),
-        params_in_norm=checked.get("norm") != "seminorm",
-        make_observers=partial(_adjoint_observers, func, backward, [param.shape for param in params]),
-    )
+    norm = adjoint_norm(checked, state_norm(options or {}, packing), packing, problem.y0.shape, params)
+    adjoint = AdjointSolve(make_backward, norm)
     outputs = solve(replace(problem, params=params, adjoint=adjoint), "adjoint")
     return packing.unpack(outputs.ys, (len(t),))
+
+
+def make_backward_solver(
+    method: str,
+    options: Mapping[str, Any],
+    rtol: float,
+    atol: float,
+    grid: Grid,
+    callbacks: Callbacks | None,
+    norm: Norm,
+) -> Solver:
+    """The solver of the adjoint under a norm."""
+    return make_solver(method, options, Accuracy(rtol, atol, norm), grid, callbacks)
 
 
 def _forward_problem(
@@ -129,21 +137,18 @@ def _forward_problem(
     checked = check_options("options", method, options)
     packed = packing.pack(y0)
     clock = make_clock(t, packed)
-    solver = make_solver(
-        method,
-        checked,
+    accuracy = Accuracy(
         _tolerance("rtol", rtol, packing, packed),
         _tolerance("atol", atol, packing, packed),
         state_norm(checked, packing),
-        make_grid(checked, func, _detach(y0), t),
     )
+    callbacks = find_callbacks(func, method, packing.unpack)
     problem = Problem(
         f=packing.wrap(func),
         y0=packed,
         clock=clock,
-        solver=solver,
+        solver=make_solver(method, checked, accuracy, make_grid(checked, func, _detach(y0), t), callbacks),
         block_sizes=packing.sizes or (packed.numel(),),
-        observers=find_callbacks(func, method, packing.unpack),
     )
     return problem, packing
 
@@ -187,19 +192,16 @@ def _parameters(
     return wanted
 
 
-def _adjoint_observers(
-    func: Callable[..., Any], method: str, param_shapes: Sequence[torch.Size], split: SplitState
-) -> Sequence[Observer]:
-    """The observers of func's *_adjoint callbacks, which see (t, y, adj_y, *adj_params); the entry of t is 0."""
-    sizes = [shape.numel() for shape in param_shapes]
+def _augmented_view(y0: Tensor, params: Sequence[Tensor]) -> Callable[[Tensor], tuple[Tensor, ...]]:
+    """What func's *_adjoint callbacks see of a state: (t, y, adj_y, *adj_params); the entry of t is 0."""
+    shapes = [y0.shape, y0.shape, *(param.shape for param in params)]
 
     def view(state: Tensor) -> tuple[Tensor, ...]:
-        y, adj_y, integral = split(state)
-        adj_params = integral.clone().split(sizes)  # the solver goes on adding to its own
-        shaped = (adj.view(shape) for adj, shape in zip(adj_params, param_shapes, strict=True))
-        return (state.new_zeros(()), y, adj_y, *shaped)
+        blocks = state.split([shape.numel() for shape in shapes])
+        shaped = (block.view(shape) for block, shape in zip(blocks, shapes, strict=True))
+        return (state.new_zeros(()), *shaped)
 
-    return find_callbacks(func, method, view, "_adjoint")
+    return view
 
 
 def _detach(y0: State) -> State:

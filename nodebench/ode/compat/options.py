@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from nodebench.ode.controllers import PIDController
-from nodebench.ode.methods import nearest
+from nodebench.ode.drive.controllers import PIDController
+from nodebench.ode.names import nearest
 
 # torchdiffeq's method names and what they are called here; its rk4 is the 3/8 rule.
 ADAPTIVE = {name: name for name in ("dopri8", "dopri5", "bosh3", "fehlberg2", "adaptive_heun")}

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from torch import Tensor
+
+from nodebench.ode.budget import Spent
+from nodebench.ode.clock import Clock, StepRecord
+from nodebench.ode.compat.callbacks import Callbacks, TellingMethod, Told
 from nodebench.ode.compat.grids import Grid
 from nodebench.ode.compat.options import (
     ADAMS,
@@ -19,13 +24,22 @@ from nodebench.ode.compat.options import (
     scipy_method,
     times,
 )
-from nodebench.ode.multistep import Adams, Corrector
-from nodebench.ode.norms import Norm, Tolerance
-from nodebench.ode.scipy_bridge import ScipySolver
-from nodebench.ode.solvers import AdaptiveRungeKutta, FixedRungeKutta, Solver
-from nodebench.ode.step_control import StepControl
-from nodebench.ode.tableau import ButcherTableau
-from nodebench.ode.tableaus import load_tableaus
+from nodebench.ode.counts import Counts
+from nodebench.ode.drive.control import StepControl
+from nodebench.ode.drive.grid import grid_records
+from nodebench.ode.drive.observer import Observer
+from nodebench.ode.drive.solver import AdaptiveSolver, GridSolver, SelfDrivenSolver, Solver
+from nodebench.ode.drive.state import LoopResult
+from nodebench.ode.field import Field
+from nodebench.ode.methods.adams import Adams
+from nodebench.ode.methods.explicit import ExplicitRungeKutta
+from nodebench.ode.methods.method import Method, SelfDriven, Step
+from nodebench.ode.methods.registry import WITHOUT_TABLEAU
+from nodebench.ode.methods.scipy import Scipy
+from nodebench.ode.methods.tableau import ButcherTableau
+from nodebench.ode.methods.tableaus import load_tableaus
+from nodebench.ode.norms import Accuracy
+from nodebench.ode.status import Status
 
 _INTERPOLANTS = ("linear", "cubic")
 # Weights of the solution at the middle of a bosh3 step: its second stage is an Euler step to there.
@@ -33,22 +47,105 @@ _BOSH3_MIDPOINT = (0.0, 0.5, 0.0, 0.0)
 
 
 def make_solver(
-    method: str, options: Mapping[str, Any], rtol: Tolerance, atol: Tolerance, norm: Norm, grid: Grid
+    method: str,
+    options: Mapping[str, Any],
+    accuracy: Accuracy,
+    grid: Grid,
+    callbacks: Callbacks | None = None,
 ) -> Solver:
     """The solver of a checked method with checked options; ValueError for values that make no sense."""
-    if method in ADAPTIVE:
-        return AdaptiveRungeKutta(adaptive_tableau(method), _step_control(options, rtol, atol, norm))
-    if method in ADAMS:
-        return _adams(method, options, rtol, atol, norm, grid)
     if method in SCIPY:
         min_step, max_step = _step_bounds(options)
-        return ScipySolver(scipy_method(options), rtol, atol, min_step=min_step, max_step=max_step)
-    return FixedRungeKutta(_fixed_tableau(method, options), grid, perturb=bool(options.get("perturb", False)))
-
-
-def _step_control(options: Mapping[str, Any], rtol: Tolerance, atol: Tolerance, norm: Norm) -> StepControl:
-    min_step, max_step = _step_bounds(options)
+        control = StepControl(accuracy, min_step=min_step, max_step=max_step)
+        return SelfDrivenSolver(Scipy(scipy_method(options)), control)
     budget = positive(options, "max_num_steps")
+    solver: AdaptiveSolver | GridSolver
+    if method in ADAPTIVE:
+        tableau = adaptive_tableau(method)
+        solver = AdaptiveSolver(ExplicitRungeKutta(tableau), _step_control(options, accuracy))
+    elif method in ADAMS:
+        adams = _adams(method, options)
+        solver = GridSolver(adams, grid, accuracy=accuracy if adams.traits.iterates else None)
+    else:
+        records = _perturbed_records if options.get("perturb", False) else grid_records
+        fixed = ExplicitRungeKutta(_fixed_tableau(method, options))
+        solver = GridSolver(fixed, grid, make_records=records)
+    return AdaptedSolver(solver, callbacks, None if budget is None else int(budget))
+
+
+@dataclass(frozen=True)
+class AdaptedSolver:
+    """A solver that tells callbacks of its steps, and that has so many of them from one output to the next."""
+
+    solver: AdaptiveSolver | GridSolver
+    callbacks: Callbacks | None
+    max_steps_per_output: int | None
+
+    @property
+    def method(self) -> Method | SelfDriven:
+        """See Solver."""
+        return self.solver.method
+
+    def solve(
+        self,
+        f: Field,
+        y0: Tensor,
+        clock: Clock,
+        *,
+        autograd: bool,
+        observers: Sequence[Observer] = (),
+        first_step: float | None = None,
+    ) -> LoopResult:
+        """See Solver."""
+        solver, heard = self.solver, list(observers)
+        if self.max_steps_per_output is not None and isinstance(solver, AdaptiveSolver):
+            budget = StepsPerOutput(self.max_steps_per_output)
+            solver = replace(solver, control=replace(solver.control, budget=budget))
+            heard.append(budget)
+        if self.callbacks is None:
+            return solver.solve(f, y0, clock, autograd=autograd, observers=heard, first_step=first_step)
+        told = Told(self.callbacks, f.counts)
+        solver = replace(solver, method=TellingMethod(solver.method, told))
+        result = solver.solve(
+            f, y0, clock, autograd=autograd, observers=[*heard, told], first_step=first_step
+        )
+        told.settle()
+        return result
+
+
+class StepsPerOutput:
+    """A budget of steps that begins anew at each output, which it hears of as an observer."""
+
+    def __init__(self, max_steps: int) -> None:
+        self._max_steps = max_steps
+        self._counts: Counts | None = None
+        self._before = 0  # steps tried up to the latest output
+
+    def spent(self, counts: Counts, cost: int) -> Spent | None:
+        """See Budget."""
+        if self._counts is None:
+            self._counts, self._before = counts, counts.num_steps
+        if counts.num_steps - self._before >= self._max_steps:
+            return Spent(Status.MAX_STEPS, f"max_steps_per_output={self._max_steps}")
+        return None
+
+    def num_tries(self, counts: Counts, cost: int) -> int:
+        """See Budget: one by one."""
+        return 0
+
+    def on_accept(self, record: StepRecord, y0: Tensor, f0: Tensor, step: Step) -> None:
+        """See Observer."""
+        if self._counts is not None and (record.inside or record.lands_on is not None):
+            self._before = self._counts.num_steps
+
+
+def _perturbed_records(clock: Clock, grid: Sequence[float]) -> Iterator[StepRecord]:
+    """Steps at whose two ends f is evaluated just inside: it may jump on the grid."""
+    return (record._replace(jump_start=True, jump_end=True) for record in grid_records(clock, grid))
+
+
+def _step_control(options: Mapping[str, Any], accuracy: Accuracy) -> StepControl:
+    min_step, max_step = _step_bounds(options)
     step_ts, jump_ts = times(options, "step_t"), times(options, "jump_t")
     repeated = len(step_ts) + len(jump_ts) - len({*step_ts, *jump_ts})
     if repeated:
@@ -56,14 +153,11 @@ def _step_control(options: Mapping[str, Any], rtol: Tolerance, atol: Tolerance, 
             "`step_t` and `jump_t` name a time twice; name each once (a jump is stepped on anyway)"
         )
     return StepControl(
-        rtol=rtol,
-        atol=atol,
-        norm=norm,
-        controller=controller(options),
+        accuracy,
+        controller(options),
         first_step=positive(options, "first_step"),
         min_step=min_step,
         max_step=max_step,
-        max_steps_per_output=None if budget is None else int(budget),
         step_ts=step_ts,
         jump_ts=jump_ts,
     )
@@ -77,18 +171,17 @@ def _step_bounds(options: Mapping[str, Any]) -> tuple[float, float]:
     return min_step, max_step
 
 
-def _adams(
-    method: str, options: Mapping[str, Any], rtol: Tolerance, atol: Tolerance, norm: Norm, grid: Grid
-) -> Solver:
+def _adams(method: str, options: Mapping[str, Any]) -> Method:
     if options.get("interp", "cubic") != "cubic":
         raise ValueError(
             f"`interp` is {options['interp']!r}; `{method}` interpolates by the cubic here, so drop the option"
         )
-    if ADAMS[method] == "explicit_adams":
-        return Adams(grid)
+    adams = WITHOUT_TABLEAU[ADAMS[method]]
+    assert isinstance(adams, Adams)
     max_iters = positive(options, "max_iters")
-    corrector = Corrector(rtol, atol, norm)
-    return Adams(grid, corrector if max_iters is None else replace(corrector, max_iterations=int(max_iters)))
+    if max_iters is None or not adams.max_iterations:
+        return adams
+    return replace(adams, max_iterations=int(max_iters))
 
 
 @functools.cache

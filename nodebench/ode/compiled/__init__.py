@@ -12,12 +12,12 @@ from nodebench.ode.compiled.compiler import (
     hush_compiler,
     missing_compiler,
 )
-from nodebench.ode.compiled.steps import CompiledSteps
+from nodebench.ode.compiled.steps import CompiledRungeKutta
 
 __all__ = [
     "DEFAULT_BACKEND",
     "CompileWarning",
-    "CompiledSteps",
+    "CompiledRungeKutta",
     "check_backend",
     "forgotten",
     "hush_compiler",

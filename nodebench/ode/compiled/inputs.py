@@ -7,7 +7,7 @@ from collections.abc import Hashable
 import torch
 from torch import Tensor
 
-from nodebench.ode.counting import Time, time_tensor
+from nodebench.ode.field import Time, time_tensor
 from nodebench.ode.norms import Tolerance
 
 # Left to itself, inductor lays convolutions out with their channels last on the CPU, whose backward is slower.

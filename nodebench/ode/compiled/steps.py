@@ -1,180 +1,145 @@
-"""Steppers that take a step in one compiled call."""
+"""Steps that are one compiled call each."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from nodebench.ode.clock import Clock, StepRecord
-from nodebench.ode.compiled.augmented import CompiledAugmentedStepper
+from nodebench.ode.clock import StepRecord, end_time, start_time
 from nodebench.ode.compiled.compiler import compiled_for
 from nodebench.ode.compiled.inputs import OPTIONS, as_tensor, float64, layout
-from nodebench.ode.compiled.march import march
-from nodebench.ode.compiled.traced import make_step
-from nodebench.ode.controllers import PIDController
-from nodebench.ode.counting import CountedField, Field, time_tensor
-from nodebench.ode.gradients.adjoint import AugmentedField
-from nodebench.ode.gradients.quadrature import ParameterQuadrature
-from nodebench.ode.norms import Norm
+from nodebench.ode.compiled.march import LOOP_OPTIONS, Bounds, MarchKind, make_march, march
+from nodebench.ode.compiled.traced import StepKind, TracedStep, make_step
+from nodebench.ode.drive.control import StepControl
+from nodebench.ode.drive.state import LoopState
+from nodebench.ode.field import CountedField, kept, time_tensor
+from nodebench.ode.gradients.augmented import AugmentedField
+from nodebench.ode.methods.explicit import ExplicitRungeKutta, Weights, interpolated, num_evaluations
+from nodebench.ode.methods.method import Course, Step, Steps, Traits
 from nodebench.ode.packing import Packing
-from nodebench.ode.replay import end_time
-from nodebench.ode.seams import Quadrature
-from nodebench.ode.step import CompiledStages, StageBuffer, StageList, num_evaluations
-from nodebench.ode.step_control import StepControl
-from nodebench.ode.steppers import Attempt, EagerStepper, March, Stepper, nan_at_overflow
-from nodebench.ode.tableau import ButcherTableau
 
 
 @dataclass(frozen=True)
-class CompiledSteps:
-    """Makes steppers for solves of one vector field, called as the user wrote it, on states packed by `packing`.
+class CompiledRungeKutta:
+    """The method of a tableau, for solves of one vector field, called as the user wrote it, on packed states.
 
-    `backend` is torch.compile's. What is compiled is kept as long as the vector field lives.
+    `backend` is torch.compile's. What is compiled is kept as long as the vector field lives. `control`: how the loop
+    chooses its steps, where it does.
     """
 
+    method: ExplicitRungeKutta
     f: Callable[..., Any]
     packing: Packing
     backend: str
+    control: StepControl | None
 
-    def stepper(
-        self,
-        f: Field,
-        tableau: ButcherTableau,
-        clock: Clock,
-        control: StepControl | None,
-        quadrature: Quadrature | None,
-    ) -> Stepper:
-        """A MakeStepper for the forward solve. Where output times require grad, steps are eager: times are tensors."""
-        if clock.tensor is not None:
-            return EagerStepper(f, tableau, clock, control, quadrature)
-        assert isinstance(f, CountedField), "what a gradient mode solves forwards is the user's field"
-        return CompiledStepper(self, f, tableau, clock, control)
+    @property
+    def traits(self) -> Traits:
+        """See Method."""
+        return self.method.traits
 
-    def augmented_stepper(
-        self,
-        f: Field,
-        tableau: ButcherTableau,
-        clock: Clock,
-        control: StepControl | None,
-        quadrature: Quadrature | None,
-    ) -> Stepper:
-        """A MakeStepper for the backward solve of the adjoint."""
-        assert isinstance(f, AugmentedField), "what the adjoint solves backwards"
-        if any(leaf.is_complex() for leaf in f.leaves):
-            return EagerStepper(f, tableau, clock, control, quadrature)
-        assert quadrature is None or isinstance(quadrature, ParameterQuadrature), "the parameters' integrals"
-        return CompiledAugmentedStepper(
-            self.f, self.packing, self.backend, f, tableau, clock, control, quadrature
+    def begin(self, course: Course) -> Steps:
+        """See Method. Where output times or complex parameters require grad, steps are eager."""
+        is_complex = isinstance(course.f, AugmentedField) and any(
+            leaf.is_complex() for leaf in course.f.leaves
         )
+        if course.clock.tensor is not None or is_complex:
+            return self.method.begin(course)
+        return CompiledSteps(self, course)
 
 
-class CompiledStepper:
-    """Steps of a user's field, a compiled call each."""
+class CompiledSteps:
+    """The steps of one solve: of the user's field, or of the augmented system of the adjoint with its products."""
 
-    def __init__(
-        self,
-        steps: CompiledSteps,
-        f: CountedField,
-        tableau: ButcherTableau,
-        clock: Clock,
-        control: StepControl | None,
-    ) -> None:
-        self._steps, self._f, self._tableau, self._clock = steps, f, tableau, clock
-        self._control = control
+    def __init__(self, method: CompiledRungeKutta, course: Course) -> None:
+        self._method, self._course, self._clock = method, course, course.clock
+        self._f, self._tableau = course.f, method.method.tableau
+        self._weights = Weights(self._tableau, course)
+        self._leaves = tuple(course.f.leaves) if isinstance(course.f, AugmentedField) else ()
         self._tolerances: tuple[Tensor, Tensor] | None = None
+        norm = None
+        if course.wants_error and course.accuracy is not None:
+            accuracy, norm = course.accuracy, course.accuracy.norm
+            # As tensors: another tolerance is no reason to compile again.
+            self._tolerances = as_tensor(accuracy.rtol, course.y0), as_tensor(accuracy.atol, course.y0)
+        self._kind = StepKind(self._tableau, norm, method.packing)
+        if isinstance(course.f, AugmentedField):
+            self._kind = self._kind._replace(
+                shape=course.f.shape, integrands=self._weights.of_others, in_norm=self._weights.in_norm
+            )
 
-    def new_stages(self, y: Tensor, autograd: bool) -> StageBuffer | StageList:
-        """See Stepper."""
-        return CompiledStages(self._tableau)
+    def first(self, record: StepRecord, y0: Tensor) -> Tensor:
+        """See Steps."""
+        return kept(self._f(start_time(self._clock, record, y0), y0, self._weights.of_first))
 
-    def take(
-        self, record: StepRecord, y0: Tensor, stages: StageBuffer | StageList, *, all_stages: bool
-    ) -> Tensor:
-        """See Stepper."""
-        y1, _, kept = self._call(None, all_stages, record, y0, stages[0], (None, None))
-        self._f.counts.nfe += num_evaluations(self._tableau, with_error=all_stages)
-        _keep(stages, kept, all_stages)
-        return y1
+    def hold(self, f1: Tensor) -> Tensor:
+        """See Steps."""
+        return kept(f1)
 
-    def attempt(self, record: StepRecord, y0: Tensor, stages: StageBuffer | StageList) -> Attempt:
-        """See Stepper."""
-        control = self._control
-        assert control is not None, "only an adaptive loop asks for errors"
-        all_stages = bool(record.inside)
-        y1, ratio, kept = self._call(
-            control.norm, all_stages, record, y0, stages[0], self.tolerances(y0, control)
-        )
-        self._f.counts.nfe += num_evaluations(self._tableau, with_error=True)
-        _keep(stages, kept, all_stages)
-        assert ratio is not None, "a step with a norm has an error ratio"
-        if record.lands_on == len(self._clock.ts) - 1:
-            ratio = nan_at_overflow(ratio, y1)
-        return Attempt(y1, ratio)
+    def take(self, record: StepRecord, y0: Tensor, f0: Tensor) -> Step:
+        """See Steps."""
+        taken = self._call(record, y0, f0)
+        with_last = self._kind.norm is not None or bool(record.inside)
+        f1 = taken.kept[-1] if with_last and self._tableau.is_fsal else None
+        if self._tableau.interpolant is None or not record.inside:
+            return Step(taken.y1, f1, error_ratio=taken.error_ratio)
+        at = partial(interpolated, self._tableau, y0, record.dt, [f0, *taken.kept])
+        return Step(taken.y1, f1, at=at, error_ratio=taken.error_ratio)
 
-    def march(self, start: March, until: float, max_tries: int) -> March | None:
-        """See Stepper. On the CPU alone, and without autograd: elsewhere each step waits for the device anyway."""
-        control = self._control
-        if control is None or type(control.controller) is not PIDController:
+    def cost(self, record: StepRecord) -> int:
+        """See Steps."""
+        with_last = self._kind.norm is not None or bool(record.inside)
+        return num_evaluations(self._tableau, with_last=with_last)
+
+    def march(self, state: LoopState[float], until: float, max_tries: int) -> LoopState[float] | None:
+        """See Steps. On the CPU alone, and without autograd: elsewhere each step waits for the device anyway."""
+        control = self._method.control
+        if control is None or self._tolerances is None or not control.controller.takes_tensors:
             return None
-        if start.y.device.type != "cpu" or torch.is_grad_enabled():
+        if not isinstance(self._f, CountedField) or state.y.device.type != "cpu" or torch.is_grad_enabled():
             return None
-        end = march(
-            self._steps,
-            self._f.args,
-            self._tableau,
-            control,
-            self.tolerances(start.y, control),
-            self._clock,
-            start,
-            until,
-            max_tries,
+        method, clock, y = self._method, self._clock, state.y
+        assert self._kind.norm is not None, "a solve with tolerances has a norm"
+        kind = MarchKind(self._tableau, self._kind.norm, control.controller, method.packing)
+        run = compiled_for(
+            method.f,
+            ("march", kind, y.shape, y.dtype),
+            lambda: make_march(kind),
+            method.backend,
+            options=LOOP_OPTIONS,
+            is_loop=True,
         )
+        least = max(control.min_step, clock.resolution(max(state.t, until, key=abs)))
+        bounds = Bounds(until, clock.rounding, clock.direction, least, control.max_step)
+        end = march(run, method.f, self._f.args, state, bounds, max_tries, self._tolerances)
         if end is None:
             return None
-        tried = end.num_accepted + end.num_rejected
-        self._f.counts.nfe += tried * num_evaluations(self._tableau, with_error=True)
+        self._f.counts.nfe += (end.num_accepted + end.num_rejected) * (self._tableau.num_stages - 1)
         return end
 
-    def tolerances(self, y: Tensor, control: StepControl) -> tuple[Tensor, Tensor]:
-        """rtol and atol as tensors: another tolerance is no reason to compile again."""
-        if self._tolerances is None:
-            self._tolerances = (as_tensor(control.rtol, y), as_tensor(control.atol, y))
-        return self._tolerances
-
-    def _call(
-        self,
-        norm: Norm | None,
-        all_stages: bool,
-        record: StepRecord,
-        y0: Tensor,
-        k0: Tensor,
-        tolerances: tuple[Tensor, Tensor] | tuple[None, None],
-    ) -> tuple[Tensor, Tensor | None, list[Tensor]]:
-        steps, tableau = self._steps, self._tableau
-        autograd = torch.is_grad_enabled() and (y0.requires_grad or k0.requires_grad)
+    def _call(self, record: StepRecord, y0: Tensor, f0: Tensor) -> TracedStep:
+        method, field, kind = self._method, self._f, self._kind
+        assert isinstance(field, (CountedField, AugmentedField)), "what the gradients solve"
+        if record.inside:
+            kind = kind._replace(all_stages=True)
+        autograd = torch.is_grad_enabled() and (y0.requires_grad or f0.requires_grad)
         if autograd:  # the first state of a solve may not require grad, where all that follow do
-            y0, k0 = _requiring_grad(y0), _requiring_grad(k0)
-        key = ("step", tableau, norm, steps.packing, all_stages, autograd, *layout(y0))
-        step = compiled_for(
-            steps.f,
-            key,
-            lambda: make_step(tableau, norm, steps.packing, all_stages),
-            steps.backend,
-            options=OPTIONS,
-        )
+            y0, f0 = _requiring_grad(y0), _requiring_grad(f0)
+        wants = tuple(leaf.requires_grad for leaf in self._leaves)
+        key = ("step", kind, autograd, wants, *layout(y0))
+        step = compiled_for(method.f, key, lambda: make_step(kind), method.backend, options=OPTIONS)
         t1 = time_tensor(end_time(self._clock, record, y0), y0)
-        t, dt = float64(record.t, y0), float64(record.dt, y0)
-        y1, ratio, kept = step(steps.f, self._f.args, t, dt, t1, y0, k0, *tolerances)
-        return y1, ratio, kept
-
-
-def _keep(stages: StageBuffer | StageList, kept: list[Tensor], all_stages: bool) -> None:
-    for i, k in enumerate(kept, start=1) if all_stages else ((-1, k) for k in kept):
-        stages[i] = k
+        times = float64(record.t, y0), float64(record.dt, y0), t1
+        taken: TracedStep = step(method.f, field.args, self._leaves, times, y0, f0, self._tolerances)
+        field.counts.nfe += self.cost(record)
+        if isinstance(field, AugmentedField):
+            field.note(taken.used)
+        return taken
 
 
 def _requiring_grad(tensor: Tensor) -> Tensor:

@@ -1,31 +1,36 @@
 """A step as one pure function of tensors, time and step size among them: what torch.compile is given.
 
-The step is the one of step.py; only the field, which counts nothing here, and the stages are others.
+The step is the one of methods/explicit.py; only the field, which counts nothing here, and the stages are others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from nodebench.ode.counting import Time, checked, stage_fields_of, time_tensor
+from nodebench.ode.field import StageFields, Time, checked, kept, stage_fields_of, time_tensor
+from nodebench.ode.gradients.augmented import augmented
+from nodebench.ode.methods.explicit import rk_step
+from nodebench.ode.methods.tableau import ButcherTableau
 from nodebench.ode.norms import Norm, error_ratio
 from nodebench.ode.packing import Packing
-from nodebench.ode.step import rk_step
-from nodebench.ode.tableau import ButcherTableau
 
 
 class TracedField:
     """f(t, y, *args) behind `StageFields`: CountedField without its counts, which are made outside of a step."""
 
+    riding = 0
+
     def __init__(self, f: Callable[..., Any], packing: Packing, args: tuple[Any, ...]) -> None:
         self._f, self._args = packing.wrap(f), args
 
-    def at_times(self, ts: Sequence[Time], y: Tensor) -> list[Callable[[Tensor], Tensor]]:
+    def at_times(
+        self, ts: Sequence[Time], y: Tensor, integrands: Sequence[bool] | None = None
+    ) -> list[Callable[[Tensor], Tensor]]:
         """See StageFields."""
         times = [time_tensor(t, y) for t in ts]
         at_times = getattr(self._f, "at_times", None)
@@ -37,78 +42,162 @@ class TracedField:
         return checked(stage_field(y, *self._args), y)
 
 
+class TracedAugmentedField:
+    """AugmentedField for real leaves, in a form that can be traced. `used` says of which leaves f made use."""
+
+    def __init__(self, f: TracedField, leaves: tuple[Tensor, ...], shape: torch.Size) -> None:
+        self._f, self._leaves, self._shape = f, leaves, shape
+        self.riding = sum(leaf.numel() for leaf in leaves)
+        self.used = [False] * len(leaves)
+
+    def at_times(
+        self, ts: Sequence[Time], y: Tensor, integrands: Sequence[bool] | None = None
+    ) -> list[Callable[[Tensor], Tensor]]:
+        """See StageFields."""
+        with torch.enable_grad():
+            stage_fields = self._f.at_times(ts, y[: self._shape.numel()])
+        wanted = integrands or [True] * len(stage_fields)
+        return [partial(self._evaluate, f, w) for f, w in zip(stage_fields, wanted, strict=False)]
+
+    def _evaluate(self, stage_field: Callable[[Tensor], Tensor], integrand: bool, state: Tensor) -> Tensor:
+        n, leaves = self._shape.numel(), self._leaves if integrand else ()
+        y, adj_y = state[:n].view(self._shape), state[n : 2 * n].view(self._shape)
+        slope, used = augmented(stage_field, y, adj_y, leaves, keep_graph=True)
+        if integrand:
+            self.used = [before or now for before, now in zip(self.used, used, strict=True)]
+        return slope
+
+
 class TracedStages:
     """Stages as separate tensors and their sums as expressions, which a compiler is free to fuse.
 
-    As in StageList, what a field hands out is copied where autograd need not remember it: the next stage may reuse it.
+    `size` entries of a state are f's; those behind them are integrals (see RidingBuffer). As in StageList, what a field
+    hands out is copied where autograd need not remember it: the next stage may reuse it.
     """
 
-    def __init__(self, tableau: ButcherTableau, k0: Tensor) -> None:
-        self._tableau = tableau
-        self._stages = [k0]
+    def __init__(self, tableau: ButcherTableau, k0: Tensor, size: int | None = None) -> None:
+        self._tableau, self._size = tableau, size
+        self._whole = [k0]
+        self._stages = [k0 if size is None else k0[:size]]
 
     def __setitem__(self, i: int, k: Tensor) -> None:
         assert i == len(self._stages), "stages are evaluated in turn"
-        self._stages.append(k if k.requires_grad else k.clone())
+        self._whole.append(kept(k))
+        self._stages.append(self._whole[-1] if self._size is None else self._whole[-1][: self._size])
 
     def __getitem__(self, i: int) -> Tensor:
-        return self._stages[i]
+        return self._whole[i]
 
     def state(self, i: int, y: Tensor, dt: Time) -> Tensor:
         """See Stages."""
-        return y + self._sum(self._tableau.a[i], y, dt)
+        return y + _sum(self._tableau.a[i], self._stages, y, dt)
 
     def end(self, y: Tensor, dt: Time) -> Tensor:
         """See Stages."""
-        return y + self._sum(self._tableau.b, y, dt)
+        return y + _sum(self._tableau.b, self._stages, y, dt)
 
     def error(self, dt: Time) -> Tensor:
         """See Stages."""
-        assert self._tableau.b_err is not None, "only a method with an error estimate is asked for its error"
-        return self._sum(self._tableau.b_err, self._stages[0], dt)
+        return _sum(self._b_err, self._stages, self._stages[0], dt)
+
+    def with_integrals(self, y1: Tensor, y0: Tensor, dt: Time) -> Tensor:
+        """See RidingBuffer."""
+        integral = y0[self._size :]
+        return torch.cat([y1, integral + self._ridden(self._tableau.b, integral, dt)])
+
+    def whole_error(self, dt: Time) -> Tensor:
+        """See RidingBuffer."""
+        return torch.cat([self.error(dt), self._ridden(self._b_err, self._stages[0], dt)])
 
     def from_second(self) -> list[Tensor]:
         """k_1, k_2, ..."""
-        return self._stages[1:]
+        return self._whole[1:]
 
-    def _sum(self, weights: Sequence[float], y: Tensor, dt: Time) -> Tensor:
-        terms = [weight * k for weight, k in zip(weights, self._stages, strict=False) if weight]
-        total = terms[0]
-        for term in terms[1:]:
-            total = total + term
-        return time_tensor(dt, y) * total
+    @property
+    def _b_err(self) -> tuple[float, ...]:
+        assert self._tableau.b_err is not None, "only a method with an error estimate is asked for its error"
+        return self._tableau.b_err
+
+    def _ridden(self, weights: Sequence[float], y: Tensor, dt: Time) -> Tensor:
+        """The weighted sum of the integrands, of the stages that have one."""
+        return _sum(weights, [k[self._size :] for k in self._whole], y, dt)
 
 
-def make_step(
-    tableau: ButcherTableau, norm: Norm | None, packing: Packing, all_stages: bool
-) -> Callable[..., tuple[Tensor, Tensor | None, list[Tensor]]]:
-    """(f, args, t, dt, t1, y0, k0, rtol, atol) -> (y1, error ratio, stages).
+def _sum(weights: Sequence[float], ks: Sequence[Tensor], y: Tensor, dt: Time) -> Tensor:
+    """dt * sum_i weights[i] ks[i], dt in y's precision."""
+    terms = [weight * k for weight, k in zip(weights, ks, strict=False) if weight]
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return time_tensor(dt, y) * total
 
-    t and dt are 0-d and in float64, t1, where the last stages sit, 0-d as f takes its times. `stages` are k_1, k_2,
-    ... with `all_stages`, else the last one alone. Without a norm there is no error ratio, and the stages are those
-    that y1 needs.
+
+class StepKind(NamedTuple):
+    """What one compiled step holds for, beside the shape of the state.
+
+    `shape`: y's, where the state is [y, a, integral] of the adjoint. `integrands` says at which stages the integral's
+    slope is wanted, `in_norm` whether it counts. All stages are kept for an interpolant, else the last one alone.
     """
+
+    tableau: ButcherTableau
+    norm: Norm | None
+    packing: Packing
+    all_stages: bool = False
+    shape: torch.Size | None = None
+    integrands: tuple[bool, ...] | None = None
+    in_norm: bool = False
+
+
+class TracedStep(NamedTuple):
+    """The end of a step, its error ratio where there is a norm, its kept stages, and the leaves that f made use of."""
+
+    y1: Tensor
+    error_ratio: Tensor | None
+    kept: list[Tensor]
+    used: tuple[bool, ...]
+
+
+def make_step(kind: StepKind) -> Callable[..., TracedStep]:
+    """(f, args, leaves, (t, dt, t1), y0, k0, (rtol, atol)) -> TracedStep.
+
+    t and dt are 0-d and in float64, t1, where the last stages sit, 0-d as f takes its times. Without a norm there is no
+    error ratio, and the stages are those that y1 needs.
+    """
+    tableau, norm = kind.tableau, kind.norm
 
     def step(
         f: Callable[..., Any],
         args: tuple[Any, ...],
-        t: Tensor,
-        dt: Tensor,
-        t1: Tensor,
+        leaves: tuple[Tensor, ...],
+        times: tuple[Tensor, Tensor, Tensor],
         y0: Tensor,
         k0: Tensor,
-        rtol: Tensor | None,
-        atol: Tensor | None,
-    ) -> tuple[Tensor, Tensor | None, list[Tensor]]:
-        stages = TracedStages(tableau, k0)
-        with_last = all_stages or norm is not None
-        field = TracedField(f, packing, args)
-        y1 = rk_step(field, tableau, t, dt, y0, stages, with_error=with_last, last_time=t1)
+        tolerances: tuple[Tensor, Tensor] | None,
+    ) -> TracedStep:
+        traced: TracedField = TracedField(f, kind.packing, args)
+        field: StageFields = traced
+        if kind.shape is not None:
+            field = TracedAugmentedField(traced, leaves, kind.shape)
+        size = len(y0) - field.riding if field.riding else None
+        stages = TracedStages(tableau, k0, size)
+        y1 = rk_step(
+            field,
+            tableau,
+            times,
+            y0 if size is None else y0[:size],
+            stages,
+            with_last=kind.all_stages or norm is not None,
+            integrands=kind.integrands,
+        )
+        if size is not None:
+            y1 = stages.with_integrals(y1, y0, times[1])
         ratio = None
-        if norm is not None and rtol is not None and atol is not None:
+        if norm is not None and tolerances is not None:
             with torch.no_grad():
-                ratio = error_ratio(stages.error(dt), y0, y1, rtol, atol, norm)
+                error = stages.whole_error(times[1]) if kind.in_norm else stages.error(times[1])
+                ratio = error_ratio(error, y0, y1, *tolerances, norm)
         kept = stages.from_second()
-        return y1, ratio, kept if all_stages else kept[-1:]
+        used = tuple(field.used) if isinstance(field, TracedAugmentedField) else ()
+        return TracedStep(y1, ratio, kept if kind.all_stages else kept[-1:], used)
 
     return step

@@ -14,8 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nodebench.ode.budget import Limits
 from nodebench.ode.clock import StepRecord
-from nodebench.ode.counting import CountedField
+from nodebench.ode.drive.outputs import step_outputs
+from nodebench.ode.failures import SolveFailure
+from nodebench.ode.field import CountedField
 from nodebench.ode.gradients.problem import (
     Outputs,
     Problem,
@@ -24,8 +27,7 @@ from nodebench.ode.gradients.problem import (
     refuse_double_backward,
     watch,
 )
-from nodebench.ode.replay import first_stage, step_outputs
-from nodebench.ode.step import StageBuffer, StageList
+from nodebench.ode.methods.method import Course, Method, Step, Steps
 
 
 class _Checkpoints:
@@ -35,13 +37,8 @@ class _Checkpoints:
         self.records: list[StepRecord] = []
         self.states: list[Tensor] = []
 
-    def on_step(self, t: float, dt: float, y0: Tensor) -> None: ...
-
-    def on_reject(self, t: float, dt: float, y0: Tensor) -> None: ...
-
-    def on_accept(
-        self, record: StepRecord, y0: Tensor, y1: Tensor, stages: StageBuffer | StageList, f1: Tensor | None
-    ) -> None:
+    def on_accept(self, record: StepRecord, y0: Tensor, f0: Tensor, step: Step) -> None:
+        """See Observer."""
         self.records.append(record)
         self.states.append(y0)
 
@@ -75,7 +72,6 @@ class _Checkpointed(torch.autograd.Function):
             problem.clock.as_constants(),
             autograd=False,
             observers=(*problem.observers, checkpoints),
-            make_stepper=problem.make_stepper,
         )
         box.append(problem.outputs(result))
         ctx.problem, ctx.watched = problem.without_tensors(), watched.without_tensors()
@@ -106,13 +102,13 @@ class _Replay:
     def __init__(
         self, problem: Problem, args: tuple[Any, ...], ts: Tensor | None, leaves: list[Tensor]
     ) -> None:
-        tableau = problem.solver.tableau
-        assert tableau is not None, "the front door admits only Runge-Kutta methods"
-        self._tableau = tableau
+        method = problem.solver.method
+        assert isinstance(method, Method), "the front door admits only methods that take single steps again"
+        self._method, self._problem = method, problem
         self._f = CountedField(problem.f, args, problem.stats.backward)
         self._ts = None if ts is None else ts.detach().requires_grad_()
         self._clock = replace(problem.clock, tensor=self._ts)
-        self._stepper = problem.make_stepper(self._f, tableau, self._clock, None, None)
+        self._steps: Steps | None = None
         self._leaves = leaves
         self.grads: list[Tensor | None] = [None] * len(leaves)
         self.grad_ts: Tensor | None = None
@@ -120,14 +116,13 @@ class _Replay:
     @torch.enable_grad()
     def pull_back(self, record: StepRecord, y0: Tensor, adj_y1: Tensor, grad_ys: Tensor) -> Tensor:
         """adj_y at the start of a step from adj_y at its end and the gradients of its outputs."""
-        tableau = self._tableau
         y = y0.detach().requires_grad_()
-        stages = self._stepper.new_stages(y, True)
-        stages[0] = first_stage(self._f, self._clock, record, y)
-        all_stages = bool(record.inside)
-        y1 = self._stepper.take(record, y, stages, all_stages=all_stages)
-        f1 = stages[-1] if all_stages and tableau.is_fsal else None
-        outputs, _ = step_outputs(self._f, tableau, self._clock, record, y, y1, stages, f1)
+        steps = self._begun(y)
+        f0 = steps.first(record, y)
+        step = steps.take(record, y, f0)
+        assert isinstance(step, Step), "a step that was taken once can be taken again"
+        outputs, _ = step_outputs(self._f, self._clock, record, y, f0, step)
+        y1 = step.y1
         roots = [(y1, adj_y1), *((value, grad_ys[i]) for i, value in outputs.items())]
         roots = [(value, grad) for value, grad in roots if value.requires_grad]
         times = [] if self._ts is None else [self._ts]
@@ -139,6 +134,15 @@ class _Replay:
             self.grad_ts = _add(self.grad_ts, grads.pop(0))
         self.grads = [_add(total, grad) for total, grad in zip(self.grads, grads, strict=True)]
         return adj_y0
+
+    def _begun(self, y: Tensor) -> Steps:
+        """What takes the steps again, each of which autograd records."""
+        if self._steps is None:
+            failure = SolveFailure(self._clock, self._f.counts, None, y.dtype)
+            self._steps = self._method.begin(
+                Course(self._f, self._clock, y, failure, Limits(), autograd=True)
+            )
+        return self._steps
 
 
 def _add(total: Tensor | None, grad: Tensor | None) -> Tensor | None:

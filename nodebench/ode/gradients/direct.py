@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-from nodebench.ode.counting import CountedField
+from nodebench.ode.field import CountedField
 from nodebench.ode.gradients.problem import Outputs, Problem
 
 
@@ -21,6 +21,5 @@ def solve_direct(problem: Problem) -> Outputs:
         problem.clock,
         autograd=torch.is_grad_enabled(),
         observers=problem.observers,
-        make_stepper=problem.make_stepper,
     )
     return problem.outputs(result)

@@ -11,33 +11,24 @@ import torch
 from torch import Tensor
 
 from nodebench.ode.clock import Clock
-from nodebench.ode.counting import Inspect, SolveStats
+from nodebench.ode.counts import SolveStats
+from nodebench.ode.drive.observer import Observer
+from nodebench.ode.drive.solver import Solver
+from nodebench.ode.drive.state import LoopResult
+from nodebench.ode.field import Inspect
 from nodebench.ode.norms import Norm
-from nodebench.ode.seams import LoopResult, Observer
-from nodebench.ode.solvers import Solver
 from nodebench.ode.status import SolverError
-from nodebench.ode.steppers import EagerStepper, MakeStepper
 
 # Builds the norm of an augmented state from the sizes of y's blocks and of the parameters' blocks.
 AdjointNorm = Callable[[Sequence[int], Sequence[int]], Norm]
 
-# Splits a state of the backward solve into y and adj_y, of y's shape, and the parameters' integral so far, flat.
-SplitState = Callable[[Tensor], tuple[Tensor, Tensor, Tensor]]
-
 
 @dataclass(frozen=True)
 class AdjointSolve:
-    """How the adjoint is solved backwards.
-
-    `params_in_norm`: the parameters' integrals count in the error. `make_observers`: who hears of its steps, given
-    how to read the states they are told.
-    """
+    """How the adjoint is solved backwards: the solver under a norm of the augmented state, and that norm."""
 
     make_solver: Callable[[Norm], Solver]
     make_norm: AdjointNorm
-    params_in_norm: bool
-    make_observers: Callable[[SplitState], Sequence[Observer]] = lambda split: ()
-    make_stepper: MakeStepper = EagerStepper
 
 
 @dataclass(frozen=True)
@@ -54,7 +45,6 @@ class Problem:
     stats: SolveStats = field(default_factory=SolveStats)
     observers: Sequence[Observer] = ()
     adjoint: AdjointSolve | None = None
-    make_stepper: MakeStepper = EagerStepper
     raise_on_failure: bool = True
 
     def without_tensors(self) -> Problem:

@@ -1,0 +1,1 @@
+"""How steps follow each other: the adaptive loop, the walk along a grid, and what they decide by."""

@@ -1,0 +1,192 @@
+"""The adaptive loop: steps whose estimated error meets the tolerance.
+
+The loop receives its parts (field, method, controller, norm) and hands back outputs and, if it had to stop early,
+the error that says why. It does not know which gradient is wanted: it is told whether autograd records, and it tells
+its observers of every step. Steps on a given grid are in grid.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from nodebench.ode.clock import StepRecord
+from nodebench.ode.drive.control import StepControl
+from nodebench.ode.drive.decide import decide, reaches
+from nodebench.ode.drive.first_step import first_step
+from nodebench.ode.drive.observer import Observer
+from nodebench.ode.drive.outputs import step_outputs
+from nodebench.ode.drive.state import LoopResult, LoopState
+from nodebench.ode.failures import is_finite
+from nodebench.ode.methods.method import Course, Method, Step
+from nodebench.ode.status import SolverError
+
+FEW_STEPS = 4  # as many as are not worth a march
+MOST_TRIES = 1000  # of one march, so that it can be interrupted
+
+
+def solve_adaptive(
+    course: Course, method: Method, control: StepControl, observers: Sequence[Observer]
+) -> LoopResult:
+    """Solve with steps whose estimated error meets the tolerance; the last step is clipped to the last output."""
+    return _AdaptiveLoop(course, method, control, observers).run()
+
+
+class _AdaptiveLoop:
+    """One adaptive solve: its state, and what is still to be output."""
+
+    def __init__(
+        self, course: Course, method: Method, control: StepControl, observers: Sequence[Observer]
+    ) -> None:
+        self.control, self.observers = control, observers
+        self.f, self.clock, self.failure = course.f, course.clock, course.failure
+        self.counts, self.y0 = course.f.counts, course.y0
+        self.traits, self.steps = method.traits, method.begin(course)
+        self.anchor = 0
+        self.outputs = [course.y0]
+        # Steps that somebody hears of or keeps are taken one by one.
+        self.can_march = not (course.autograd or observers or self.counts.steps is not None)
+        self.can_march &= self.traits.knows_f1
+        start, direction = self.clock.ts[0], self.clock.direction
+        stops = {*control.step_ts, *control.jump_ts, self.clock.ts[-1]}
+        ahead = [stop for stop in stops if (stop - start) * direction > 0]
+        self.stops = sorted(ahead, key=lambda stop: -stop * direction)  # the nearest is last
+
+    def run(self) -> LoopResult:
+        """The outputs, as far as they are reached."""
+        size, t = self.control.first_step, self.clock.ts[0]
+        error = self._spent_budget(2 if size is None else 1, t)
+        if error is not None:
+            return LoopResult(self.outputs, error, size)
+        f0 = self._first_slope(t, self.y0, t in self.control.jump_ts)
+        if size is None:
+            size = self._guess(f0)
+        self.state = LoopState(t, size, self.control.controller.initial_history, self.y0, f0)
+        if math.isnan(size):
+            error = self._no_first_step()
+        while error is None and len(self.outputs) < len(self.clock.ts):
+            self._march()
+            record = self._next_record()
+            error = self._spent_budget(self._cost(record), record.t) or self._try_step(record)
+        return LoopResult(self.outputs, error, self.state.size)
+
+    def _march(self) -> None:
+        """Have the method take the steps that need no more than stepping, where it can and there are some to take.
+
+        What is left to the loop: steps that yield outputs, meet a required time or a budget, and those that go wrong.
+        """
+        control, state = self.control, self.state
+        if not self.can_march or state.t in control.jump_ts or state.size <= control.min_step:
+            return
+        following = self.clock.ts[len(self.outputs)]
+        until = min(following, self.stops[-1], key=lambda t: t * self.clock.direction)
+        if abs(until - state.t) < FEW_STEPS * min(state.size, control.max_step):
+            return
+        cost = self.steps.cost(StepRecord(state.t, 0.0, state.t, self.anchor, None, ()))
+        tries = control.budget.num_tries(self.counts, cost)
+        end = self.steps.march(state, until, MOST_TRIES if tries is None else min(MOST_TRIES, tries))
+        if end is None:
+            self.can_march = False
+        elif end.num_accepted or end.num_rejected:
+            self.counts.num_accepted = (self.counts.num_accepted or 0) + end.num_accepted
+            self.counts.num_rejected = (self.counts.num_rejected or 0) + end.num_rejected
+            self.failure.last_ratio = end.last_ratio
+            self.state = end._replace(f0=self.steps.hold(end.f0))
+
+    def _first_slope(self, t: float, y: Tensor, jump: bool) -> Tensor:
+        """f at (t, y), behind the jump if there is one."""
+        return self.steps.first(StepRecord(t, 0.0, t, self.anchor, None, (), jump), y)
+
+    def _guess(self, f0: Tensor) -> float:
+        """A first step; a field at rest is given a tiny one, which late times may not resolve. NaN stays NaN."""
+        guess = first_step(self.f, self.clock, self.y0, f0, self.traits.order, self.control.accuracy)
+        return max(guess, self.clock.resolution(self.clock.ts[0]))
+
+    def _no_first_step(self) -> SolverError:
+        """Why the initial-step rule came to nothing: the field is not finite, or the tolerance next to nothing."""
+        t, size, y = self.state.t, self.state.size, self.state.y
+        if is_finite(y) and is_finite(self.state.f0):
+            return self.failure.overflow(t, size, y)
+        return self.failure.non_finite(t, size, y, "the vector field returned NaN or Inf")
+
+    def _cost(self, record: StepRecord) -> int:
+        """Evaluations that a step needs if it is accepted, the first of the step behind it included."""
+        traits = self.traits
+        slope = bool(record.inside) and not traits.has_interpolant and not traits.knows_f1
+        known = (traits.knows_f1 or slope) and not record.jump_end
+        following = record.lands_on != len(self.clock.ts) - 1 and not known
+        return self.steps.cost(record) + slope + following
+
+    def _spent_budget(self, cost: int, t: float) -> SolverError | None:
+        return self.failure.if_spent(self.control.budget, cost, t)
+
+    def _next_record(self) -> StepRecord:
+        """The step to try: as long as the controller wants, clipped to the next time that must be met."""
+        control, clock, t = self.control, self.clock, self.state.t
+        size = min(max(self.state.size, control.min_step), control.max_step)
+        stop, jump_ts = self.stops[-1], control.jump_ts
+        t1 = stop if reaches(size, abs(stop - t), clock.rounding) else t + clock.direction * size
+        inside, lands_on = clock.split(len(self.outputs), t1)
+        return StepRecord(t, t1 - t, t1, self.anchor, lands_on, inside, t in jump_ts, t1 in jump_ts)
+
+    def _try_step(self, record: StepRecord) -> SolverError | None:
+        state, control, size = self.state, self.control, abs(record.dt)
+        if size < self.clock.resolution(state.t) and abs(self.stops[-1] - state.t) > size:
+            return self.failure.underflow(state.t, record.dt, state.y)
+        step = self.steps.take(record, state.y, state.f0)
+        if isinstance(step, SolverError):
+            return step
+        ratio = self._error_ratio(record, step).item()  # the one wait for the device that a step costs
+        self.failure.last_ratio = ratio
+        # t1 - t may round to a size above min_step, which the controller's wish does not.
+        forced = min(size, state.size) <= control.min_step
+        if not math.isfinite(ratio):
+            self.failure.is_overflow = is_finite(step.y1) and (step.f1 is None or is_finite(step.f1))
+            if forced or not (is_finite(state.f0) and is_finite(state.y)):
+                return self.failure.non_finite(
+                    state.t, record.dt, state.y, "the vector field or the state became NaN or Inf"
+                )
+        decision = decide(state, ratio, size, forced, control.controller, self.traits.order)
+        if decision.accepted:
+            self.counts.num_forced += ratio > 1.0
+            self._accept(record, step, decision.size, decision.history)
+        else:
+            self.counts.reject()
+            self.state = state._replace(size=decision.size)
+        return None
+
+    def _error_ratio(self, record: StepRecord, step: Step) -> Tensor:
+        """The error in units of the tolerance; NaN where the end of a solve is not finite.
+
+        A state that overflows makes its own tolerance infinite, and so passes for exact. Before the last step, the next
+        one tells.
+        """
+        accuracy, ratio = self.control.accuracy, step.error_ratio
+        with torch.no_grad():
+            if ratio is None:
+                assert step.error is not None, "a method with an error estimate gives it with each step"
+                ratio = accuracy.error_ratio(step.error, self.state.y, step.y1)
+            if record.lands_on == len(self.clock.ts) - 1:
+                ratio = torch.where(torch.isfinite(accuracy.part(step.y1)).all(), ratio, torch.nan)
+        return ratio
+
+    def _accept(self, record: StepRecord, step: Step, size: float, history: tuple[float, float]) -> None:
+        y, f0 = self.state.y, self.state.f0
+        self.counts.accept(record.t, record.dt)
+        new, step = step_outputs(self.f, self.clock, record, y, f0, step)
+        self.outputs.extend(new[i] for i in sorted(new))
+        for observer in self.observers:
+            observer.on_accept(record, y, f0, step)
+        if record.t1 == self.stops[-1]:
+            self.stops.pop()
+        if record.lands_on is not None:
+            self.anchor = record.lands_on
+        if len(self.outputs) < len(self.clock.ts):
+            if step.f1 is None or record.jump_end:
+                f0 = self._first_slope(record.t1, step.y1, record.jump_end)
+            else:
+                f0 = self.steps.hold(step.f1)
+        self.state = LoopState(record.t1, size, history, step.y1, f0)

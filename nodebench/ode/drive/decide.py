@@ -1,0 +1,43 @@
+"""The decision behind a step: accepted or not, and how long the next one is. For floats and for 0-d tensors alike."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from nodebench.ode.drive.controllers import Controller
+from nodebench.ode.drive.scalars import is_finite, larger, smaller, where
+from nodebench.ode.drive.state import LoopState
+
+
+class Decision(NamedTuple):
+    """Whether a step stands, the size of the next one, and what the controller remembers."""
+
+    accepted: Any
+    size: Any
+    history: tuple[Any, Any]
+
+
+def decide(
+    state: LoopState[Any], ratio: Any, taken: Any, forced: bool, controller: Controller, order: int
+) -> Decision:
+    """What follows from a step of size `taken` that ended with an error ratio; a forced one stands whatever it is.
+
+    A step that was clipped to a required time says little about the step that the accuracy allows, so the wish stays.
+    One that went wrong (NaN, infinite) is tried again at the least factor.
+    """
+    went_well, is_met = is_finite(ratio), ratio <= 1.0
+    accepted = (is_met | forced) & went_well
+    ratio = where(went_well, ratio, 1.0)
+    factor = where(went_well, controller.factor(ratio, order, state.history), controller.factor_min)
+    kept = where(is_met & (taken < state.size), state.size, 0.0)
+    first, second = controller.remember(ratio, state.history)
+    history = where(accepted, first, state.history[0]), where(accepted, second, state.history[1])
+    return Decision(accepted, larger(taken * factor, kept), history)
+
+
+def reaches(size: Any, remaining: Any, rounding: Any) -> Any:
+    """Whether a step of `size` is to end on a time that lies `remaining` ahead.
+
+    A sliver left by the rounding of times is taken along rather than left for a step of its own.
+    """
+    return size >= remaining * (1 - 1e-12) - smaller(size / 100, rounding)

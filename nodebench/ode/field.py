@@ -1,0 +1,163 @@
+"""The vector field as the steps see it, and the one wrapper that every evaluation passes through and is counted by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from nodebench.ode.counts import Counts
+
+Time = float | Tensor  # a float in every solve but one whose output times require grad
+
+# Makes an evaluation, given as a call and the (t, y) it is of, and returns dy.
+Inspect = Callable[[Callable[[], Tensor], tuple[Tensor, Tensor]], Tensor]
+
+_DIFFERENTIATES = (
+    "the vector field differentiates something that does not require grad here: under torch.no_grad(), from a y0 that "
+    "does not require grad, and in the forward solves of gradient=`adjoint` and `checkpointed`, it has to record by "
+    "itself: with torch.enable_grad(): y = y if y.requires_grad else y.detach().requires_grad_()"
+)
+
+
+class StageFields(Protocol):
+    """What a step evaluates behind its first stage.
+
+    The last `riding` entries of a state are integrals: f does not read them, so a method may leave them out of the
+    states that it evaluates f at. `integrands` says at which of the times their slopes are wanted (None: at all).
+    """
+
+    riding: int
+
+    def at_times(
+        self, ts: Sequence[Time], y: Tensor, integrands: Sequence[bool] | None = None
+    ) -> list[Callable[[Tensor], Tensor]]:
+        """One callable y -> dy for each of stages 1, 2, ... of a step; y gives dtype and device."""
+        ...
+
+
+class Field(StageFields, Protocol):
+    """dy/dt = f(t, y) of a packed state, as the steps see it."""
+
+    @property
+    def counts(self) -> Counts:
+        """What has been evaluated so far."""
+        ...
+
+    def __call__(self, t: Time, y: Tensor, integrand: bool = True) -> Tensor:
+        """One evaluation, at the start of a step (stage 0)."""
+        ...
+
+
+class CountedField:
+    """f(t, y, *args) behind `Field`: makes the time tensor, checks the result, counts.
+
+    f may offer `f.at_times(ts)`: one callable (y, *args) -> dy for each entry of the 1-D tensor ts. What depends
+    on time alone, a hypernetwork for example, is then evaluated once a step instead of once a stage.
+
+    Raises ValueError if f changes y, if it returns anything but a tensor of y's shape and dtype, or if f.at_times
+    returns anything but one callable for each time.
+    """
+
+    riding = 0
+
+    def __init__(self, f: Callable[..., Any], args: tuple[Any, ...], counts: Counts) -> None:
+        self.f = f
+        self.args = args
+        self._counts = counts
+        self._stage_fields = getattr(f, "at_times", None)
+        self._inspect: Inspect | None = None
+
+    @property
+    def counts(self) -> Counts:
+        """What has been evaluated so far."""
+        return self._counts
+
+    @property
+    def shares_stages(self) -> bool:
+        """Whether the stages of a step share what f computes from time alone."""
+        return self._stage_fields is not None
+
+    def inspect_first(self, inspect: Inspect) -> None:
+        """Leave the next evaluation to `inspect`, with autograd recording.
+
+        The gradient modes that solve without a graph look there for tensors they would silently miss.
+        """
+        self._inspect = inspect
+
+    def __call__(self, t: Time, y: Tensor, integrand: bool = True) -> Tensor:
+        """See Field."""
+        time = time_tensor(t, y)
+        stage_field = partial(self.f, time)
+        if self._inspect is None:
+            return self._evaluate(stage_field, y)
+        inspect, self._inspect = self._inspect, None
+        with torch.enable_grad():
+            return inspect(partial(self._evaluate, stage_field, y), (time, y))
+
+    def at_times(
+        self, ts: Sequence[Time], y: Tensor, integrands: Sequence[bool] | None = None
+    ) -> list[Callable[[Tensor], Tensor]]:
+        """See StageFields."""
+        times = [time_tensor(t, y) for t in ts]
+        if self._stage_fields is None or not ts:
+            return [partial(self._evaluate, partial(self.f, time)) for time in times]
+        return [partial(self._evaluate, field) for field in stage_fields_of(self._stage_fields, times)]
+
+    def _evaluate(self, stage_field: Callable[..., Any], y: Tensor) -> Tensor:
+        version = None if y.is_inference() else y._version  # inference tensors do not tell
+        try:
+            dy = stage_field(y, *self.args)
+        except RuntimeError as error:
+            if "does not require grad" in str(error):
+                error.add_note(_DIFFERENTIATES)
+            raise
+        self._counts.nfe += 1
+        if version is not None and y._version != version:
+            raise ValueError(
+                "the vector field changed its state in place, which the solve goes on with; "
+                "compute a new tensor: y * 2 instead of y.mul_(2)"
+            )
+        return checked(dy, y)
+
+
+def stage_fields_of(
+    at_times: Callable[[Tensor], Sequence[Callable[..., Any]]], times: Sequence[Tensor]
+) -> list[Callable[..., Any]]:
+    """The user's f.at_times at 0-d times: one callable for each, or a ValueError."""
+    stage_fields = list(at_times(torch.stack(list(times))))
+    if len(stage_fields) != len(times):
+        raise ValueError(
+            f"`at_times` returned {len(stage_fields)} callables for {len(times)} times; it must return one for each"
+        )
+    return stage_fields
+
+
+def checked(dy: Any, y: Tensor) -> Tensor:
+    """What a vector field returned for a state y: a tensor of its shape and dtype, or a ValueError.
+
+    Where autograd does not record, a field may have done so by itself: nobody is to hold its graph then.
+    """
+    if not isinstance(dy, Tensor) or dy.shape != y.shape or dy.dtype != y.dtype:
+        what = f"{tuple(dy.shape)} {dy.dtype}" if isinstance(dy, Tensor) else f"a {type(dy).__name__}"
+        raise ValueError(
+            f"the vector field returned {what} for a state of {tuple(y.shape)} {y.dtype}; "
+            "f(t, y) must return a tensor of y's shape and dtype (dy.to(y.dtype) converts)"
+        )
+    return dy.detach() if dy.requires_grad and not torch.is_grad_enabled() else dy
+
+
+def time_tensor(t: Time, y: Tensor) -> Tensor:
+    """t as a 0-d tensor of y's real dtype on y's device."""
+    dtype = y.real.dtype if y.is_complex() else y.dtype
+    if isinstance(t, Tensor):
+        return t.to(device=y.device, dtype=dtype)
+    return torch.full((), t, dtype=dtype, device=y.device)
+
+
+def kept(k: Tensor) -> Tensor:
+    """k, or a copy where autograd need not remember it: a field may hand out the same memory at every call."""
+    return k if k.requires_grad else k.clone()

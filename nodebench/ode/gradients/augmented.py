@@ -1,0 +1,117 @@
+"""The augmented system of the adjoint: y, a = dL/dy and the integral of -a^T df/dtheta, in one flat state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from nodebench.ode.counts import Counts
+from nodebench.ode.field import CountedField, Time
+
+
+class Slope(NamedTuple):
+    """d/dt of [y, a], with the integrand behind them where it was wanted; `used`: of which leaves f makes use."""
+
+    slope: Tensor
+    used: tuple[bool, ...]
+
+
+def augmented(
+    f: Callable[[Tensor], Tensor],
+    y: Tensor,
+    adj_y: Tensor,
+    leaves: Sequence[Tensor],
+    *,
+    keep_graph: bool,
+) -> Slope:
+    """[f(y), -a^T df/dy, -a^T df/d(leaves)], flat, at one time; without leaves, without the last.
+
+    Nothing is changed or kept, so that torch.compile takes it as it is. `keep_graph`: what f computed from time alone
+    is shared by all stages of a step and must outlive this one.
+    """
+    y = y.detach().requires_grad_()
+    with torch.enable_grad():
+        dy = f(y)
+    wanted = [y, *leaves]
+    products: Sequence[Tensor | None] = [None] * len(wanted)
+    if dy.requires_grad:
+        products = torch.autograd.grad(dy, wanted, adj_y, allow_unused=True, retain_graph=keep_graph)
+    flat = [
+        (torch.zeros_like(x) if product is None else product).reshape(-1)
+        for x, product in zip(wanted, products, strict=True)
+    ]
+    slope = torch.cat([dy.detach().reshape(-1), *flat])
+    slope[dy.numel() :].neg_()
+    return Slope(slope, tuple(product is not None for product in products[1:]))
+
+
+class AugmentedField:
+    """d/dt of the flat state [y, a, integral], as the steps see it: the integral rides along.
+
+    The state is complex where a leaf is: complex parameters of a field of real states have complex integrals.
+    """
+
+    def __init__(self, f: CountedField, y: Tensor, leaves: Sequence[Tensor]) -> None:
+        self._f = f
+        self.shape, self._n, self._is_complex = y.shape, y.numel(), y.is_complex()
+        self.leaves = tuple(leaves)
+        self.used = [False] * len(leaves)
+        self.riding = sum(leaf.numel() for leaf in leaves)
+        dtype = y.dtype.to_complex() if any(leaf.is_complex() for leaf in leaves) else y.dtype
+        self.no_integral = torch.zeros(self.riding, dtype=dtype, device=y.device)
+
+    @property
+    def counts(self) -> Counts:
+        """Counts of the backward solve."""
+        return self._f.counts
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """What f takes beside t and y."""
+        return self._f.args
+
+    def pack(self, y: Tensor, adj_y: Tensor, integral: Tensor) -> Tensor:
+        """The state at the start of an interval."""
+        return torch.cat([y.reshape(-1), adj_y.reshape(-1), integral])
+
+    def split(self, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """y, adj_y and the parameters' integral (flat) of a state."""
+        n, shape = self._n, self.shape
+        pair = state[: 2 * n]
+        if state.is_complex() and not self._is_complex:
+            pair = pair.real
+        return pair[:n].view(shape), pair[n:].view(shape), state[2 * n :]
+
+    def note(self, used: Sequence[bool]) -> None:
+        """Remember of which leaves f made use."""
+        self.used = [before or now for before, now in zip(self.used, used, strict=True)]
+
+    def __call__(self, t: Time, y: Tensor, integrand: bool = True) -> Tensor:
+        """See Field."""
+        return self._evaluate(partial(self._f, t), False, integrand, y)
+
+    def at_times(
+        self, ts: Sequence[Time], y: Tensor, integrands: Sequence[bool] | None = None
+    ) -> list[Callable[[Tensor], Tensor]]:
+        """See StageFields."""
+        with torch.enable_grad():
+            stage_fields = self._f.at_times(ts, y)
+        shared = self._f.shares_stages
+        wanted = integrands or [True] * len(stage_fields)
+        return [
+            partial(self._evaluate, f, shared, integrand)
+            for f, integrand in zip(stage_fields, wanted, strict=False)
+        ]
+
+    def _evaluate(
+        self, stage_field: Callable[[Tensor], Tensor], shared: bool, integrand: bool, state: Tensor
+    ) -> Tensor:
+        y, adj_y, _ = self.split(state)
+        slope, used = augmented(stage_field, y, adj_y, self.leaves if integrand else (), keep_graph=shared)
+        if integrand:
+            self.note(used)
+        return slope

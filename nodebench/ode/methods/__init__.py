@@ -1,0 +1,1 @@
+"""How one step is taken: explicit Runge-Kutta, Adams and SciPy's methods, and the seam for others (method.py)."""

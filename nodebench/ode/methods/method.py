@@ -1,0 +1,170 @@
+"""The seam of a method: how one step is taken, and what else a method can do.
+
+A method is a value. For each solve it makes `Steps`, which own what a step leaves behind for the next one: buffers,
+a history. A loop hands over where to step from and gets a `Step`. Whoever needs to know what a method can do asks its
+`traits`. A method of one's own in one function derives from `OneStep`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from torch import Tensor
+
+from nodebench.ode.budget import Budget
+from nodebench.ode.clock import Clock, StepRecord, end_time, start_time
+from nodebench.ode.drive.control import StepControl
+from nodebench.ode.drive.state import LoopResult, LoopState
+from nodebench.ode.failures import SolveFailure
+from nodebench.ode.field import Field, Time, kept
+from nodebench.ode.norms import Accuracy
+from nodebench.ode.status import SolverError
+
+
+class Step(NamedTuple):
+    """A step taken from y0: its end y1, and what is known beside it.
+
+    f1 = f(t1, y1) where the step evaluated it. `error` estimates the error of y1: of its shape (integrals that the
+    norm leaves out may be missing). `at(theta)` is y inside the step, theta from 0 to 1, by an interpolant of the
+    method's own. `error_ratio`: the error in units of the tolerance, 0-d, where it was computed along with the step.
+    What a step hands out is good until the next one is taken, and for ever in a solve with dense output.
+    """
+
+    y1: Tensor
+    f1: Tensor | None = None
+    error: Tensor | None = None
+    at: Callable[[Time], Tensor] | None = None
+    error_ratio: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a method can do. `order` is that of the propagated solution."""
+
+    name: str
+    order: int
+    has_error: bool = False  # its steps can be chosen by their error
+    has_interpolant: bool = False  # its steps have an `at` of their own; cubic Hermite serves the others
+    knows_f1: bool = False  # a step with an error, or with outputs inside, comes with f1
+    is_one_step: bool = (
+        True  # a step follows from its start alone, so it can be taken again, and interpolated
+    )
+    iterates: bool = False  # its steps need a tolerance on a grid too
+    compiles: bool = False  # compiled/ has its step
+
+
+class Course(NamedTuple):
+    """What a method is told of a solve.
+
+    `wants_error`: steps are chosen by their error. `accuracy`: the tolerance, for steps that are chosen by it or that
+    iterate to it. `dense`: every step's interpolant is kept.
+    """
+
+    f: Field
+    clock: Clock
+    y0: Tensor
+    failure: SolveFailure
+    budget: Budget
+    autograd: bool = False
+    wants_error: bool = False
+    accuracy: Accuracy | None = None
+    dense: bool = False
+
+
+class Steps(Protocol):
+    """Takes the steps of one solve, in turn; a step may be tried several times from where it starts."""
+
+    def first(self, record: StepRecord, y0: Tensor) -> Tensor:
+        """f0 = f(t, y0) at the start of a step, one evaluation; it stays as it is while steps are tried from there."""
+        ...
+
+    def hold(self, f1: Tensor) -> Tensor:
+        """f1 of an accepted step as the f0 of the next, which stays as it is while that one is tried."""
+        ...
+
+    def take(self, record: StepRecord, y0: Tensor, f0: Tensor) -> Step | SolverError:
+        """The step that starts at y0, or why it cannot be taken."""
+        ...
+
+    def cost(self, record: StepRecord) -> int:
+        """Evaluations that `take` needs at least."""
+        ...
+
+    def march(self, state: LoopState[float], until: float, max_tries: int) -> LoopState[float] | None:
+        """As many steps as end before the time `until`, `max_tries` at most; None if steps go one by one here."""
+        ...
+
+
+@runtime_checkable
+class Method(Protocol):
+    """How steps are taken."""
+
+    @property
+    def traits(self) -> Traits: ...
+
+    def begin(self, course: Course) -> Steps:
+        """The steps of one solve."""
+        ...
+
+
+@runtime_checkable
+class SelfDriven(Protocol):
+    """A method that chooses its steps itself: it takes the place of the loop too, and no step of its is told of."""
+
+    @property
+    def traits(self) -> Traits: ...
+
+    def drive(self, course: Course, control: StepControl) -> LoopResult:
+        """The outputs at all of the clock's times."""
+        ...
+
+
+class OneStep(ABC):
+    """A method in one function: give `traits`, `cost` (evaluations of a step beside f0) and `step`."""
+
+    traits: Traits
+    cost: int
+
+    @abstractmethod
+    def step(self, f: Callable[[Time, Tensor], Tensor], t: Time, dt: Time, y0: Tensor, f0: Tensor) -> Step:
+        """The step from y0 at t to t + dt, f0 = f(t, y0) given. t and dt are floats, or tensors that require grad."""
+
+    def begin(self, course: Course) -> Steps:
+        """See Method."""
+        return _StepsOfOne(self, course)
+
+
+class _StepsOfOne:
+    """Steps of a OneStep; f is never evaluated beyond the end of a step, where t + dt may round to."""
+
+    def __init__(self, method: OneStep, course: Course) -> None:
+        self._method, self._f, self._clock = method, course.f, course.clock
+
+    def first(self, record: StepRecord, y0: Tensor) -> Tensor:
+        """See Steps."""
+        return kept(self._f(start_time(self._clock, record, y0), y0))
+
+    def hold(self, f1: Tensor) -> Tensor:
+        """See Steps."""
+        return kept(f1)
+
+    def take(self, record: StepRecord, y0: Tensor, f0: Tensor) -> Step:
+        """See Steps."""
+        end, direction = end_time(self._clock, record, y0), self._clock.direction
+
+        def inside(t: Time, y: Tensor) -> Tensor:
+            is_end = not isinstance(t, Tensor) and (t - record.t1) * direction >= 0
+            return self._f(end if is_end else t, y)
+
+        t, dt = self._clock.start_and_size(record)
+        return self._method.step(inside, t, dt, y0, f0)
+
+    def cost(self, record: StepRecord) -> int:
+        """See Steps."""
+        return self._method.cost
+
+    def march(self, state: LoopState[float], until: float, max_tries: int) -> None:
+        """None: every step is the loop's own."""

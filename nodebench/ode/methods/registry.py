@@ -1,0 +1,56 @@
+"""The methods by name. A new tableau needs no line here."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from nodebench.ode.methods.adams import Adams
+from nodebench.ode.methods.explicit import ExplicitRungeKutta
+from nodebench.ode.methods.method import Method, SelfDriven
+from nodebench.ode.methods.scipy import Scipy
+from nodebench.ode.methods.tableau import ButcherTableau
+from nodebench.ode.methods.tableaus import load_tableaus
+from nodebench.ode.names import nearest
+
+WITHOUT_TABLEAU: dict[str, Method | SelfDriven] = {
+    "explicit_adams": Adams("explicit_adams"),
+    "implicit_adams": Adams("implicit_adams", max_iterations=4),
+    "vode_adams": Scipy("vode_adams"),
+    "lsoda": Scipy("lsoda"),
+}
+
+
+def list_methods() -> list[str]:
+    """Every method's name, in alphabetical order."""
+    return sorted([*load_tableaus(), *WITHOUT_TABLEAU])
+
+
+def adaptive_methods() -> list[str]:
+    """The tableaus whose steps can be chosen by their error."""
+    return sorted(name for name, tableau in load_tableaus().items() if tableau.has_error_estimate)
+
+
+def find_method(method: str | ButcherTableau | Method | SelfDriven) -> Method | SelfDriven:
+    """The method of a name or a tableau; one that is a method already is that.
+
+    Raises ValueError for a name that there is not, TypeError for what is no method.
+    """
+    if isinstance(method, ButcherTableau):
+        return ExplicitRungeKutta(method)
+    if not isinstance(method, str):
+        return _checked(method)
+    if method in WITHOUT_TABLEAU:
+        return WITHOUT_TABLEAU[method]
+    tableaus = load_tableaus()
+    if method not in tableaus:
+        raise ValueError(f"unknown method `{method}`; {nearest(method, list_methods())}")
+    return ExplicitRungeKutta(tableaus[method])
+
+
+def _checked(method: Any) -> Method | SelfDriven:
+    if isinstance(method, type) or not isinstance(method, (Method, SelfDriven)):
+        raise TypeError(
+            f"`method` is {method!r}; it must be one of list_methods(), a ButcherTableau or a Method (an object with "
+            "`traits` and `begin`)"
+        )
+    return method

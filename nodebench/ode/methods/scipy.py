@@ -1,0 +1,247 @@
+"""SciPy's solvers behind nodebench's front door: VODE's Adams methods, which the paper used, and LSODA.
+
+SciPy computes on the CPU in float64 and knows no autograd, so gradients are by the adjoint. What differs from
+nodebench's own methods:
+
+- The error norm is the solver's: one RMS over the whole state for VODE, the largest entry for LSODA. `norm` and
+  `adjoint_norm` have no effect.
+- VODE steps over an output and interpolates back, so it evaluates f a little beyond the last one (LSODA does not).
+- A step that fails at VODE's `min_step` ends the solve; none is forced. LSODA would ignore a `min_step`: refused.
+- Rejected steps are not told: num_rejected is None.
+- A vector field must not solve with the same method inside: before SciPy 1.17 these solvers keep global state.
+
+Source: Brown, Byrne & Hindmarsh, "VODE", SIAM J. Sci. Stat. Comput. 10 (1989); Petzold, "LSODA", ibid. 4 (1983).
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nodebench.ode.clock import Clock
+from nodebench.ode.drive.control import StepControl
+from nodebench.ode.drive.state import LoopResult
+from nodebench.ode.methods.method import Course, Traits
+from nodebench.ode.norms import Tolerance
+from nodebench.ode.status import SolverError
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+LSODA_LIMIT = 5_000  # numbers in a state: LSODA allocates their dense Jacobian, 200 MB at this size
+_SMALLEST_RTOL = 100 * np.finfo(np.float64).eps  # SciPy raises smaller ones to this, with a warning
+
+
+@dataclass(frozen=True)
+class Scipy:
+    """`vode_adams` or `lsoda`, one internal step at a time so that budgets and failures are ours to tell."""
+
+    name: str
+
+    @property
+    def traits(self) -> Traits:
+        """See Method: of varying order."""
+        return Traits(self.name, order=1, has_error=True, is_one_step=False)
+
+    def drive(self, course: Course, control: StepControl) -> LoopResult:
+        """See SelfDriven; a restart finds its own first step, of order 1.
+
+        Raises ValueError for a complex state, one too large for LSODA, or one that autograd is to follow.
+        """
+        clock, f = course.clock, course.f
+        self._check(course)
+        f.counts.num_rejected = None
+        callback = _Callback(self.name, course)
+        outputs = [course.y0]
+        if not np.isfinite(callback.y).all():
+            return LoopResult(outputs, callback.non_finite(), None)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="(vode|lsoda): ")  # what they say is raised as errors
+            stepper = _STEPPERS[self.name](control, callback, callback.y.copy(), clock)
+            for t1 in clock.ts[1:]:
+                while (t1 - callback.t0) * clock.direction > 0:
+                    error = _step(stepper, callback, course)
+                    if error is not None:
+                        return LoopResult(outputs, error, None)
+                outputs.append(callback.state(stepper.value(t1)))
+        return LoopResult(outputs, None, None)
+
+    def _check(self, course: Course) -> None:
+        y0 = course.y0
+        if y0.is_complex():
+            raise ValueError(
+                f"the state is {y0.dtype} but `{self.name}` solves real ones; use dopri5, or a tuple of real and "
+                "imaginary part"
+            )
+        if course.autograd and (y0.requires_grad or course.clock.tensor is not None):
+            raise ValueError(_no_autograd(self.name))
+        if self.name == "lsoda" and y0.numel() > LSODA_LIMIT:
+            raise ValueError(
+                f"`lsoda` would allocate a dense Jacobian of {8 * y0.numel() ** 2:,} bytes for a state of "
+                f"{y0.numel():,} numbers (of the adjoint: y, adj_y and all parameters); it takes up to "
+                f"{LSODA_LIMIT:,}, so use vode_adams"
+            )
+
+
+def _step(stepper: _Stepper, callback: _Callback, course: Course) -> SolverError | None:
+    """One step of SciPy's, and what became of it."""
+    t0 = callback.t0
+    error = course.failure.if_spent(course.budget, 0, t0)
+    if error is not None:
+        return error
+    succeeded = stepper.step()
+    if callback.exception is not None:
+        raise callback.exception
+    if callback.error is not None:
+        return callback.error
+    if not succeeded or stepper.t == t0:
+        return course.failure.underflow(t0, callback.t - t0, callback.state(callback.y))
+    callback.t0 = stepper.t
+    course.f.counts.accept(t0, stepper.t - t0)
+    return None
+
+
+class _Callback:
+    """f between NumPy and torch; t0 is where the step being tried starts, (t, y) where f was called last.
+
+    SciPy 1.17 does not stop at an exception in its callback: it goes on calling it, and fails with another error. So
+    what ends the solve is kept here, f is called no more, and the step comes to its end on slopes of zero.
+    """
+
+    def __init__(self, method: str, course: Course) -> None:
+        self._method, self._course, self._like = method, course, course.y0
+        self.t0 = self.t = course.clock.ts[0]
+        self.y = _array(course.y0).copy()  # SciPy would write to the caller's memory
+        self.error: SolverError | None = None
+        self.exception: BaseException | None = None
+
+    def state(self, y: Array) -> Tensor:
+        """A copy of y like the state: SciPy reuses its arrays."""
+        return torch.from_numpy(y.copy()).to(self._like.dtype).to(self._like.device).view(self._like.shape)
+
+    def non_finite(self) -> SolverError:
+        """f or its state is NaN or infinite where f was called last."""
+        what = "the vector field or the state became NaN or Inf"
+        return self._course.failure.non_finite(self.t0, self.t - self.t0, self.state(self.y), what)
+
+    def __call__(self, t: float, y: Array) -> Array:
+        if self.error is None and self.exception is None:
+            self.t, self.y = t, y.copy()
+            try:
+                return self._evaluate()
+            except BaseException as exception:
+                self.exception = exception
+        return np.zeros_like(y)
+
+    def _evaluate(self) -> Array:
+        course = self._course
+        self.error = course.failure.if_spent(course.budget, 1, self.t0)
+        if self.error is not None:
+            return np.zeros_like(self.y)
+        y = self.state(self.y)
+        dy = course.f(self.t, y)
+        if course.autograd and dy.requires_grad:
+            raise ValueError(_no_autograd(self._method))
+        slope = _array(dy)
+        if not (np.isfinite(slope).all() and bool(torch.isfinite(y).all())):
+            self.error = self.non_finite()
+        return slope
+
+
+class _Stepper(Protocol):
+    """One of SciPy's solvers in the middle of a solve; `t` is where its last step ended."""
+
+    t: float
+
+    def step(self) -> bool:
+        """Take one step; False if it failed."""
+        ...
+
+    def value(self, t: float) -> Array:
+        """y at a time inside the last step."""
+        ...
+
+
+class _Vode:
+    """scipy.integrate.ode with integrator vode, method adams: functional iteration, no Jacobian."""
+
+    def __init__(
+        self, control: StepControl, f: Callable[[float, Array], Array], y0: Array, clock: Clock
+    ) -> None:
+        from scipy.integrate import ode  # 0.4 s, which only those pay who use it
+
+        self._first_output = clock.ts[1]  # bounds the first step; later ones depend on no output
+        self._ode = ode(f).set_integrator(
+            "vode",
+            method="adams",
+            rtol=_tolerance(control.accuracy.rtol),
+            atol=_tolerance(control.accuracy.atol),
+            first_step=clock.direction * min(control.first_step or 0.0, clock.span),
+            min_step=control.min_step,
+            max_step=0.0 if math.isinf(control.max_step) else control.max_step,  # 0: no limit
+        )
+        self._ode.set_initial_value(y0, clock.ts[0])
+        self.t = clock.ts[0]
+
+    def step(self) -> bool:
+        self._ode.integrate(self._first_output, step=True)
+        self.t = self._ode.t
+        return bool(self._ode.successful())
+
+    def value(self, t: float) -> Array:
+        return np.asarray(self._ode.integrate(t))  # the step is past t: VODE interpolates
+
+
+class _Lsoda:
+    """scipy.integrate.LSODA: Adams or BDF as stiffness asks, its Jacobian by finite differences."""
+
+    def __init__(
+        self, control: StepControl, f: Callable[[float, Array], Array], y0: Array, clock: Clock
+    ) -> None:
+        from scipy.integrate import LSODA
+
+        self._lsoda = LSODA(
+            f,
+            clock.ts[0],
+            y0,
+            clock.ts[-1],
+            first_step=None if control.first_step is None else min(control.first_step, clock.span),
+            min_step=control.min_step,
+            max_step=control.max_step,
+            rtol=np.maximum(_tolerance(control.accuracy.rtol), _SMALLEST_RTOL),
+            atol=_tolerance(control.accuracy.atol),
+        )
+        self.t = clock.ts[0]
+
+    def step(self) -> bool:
+        self._lsoda.step()
+        self.t = float(self._lsoda.t)
+        return bool(self._lsoda.status != "failed")
+
+    def value(self, t: float) -> Array:
+        return np.asarray(self._lsoda.y if t == self.t else self._lsoda.dense_output()(t))
+
+
+_STEPPERS: dict[str, Callable[[StepControl, _Callback, Array, Clock], _Stepper]] = {
+    "vode_adams": _Vode,
+    "lsoda": _Lsoda,
+}
+
+
+def _no_autograd(method: str) -> str:
+    return f"gradient=`direct` records every step, which `{method}` cannot; use gradient=`adjoint`, or dopri5"
+
+
+def _array(y: Tensor) -> Array:
+    """y as a flat float64 array; float64 on the host, since not every device has it."""
+    return y.detach().cpu().double().reshape(-1).numpy()
+
+
+def _tolerance(tolerance: Tolerance) -> float | Array:
+    return _array(tolerance) if isinstance(tolerance, Tensor) else tolerance

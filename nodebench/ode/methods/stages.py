@@ -1,0 +1,196 @@
+"""Where an explicit Runge-Kutta step keeps its stages, and how it sums them.
+
+Shapes: y, y1, k_i are of the state's shape; a step of a method with s stages has k_0, ..., k_(s-1), without dt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from nodebench.ode.field import Time, kept
+from nodebench.ode.methods.tableau import ButcherTableau
+
+
+@lru_cache(maxsize=64)
+def _rows_as_tensors(
+    tableau: ButcherTableau, dtype: torch.dtype, device: torch.device
+) -> tuple[tuple[Tensor, ...], Tensor, Tensor | None]:
+    """a, b and b_err, made once for a dtype and device: no copy to the device happens inside a solve."""
+
+    def row(values: Sequence[float]) -> Tensor:
+        return torch.tensor(values, dtype=dtype, device=device)
+
+    b_err = None if tableau.b_err is None else row(tableau.b_err)
+    return tuple(row(values) for values in tableau.a), row(tableau.b), b_err
+
+
+class Stages(Protocol):
+    """Where a step of a tableau keeps its stages, and how it sums them."""
+
+    def __setitem__(self, i: int, k: Tensor) -> None: ...
+
+    def __getitem__(self, i: int) -> Tensor: ...
+
+    def state(self, i: int, y: Tensor, dt: Time) -> Tensor:
+        """y + dt * sum_j a[i][j] k_j, where stage i evaluates f: a new tensor."""
+        ...
+
+    def end(self, y: Tensor, dt: Time) -> Tensor:
+        """y + dt * sum_j b[j] k_j, a new tensor."""
+        ...
+
+    def error(self, dt: Time) -> Tensor:
+        """dt * sum_j b_err[j] k_j, a new tensor outside of any graph."""
+        ...
+
+
+class StageBuffer:
+    """Stages in one contiguous (s, n) buffer, reused by every step of a solve. Without autograd.
+
+    A sum over stages is one matrix-vector product, so the state passes through memory once a stage. In an autocast
+    region, which is f's affair, it stays in the state's precision: a GPU would take such products in half.
+    """
+
+    def __init__(self, tableau: ButcherTableau, y: Tensor) -> None:
+        self._a, self._b, self._b_err = _rows_as_tensors(tableau, y.dtype, y.device)
+        self._stages = stages = torch.empty((tableau.num_stages, *y.shape), dtype=y.dtype, device=y.device)
+        # The views that steps use are made once, as each costs as much as a small sum.
+        self._rows = [stages[i] for i in range(len(stages))]
+        columns = stages.view(len(stages), -1).t()  # (n, s): each column contiguous
+        self._leading = [columns[:, :count] for count in range(len(stages) + 1)]
+
+    def __setitem__(self, i: int, k: Tensor) -> None:
+        self._rows[i].copy_(k)
+
+    def __getitem__(self, i: int) -> Tensor:
+        return self._rows[i]
+
+    def state(self, i: int, y: Tensor, dt: Time) -> Tensor:
+        return self._add(y, dt, self._a[i], i)
+
+    def end(self, y: Tensor, dt: Time) -> Tensor:
+        return self._add(y, dt, self._b, len(self._rows))
+
+    def _add(self, y: Tensor, dt: Time, weights: Tensor, count: int) -> Tensor:
+        if torch.is_autocast_enabled(y.device.type):
+            with torch.autocast(y.device.type, enabled=False):
+                return self._add(y, dt, weights, count)
+        columns = self._leading[count]
+        if y.dim() == 1:
+            return torch.addmv(y, columns, weights, alpha=float(dt))
+        return torch.addmv(y.reshape(-1), columns, weights, alpha=float(dt)).view(y.shape)
+
+    def error(self, dt: Time) -> Tensor:
+        assert self._b_err is not None, "only a method with an error estimate is asked for its error"
+        if torch.is_autocast_enabled(self._stages.device.type):
+            with torch.autocast(self._stages.device.type, enabled=False):
+                return self.error(dt)
+        return torch.mv(self._leading[-1], self._b_err).mul_(float(dt)).view(self._stages.shape[1:])
+
+
+class RidingBuffer:
+    """Stages of a flat state whose last `riding` entries are integrals: those are summed at the end of a step alone.
+
+    A slope that leaves the integrands out counts as 0 there: where they have no weight.
+    """
+
+    def __init__(self, tableau: ButcherTableau, y: Tensor, riding: int) -> None:
+        self._size = len(y) - riding
+        self._lead, self._tail = StageBuffer(tableau, y[: self._size]), StageBuffer(tableau, y[self._size :])
+        nothing = y.new_zeros(riding)
+        for i in range(tableau.num_stages):
+            self._tail[i] = nothing  # a stage may be left out, and 0 * NaN is NaN
+
+    def __setitem__(self, i: int, k: Tensor) -> None:
+        self._lead[i] = k[: self._size]
+        if len(k) > self._size:
+            self._tail[i] = k[self._size :]
+
+    def __getitem__(self, i: int) -> Tensor:
+        return torch.cat([self._lead[i], self._tail[i]])
+
+    def state(self, i: int, y: Tensor, dt: Time) -> Tensor:
+        return self._lead.state(i, y, dt)
+
+    def end(self, y: Tensor, dt: Time) -> Tensor:
+        return self._lead.end(y, dt)
+
+    def error(self, dt: Time) -> Tensor:
+        return self._lead.error(dt)
+
+    def with_integrals(self, y1: Tensor, y0: Tensor, dt: Time) -> Tensor:
+        """The end of a step from y0, of which y1 are the entries that f reads."""
+        return torch.cat([y1, self._tail.end(y0[self._size :], dt)])
+
+    def whole_error(self, dt: Time) -> Tensor:
+        """The error of a step, the integrals' too."""
+        return torch.cat([self._lead.error(dt), self._tail.error(dt)])
+
+
+class _Combine(torch.autograd.Function):
+    """y + sum_j coefficients[j] k_j with constant coefficients: keeps nothing for its backward."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, coefficients: tuple[float, ...], *ks: Tensor) -> Tensor:
+        ctx.coefficients = coefficients
+        total = y.clone()
+        for coefficient, k in zip(coefficients, ks, strict=True):
+            if coefficient:
+                total.add_(k, alpha=coefficient)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = grad_outputs
+        wanted = ctx.needs_input_grad[2:]
+        grads = (grad * c if c and wants else None for c, wants in zip(ctx.coefficients, wanted, strict=True))
+        return grad, None, *grads
+
+
+def weighted_sum(y: Tensor, terms: Sequence[tuple[float, Tensor]]) -> Tensor:
+    """y + the sum of weight * k over the terms (weight, k), a new tensor that autograd can follow."""
+    return _Combine.apply(y, tuple(weight for weight, _ in terms), *(k for _, k in terms))
+
+
+class StageList:
+    """Stages as separate tensors that autograd can follow; copies of those it does not.
+
+    A field may hand out the same memory at every call, as long as autograd need not remember it.
+    """
+
+    def __init__(self, tableau: ButcherTableau) -> None:
+        self._tableau = tableau
+        self._stages: list[Tensor | None] = [None] * tableau.num_stages
+
+    def __setitem__(self, i: int, k: Tensor) -> None:
+        self._stages[i] = kept(k)
+
+    def __getitem__(self, i: int) -> Tensor:
+        stage = self._stages[i]
+        assert stage is not None, f"stage {i} was not evaluated"
+        return stage
+
+    def state(self, i: int, y: Tensor, dt: Time) -> Tensor:
+        return self._add(y, dt, self._tableau.a[i])
+
+    def end(self, y: Tensor, dt: Time) -> Tensor:
+        return self._add(y, dt, self._tableau.b)
+
+    def _add(self, y: Tensor, dt: Time, weights: Sequence[float]) -> Tensor:
+        if isinstance(dt, Tensor):  # only where an output time requires grad
+            return y + dt * sum(w * self[j] for j, w in enumerate(weights) if w)
+        return weighted_sum(y, [(dt * w, self[j]) for j, w in enumerate(weights) if w])
+
+    @torch.no_grad()
+    def error(self, dt: Time) -> Tensor:
+        assert self._tableau.b_err is not None, "only a method with an error estimate is asked for its error"
+        used = [(float(dt) * w, self[j]) for j, w in enumerate(self._tableau.b_err) if w]
+        total = used[0][1] * used[0][0]
+        for weight, k in used[1:]:
+            total.add_(k, alpha=weight)
+        return total
