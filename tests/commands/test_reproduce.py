@@ -263,7 +263,7 @@ def test_a_misspelled_artefact_is_named_with_the_nearest(capsys: pytest.CaptureF
 def test_help_names_every_artefact(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         reproduce.run(["--help"])
-    printed = capsys.readouterr().out
+    printed = " ".join(capsys.readouterr().out.split())
     assert all(artefact.description in printed for artefact in ARTEFACTS.values())
 
 
