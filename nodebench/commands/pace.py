@@ -21,12 +21,13 @@ class Pace:
 
     def place(self, index: int) -> str:
         """The number of a run that begins, counted from 0, of all, and the time left where there is a mean."""
-        from nodebench.training.progress import duration
+        from nodebench.training.progress import about
 
         place = f"{index + 1}/{len(self._is_to_train)}"
         num_left = sum(self._is_to_train[index:])
-        seconds = num_left * sum(self._seconds) / max(len(self._seconds), 1)
-        return f"{place}, about {duration(seconds)} left" if seconds >= 1 else place
+        if not self._seconds or not num_left:
+            return place
+        return f"{place}, {about(num_left * sum(self._seconds) / len(self._seconds))} left"
 
     @contextmanager
     def timed(self, index: int) -> Iterator[None]:
