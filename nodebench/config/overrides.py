@@ -26,6 +26,8 @@ def parse(overrides: Sequence[str]) -> list[Override]:
             )
         try:
             parsed += parser.parse_overrides([text])
+        except ValueError as error:  # Python reads whole numbers of up to 4,300 digits
+            raise ConfigError(f"cannot read `{text[:60]}...`: no number is that long") from error
         except HydraException as error:
             key = text.partition("=")[0]
             raise ConfigError(

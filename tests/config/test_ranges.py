@@ -84,3 +84,8 @@ def test_a_slip_of_the_keyboard_is_told_what_is_allowed(overrides: list[str], me
     with pytest.raises(ConfigError) as caught:
         check(compose(overrides).config)
     assert message in str(caught.value)
+
+
+def test_a_number_longer_than_python_reads_is_cut_and_named() -> None:
+    with pytest.raises(ConfigError, match=r"^cannot read `seed=9{55}\.\.\.`: no number is that long$"):
+        compose([f"seed={'9' * 5000}"])
