@@ -23,7 +23,7 @@ ROOMS: dict[str, set[str]] = {
     "quoting": set(),
     "terminal": set(),
     "counted": set(),
-    "reporting": {"reading", "quoting", "terminal", "counted"},
+    "reporting": {"reading", "quoting", "terminal", "counted", "ode.methods.traits", "ode.settings"},
     "training": {"reading", "quoting", "terminal", "counted"},
     "models": {"ode"},
     "tasks": {"ode", "models", "data", "training.protocols"},
@@ -37,7 +37,11 @@ ODE_LINES = (
     ("norms", "controllers", "loop"),
 )
 # Read by rooms without torch: ode/__init__.py loads what is public when it is first asked for.
-DATA_IN_ODE = {"ode.methods.tableau", "ode.methods.tableaus"}
+DATA_IN_ODE = {
+    "ode.ranges",
+    "ode.settings",
+    *(f"ode.methods.{name}" for name in ("tableau", "tableaus", "traits")),
+}
 CATCH_ALL_NAMES = {"utils", "util", "misc", "helpers", "common"}
 MAX_LINES = 350
 

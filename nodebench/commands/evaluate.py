@@ -9,13 +9,14 @@ from typing import Any
 from nodebench.commands.arguments import Parser, count, place
 from nodebench.commands.train import describe_solver
 from nodebench.config.check import check_device, check_net, check_solver
-from nodebench.config.compose import compose, needs_tolerance
+from nodebench.config.compose import compose
 from nodebench.config.errors import ConfigError, did_you_mean
 from nodebench.config.files import CONFIG_DIR_HELP
-from nodebench.config.identity import tolerances
 from nodebench.config.overrides import parse
 from nodebench.config.ranges import check_ranges
 from nodebench.config.saved import read_config
+from nodebench.ode.methods.traits import needs_tolerance
+from nodebench.ode.settings import tolerances
 
 EPILOG = """examples:
   nodebench evaluate outputs/classification/RUN/seed0 solver=rk4 solver.dt=0.25
@@ -120,7 +121,7 @@ def _merge_solver(own: dict[str, Any], fresh: dict[str, Any], given: set[str]) -
     kept = {key for key in own if f"solver.{key}" not in given}
     if "solver" in given:
         has_tolerance = any(own[key] is not None for key in TOLERANCES)
-        kept &= TOLERANCES if has_tolerance and needs_tolerance(fresh) else set()
+        kept &= TOLERANCES if has_tolerance and needs_tolerance(fresh["method"], fresh["dt"]) else set()
     if given & {"solver.dt", "solver.tol"}:
         kept -= TOLERANCES
     if given & {f"solver.{key}" for key in TOLERANCES}:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from nodebench.config.check import check_net, check_solver, takes_fixed_steps
 from nodebench.config.errors import ConfigError
-from nodebench.config.ranges import GRADIENTS, check_ranges
+from nodebench.config.ranges import check_ranges
+from nodebench.ode.methods.traits import GRADIENTS
+from nodebench.ode.settings import SolverSettings
 
 if TYPE_CHECKING:
     from nodebench.measurement import Case
@@ -96,7 +98,6 @@ def make_baseline_cases(
     from nodebench.measurement import TOLERANCES, Case
     from nodebench.measurement.baselines import METHODS, TORCHDIFFEQ
     from nodebench.measurement.cases import NUM_TIMED
-    from nodebench.models.ode_block import SolverSettings
 
     few = min(num_batches, asked or NUM_TIMED)
     budget = config["solver"]["max_steps"]

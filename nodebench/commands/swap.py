@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,11 @@ from nodebench.commands.trained import (
     say_if_not_recorded,
 )
 from nodebench.config.errors import FailedError
-from nodebench.config.identity import tolerances
 from nodebench.counted import counted
 from nodebench.models.classifiers import ODENet
-from nodebench.models.ode_block import SolverSettings
 from nodebench.ode import SolverError
+from nodebench.ode.methods.traits import needs_tolerance
+from nodebench.ode.settings import SolverSettings, precision_in_words, tolerances
 from nodebench.reporting.flow_rule import DISCRETISATION, FLOW, FLOW_LIMIT, judge, why_undecided
 from nodebench.tasks.classification import Classification
 from nodebench.training.progress import shown
@@ -143,8 +143,8 @@ def _evaluate(
 
 def _record(settings: SolverSettings) -> dict[str, Any]:
     """The solver as evaluations.jsonl has it: fixed steps of a Runge-Kutta method heed no tolerance."""
-    is_fixed = settings.dt is not None and settings.method != "implicit_adams"
-    rtol, atol = (None, None) if is_fixed else (_round(settings.rtol), _round(settings.atol))
+    heeded = needs_tolerance(settings.method, settings.dt)
+    rtol, atol = (_round(settings.rtol), _round(settings.atol)) if heeded else (None, None)
     return {"method": settings.method, "rtol": rtol, "atol": atol, "dt": settings.dt}
 
 
@@ -157,14 +157,8 @@ def _change(record: dict[str, Any], own: dict[str, Any]) -> float:
     return float(record["error_test"] - own["error_test"])
 
 
-def _words(solver: dict[str, Any]) -> Iterator[str]:
-    yield solver["method"]
-    if solver["dt"] is not None:
-        yield f"dt {solver['dt']:g}"
-    elif solver["rtol"] == solver["atol"]:
-        yield f"tol {solver['rtol']:g}"
-    else:
-        yield f"rtol {solver['rtol']:g}, atol {solver['atol']:g}"
+def _words(solver: dict[str, Any]) -> tuple[str, str]:
+    return solver["method"], precision_in_words(*(solver[key] for key in ("rtol", "atol", "dt")))[0]
 
 
 def _line(record: dict[str, Any], own: dict[str, Any]) -> str:

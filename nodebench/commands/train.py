@@ -16,10 +16,11 @@ from nodebench.config.check import check
 from nodebench.config.compose import Composed, compose
 from nodebench.config.errors import ConfigError
 from nodebench.config.files import CONFIG_DIR_HELP, config_folders, flatten, shipped_targets
-from nodebench.config.identity import run_folder, tolerances
+from nodebench.config.identity import run_folder
 from nodebench.config.own_code import own_code
 from nodebench.config.saved import config_text
 from nodebench.counted import counted
+from nodebench.ode.settings import precision_in_words, tolerances
 from nodebench.quoting import plain
 from nodebench.terminal import terminal_width, wrapped
 
@@ -231,10 +232,4 @@ def _compile_words(model: Any, device: Any) -> str:
 
 def describe_solver(solver: dict[str, Any]) -> str:
     """`dopri5, tol 0.001`, or `rk4, dt 0.25`."""
-    rtol, atol = tolerances(solver)
-    parts = [solver["method"]]
-    if solver["dt"] is not None:
-        parts.append(f"dt {solver['dt']:g}")
-    if rtol is not None and atol is not None:
-        parts.append(f"tol {rtol:g}" if rtol == atol else f"rtol {rtol:g}, atol {atol:g}")
-    return ", ".join(parts)
+    return ", ".join([solver["method"], *precision_in_words(*tolerances(solver), solver["dt"])])

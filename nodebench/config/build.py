@@ -20,14 +20,14 @@ from torch.optim import Optimizer
 
 from nodebench.config.errors import ConfigError
 from nodebench.config.files import content_of, flatten
-from nodebench.config.identity import tolerances
 from nodebench.config.size import check_size, is_out_of_memory, out_of_memory
 from nodebench.data import DataError, DensityData, EnergyData, ImageData
 from nodebench.models.classifiers import NUM_CLASSES
 from nodebench.models.flows import Flow
-from nodebench.models.ode_block import AdjointSettings, SolverSettings, ode_blocks
+from nodebench.models.ode_block import ode_blocks
 from nodebench.ode import SolverError, hush_compiler, missing_compiler
-from nodebench.ode.methods.tableaus import load_tableaus
+from nodebench.ode.methods.traits import known_methods
+from nodebench.ode.settings import AdjointSettings, SolverSettings, tolerances
 from nodebench.training import Task, TrainingSettings
 
 Data = ImageData | DensityData | EnergyData
@@ -184,8 +184,9 @@ def why_eager(model: nn.Module, device: torch.device) -> str | None:
 def _compile(model: nn.Module) -> None:
     hush_compiler()
     blocks = ode_blocks(model)
+    compiled = {name for name, traits in known_methods().items() if traits.compiles}
     for block in blocks:
-        if block.solver.method in load_tableaus():
+        if block.solver.method in compiled:
             block.solver = replace(block.solver, compile=True)
         else:
             block.vector_field.compile()

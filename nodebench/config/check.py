@@ -6,9 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from nodebench.config.effect import BRIDGE, MULTISTEP, check_effect, check_solver_effect
+from nodebench.config.effect import check_effect, check_solver_effect
 from nodebench.config.errors import ConfigError, did_you_mean
 from nodebench.config.ranges import check_ranges
+from nodebench.ode.methods.traits import Traits, adaptive_methods, known_methods
+from nodebench.ode.settings import of_config
 
 _ODE_NET = "nodebench.models.classifiers.ODENet"  # which solves from 0 to 1
 
@@ -33,24 +35,27 @@ def check(config: Mapping[str, Any]) -> None:
 
 def check_solver(solver: Mapping[str, Any], gradient: str | None) -> None:
     """The method exists and fits its step size, its tolerances and the gradient (None: evaluation only)."""
-    _check_method(solver["method"], "solver.method")
+    traits = _check_method(solver["method"], "solver.method")
     if solver["min_step"] > solver["max_step"]:
         raise ConfigError(
             f"solver.min_step={solver['min_step']:g} is above solver.max_step={solver['max_step']:g}; swap them"
         )
-    _check_steps(solver)
+    if solver["dt"] is None:
+        _check_adaptive(solver["method"], traits)
     if gradient is None:
         check_solver_effect(solver)
     else:
-        _check_gradient(solver, gradient)
+        _check_gradient(solver, traits, gradient)
 
 
 def check_net(config: Mapping[str, Any]) -> None:
     """The net's states and the interval of its solve allow what is asked of the solver."""
-    if config["solver"]["method"] == "lsoda" and config["task"]["name"] == "classification":
+    method = config["solver"]["method"]
+    max_state = known_methods()[method].max_state
+    if max_state is not None and config["task"]["name"] == "classification":
         raise ConfigError(
-            "lsoda stores a dense Jacobian and takes states of up to 5,000 numbers, and a batch of images is larger; "
-            "use solver=vode_adams"
+            f"{method} stores a dense Jacobian and takes states of up to {max_state:,} numbers, and a batch of images "
+            "is larger; use solver=vode_adams"
         )
     model = config["model"]
     t1 = model.get("t1", 1.0 if model["_target_"] == _ODE_NET else None)
@@ -60,7 +65,7 @@ def check_net(config: Mapping[str, Any]) -> None:
 
 def _check_span(solver: Mapping[str, Any], t1: float) -> None:
     """Steps fit into the solve from 0 to t1, and a limit on them is one."""
-    for key in ("dt", "first_step", "min_step"):
+    for key in (key for key, setting in of_config().items() if setting.is_length):
         if solver[key] is not None and solver[key] > t1:
             raise ConfigError(
                 f"solver.{key}={solver[key]:g} is longer than the solve from 0 to {t1:g}; give at most {t1:g}"
@@ -72,68 +77,51 @@ def _check_span(solver: Mapping[str, Any], t1: float) -> None:
         )
 
 
-def _check_method(method: Any, key: str) -> None:
-    if method not in known_methods():
-        raise ConfigError(f"unknown {key} `{method}`.{did_you_mean(str(method), known_methods())}")
-
-
-def known_methods() -> list[str]:
-    """Every method that solver.method and solver.adjoint.method may name; ConfigError for a bad tableau file."""
-    from nodebench.ode import list_methods  # here, because nodebench.ode imports torch
-
+def _check_method(method: Any, key: str) -> Traits:
+    """What a method can. Raises ConfigError for a name of none, and for a bad tableau file."""
     try:
-        return list_methods()
+        known = known_methods()
     except ValueError as error:
         raise ConfigError(str(error)) from error
-
-
-def _tableaus() -> Mapping[str, Any]:
-    from nodebench.ode.methods.tableaus import load_tableaus
-
-    return load_tableaus()
-
-
-def _check_steps(solver: Mapping[str, Any]) -> None:
-    """A method that cannot choose its steps has a step size."""
-    method = solver["method"]
-    if solver["dt"] is None and method not in BRIDGE:
-        if method in MULTISTEP:
-            raise ConfigError(f"{method} steps on a grid and needs a step size; give solver.dt, such as 0.05")
-        _check_error_estimate(method)
+    if method not in list(known):
+        raise ConfigError(f"unknown {key} `{method}`.{did_you_mean(str(method), known)}")
+    return known[method]
 
 
 def takes_fixed_steps(method: str) -> bool:
     """Whether a method has no error estimate and so needs solver.dt; False for names of no method."""
-    tableaus = _tableaus()
-    return method in MULTISTEP or (method in tableaus and not tableaus[method].has_error_estimate)
+    traits = known_methods().get(method)
+    return traits is not None and not traits.has_error
 
 
-def _check_error_estimate(method: str) -> None:
-    if takes_fixed_steps(method):
-        tableaus = _tableaus()
-        adaptive = [name for name, tableau in tableaus.items() if tableau.has_error_estimate]
-        raise ConfigError(
-            f"{method} has no error estimate, so it cannot choose its steps; give solver.dt, such as 0.1, "
-            f"or use one of: {', '.join(sorted(adaptive))}"
-        )
+def _check_adaptive(method: str, traits: Traits, is_adjoint: bool = False) -> None:
+    """The method chooses its steps, as it must without a step size."""
+    if traits.has_error:
+        return
+    if not traits.is_one_step and not is_adjoint:
+        raise ConfigError(f"{method} steps on a grid and needs a step size; give solver.dt, such as 0.05")
+    raise ConfigError(
+        f"{method} has no error estimate, so it cannot choose its steps; give solver.dt, such as 0.1, "
+        f"or use one of: {', '.join(adaptive_methods())}"
+    )
 
 
-def _check_gradient(solver: Mapping[str, Any], gradient: str) -> None:
+def _check_gradient(solver: Mapping[str, Any], traits: Traits, gradient: str) -> None:
     method, adjoint = solver["method"], solver["adjoint"]
-    if method in BRIDGE and gradient != "adjoint":
+    if gradient not in traits.gradients:
+        if traits.is_self_driven:
+            raise ConfigError(
+                f"model.gradient={gradient} needs the solver's own steps, which SciPy's {method} does not show; "
+                "use model.gradient=adjoint, or another solver"
+            )
         raise ConfigError(
-            f"model.gradient={gradient} needs the solver's own steps, which SciPy's {method} does not show; "
-            "use model.gradient=adjoint, or another solver"
-        )
-    if method in MULTISTEP and gradient == "checkpointed":
-        raise ConfigError(
-            f"model.gradient=checkpointed takes single steps again, which {method} cannot; "
+            f"model.gradient={gradient} takes single steps again, which {method} cannot; "
             "use direct or adjoint, or a Runge-Kutta method"
         )
     if adjoint["method"] is not None:
-        _check_method(adjoint["method"], "solver.adjoint.method")
+        backward = _check_method(adjoint["method"], "solver.adjoint.method")
         if solver["dt"] is None:
-            _check_error_estimate(adjoint["method"])
+            _check_adaptive(adjoint["method"], backward, is_adjoint=True)
 
 
 def check_device(device: str) -> None:

@@ -24,6 +24,7 @@ from yaml import YAMLError
 from nodebench.config.errors import ConfigError, did_you_mean
 from nodebench.config.files import GROUPS, PRIMARY, config_folders, content_of, flatten, load, options
 from nodebench.config.overrides import check_single, parse, text_of
+from nodebench.ode.methods.traits import needs_tolerance
 
 _NOT_FOR_USERS = ("_target_", "recommended", "name", "content")
 _WITH_OWN_KEYS = ("task", "data", "model", "optimizer")  # groups whose files bring keys of their own
@@ -308,7 +309,8 @@ def _finish(plain: dict[str, Any], choices: Choices, given: set[str]) -> tuple[s
 
 def _settle_tolerance(solver: dict[str, Any], recommended: float) -> None:
     """Fill `tol` where one is needed and nobody gave one, or gave rtol or atol alone."""
-    if needs_tolerance(solver) and solver["tol"] is None and None in (solver["rtol"], solver["atol"]):
+    needed = needs_tolerance(solver["method"], solver["dt"])
+    if needed and solver["tol"] is None and None in (solver["rtol"], solver["atol"]):
         solver["tol"] = recommended
 
 
@@ -319,8 +321,3 @@ def _settle_length(training: dict[str, Any], given: set[str]) -> None:
     if {"training.epochs", "training.num_steps"} <= given:
         raise ConfigError("training.epochs and training.num_steps are both given; give one of them")
     training["num_steps" if "training.epochs" in given else "epochs"] = None
-
-
-def needs_tolerance(solver: dict[str, Any]) -> bool:
-    """Whether the steps are error-controlled, or implicit_adams iterates until a tolerance is met."""
-    return solver["dt"] is None or solver["method"] == "implicit_adams"

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from nodebench.config.errors import ConfigError
 from nodebench.config.files import GROUPS, PRIMARY, flatten, load, options, shipped_folder
+from nodebench.ode.methods.traits import known_methods
+from nodebench.ode.settings import RULES, Rule, of_config
 
-MULTISTEP = ("explicit_adams", "implicit_adams")
-BRIDGE = ("vode_adams", "lsoda")
 FLOW_TASKS = ("density", "density_matching")
 
 Values = Mapping[str, Any]  # by dotted key
@@ -42,17 +42,18 @@ def _is_not(key: str, *values: Any) -> Callable[[Values], bool]:
     return lambda given: given[key] not in values
 
 
-def _needs_tolerance(given: Values) -> bool:
-    """The steps are chosen by their error, or implicit_adams iterates until a tolerance is met."""
-    return given["solver.dt"] is None or given["solver.method"] == "implicit_adams"
+def _of_rule(rule: Rule, *, backward: bool) -> Effect:
+    """A rule of the solver's settings, for those of the forward or the backward solve that it is for."""
 
+    def is_there(given: Values) -> bool:
+        method = (backward and given["solver.adjoint.method"]) or given["solver.method"]
+        return rule.holds(known_methods()[method], given["solver.dt"])
 
-def _adjoint_needs_tolerance(given: Values) -> bool:
-    return _needs_tolerance({**given, "solver.method": _backward_method(given)})
-
-
-def _backward_method(given: Values) -> Any:
-    return given["solver.adjoint.method"] or given["solver.method"]
+    beside = rule.beside
+    if backward:
+        beside = ("dt",) if "dt" in beside else ("method", "adjoint.method")
+    names = [name for name, setting in (_BACKWARD if backward else _FORWARD).items() if rule in setting.rules]
+    return Effect(_under("solver", *names), is_there, _under("solver", *beside), rule.cure)
 
 
 def _changes_rate(given: Values) -> bool:
@@ -68,42 +69,18 @@ def _has_part_to_compile(given: Values) -> bool:
     return "model.gradient" in given or given["task.name"] not in FLOW_TASKS
 
 
-_METHOD_AND_DT = ("solver.method", "solver.dt")
-_ADAPTIVE = "choose a solver that controls its error"
-_NO_BRIDGE = "choose a method that is not SciPy's"
+_FORWARD = {key: setting for key, setting in of_config().items() if not key.startswith("adjoint.")}
+_BACKWARD = {key: setting for key, setting in of_config().items() if key.startswith("adjoint.")}
 
-OF_SOLVES = (
-    Effect(
-        _under("solver", "dt", "controller", "norm"),
-        _is_not("solver.method", *BRIDGE),
-        ("solver.method",),
-        _NO_BRIDGE,
-    ),
-    Effect(("solver.min_step",), _is_not("solver.method", "lsoda"), ("solver.method",), "choose vode_adams"),
-    Effect(_under("solver", "tol", "rtol", "atol", "norm"), _needs_tolerance, _METHOD_AND_DT, _ADAPTIVE),
-    Effect(
-        _under("solver", "controller", "first_step", "min_step", "max_step"),
-        _is("solver.dt", None),
-        _METHOD_AND_DT,
-        _ADAPTIVE,
-    ),
-)
+OF_SOLVES = tuple(_of_rule(rule, backward=False) for rule in RULES)
 OF_ADJOINTS = (
     Effect(
-        _under("solver.adjoint", "method", "rtol", "atol", "norm"),
+        _under("solver", *_BACKWARD),
         _is("model.gradient", "adjoint"),
         ("model.gradient",),
         "choose model.gradient=adjoint",
     ),
-    Effect(
-        _under("solver.adjoint", "rtol", "atol", "norm"), _adjoint_needs_tolerance, ("solver.dt",), _ADAPTIVE
-    ),
-    Effect(
-        ("solver.adjoint.norm",),
-        lambda given: _backward_method(given) not in BRIDGE,
-        _under("solver", "method", "adjoint.method"),
-        _NO_BRIDGE,
-    ),
+    *(_of_rule(rule, backward=True) for rule in reversed(RULES)),
     Effect(
         ("solver.tol",),
         lambda given: None in (given["solver.rtol"], given["solver.atol"]),

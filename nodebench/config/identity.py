@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nodebench.config.files import flatten
+from nodebench.ode.settings import precision, tolerances
 
 # The names are those of files; what the files say is hashed. tol is hashed as the rtol and atol that it sets.
 _WITHOUT_EFFECT = frozenset(
@@ -36,7 +37,9 @@ def run_folder(config: Mapping[str, Any]) -> Path:
     """`<output_dir>/<task>/<data>-<model>[-<solver>-<tol>-<gradient>]-<hash8>/seed<k>`."""
     name = [config["data"]["name"], config["model"]["name"]]
     if "solver" in config:
-        name += [config["solver"]["method"], _precision(config["solver"]), config["model"]["gradient"]]
+        solver = config["solver"]
+        text = precision(*tolerances(solver), solver["dt"], fixed="dt{:g}", between="_", digits=6)
+        name += [solver["method"], text, config["model"]["gradient"]]
     folder = "-".join([*name, hash8(config)])
     return Path(config["output_dir"]) / config["task"]["name"] / folder / f"seed{config['seed']}"
 
@@ -56,12 +59,6 @@ def what_makes_the_numbers(config: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in flatten(dict(config))
         if key not in without_effect and key.split(".")[0] != "about" and not key.endswith("_target_")
     }
-
-
-def tolerances(solver: Mapping[str, Any]) -> tuple[float | None, float | None]:
-    """(rtol, atol) of a solver node: each its own value, else `tol`."""
-    rtol, atol = (solver["tol"] if solver[key] is None else solver[key] for key in ("rtol", "atol"))
-    return rtol, atol
 
 
 def _what_counts(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -87,16 +84,3 @@ def _same_form(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_same_form(item) for item in value]
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _precision(solver: Mapping[str, Any]) -> str:
-    if solver["dt"] is not None:
-        return f"dt{solver['dt']:g}"
-    rtol, atol = tolerances(solver)
-    return _short(rtol) if rtol == atol else f"{_short(rtol)}_{_short(atol)}"
-
-
-def _short(number: float | None) -> str:
-    """0.001 as 1e-3, 0.00025 as 2.5e-4."""
-    mantissa, _, exponent = f"{number:e}".partition("e")
-    return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"

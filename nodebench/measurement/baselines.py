@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from nodebench.models.ode_block import ODEBlock, SolverSettings
+from nodebench.models.ode_block import ODEBlock
 from nodebench.ode import Counts, Solution, SolveStats, Status
+from nodebench.ode.settings import SolverSettings
 from nodebench.ode.status import ERROR_CLASSES
 
 TORCHDIFFEQ = "torchdiffeq"

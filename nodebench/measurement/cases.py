@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from nodebench.measurement.rows import OWN, Key
-from nodebench.models.ode_block import SolverSettings
+from nodebench.ode.settings import SolverSettings
 
 TOLERANCES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 NUM_TIMED = 5  # batches whose times and gradients are measured

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from nodebench.measurement.passes import LossGradient, run_pass
-from nodebench.models.ode_block import ODEBlock, SolverSettings
+from nodebench.models.ode_block import ODEBlock
+from nodebench.ode.settings import SolverSettings
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from nodebench.models.ode_block import ODEBlock, SolverSettings
+from nodebench.models.ode_block import ODEBlock
 from nodebench.models.residual import ResidualBlock, group_norm
 from nodebench.models.stems import make_stem
 from nodebench.models.vector_fields import ConvVectorField
+from nodebench.ode.settings import SolverSettings
 
 NUM_CLASSES = 10
 WIDTH = 64

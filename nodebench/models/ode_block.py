@@ -5,42 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from nodebench.ode import Solution, SolverError, SolveStats, odeint
-
-
-@dataclass(frozen=True)
-class AdjointSettings:
-    """How gradient `adjoint` solves backwards; None means as forward. See odeint."""
-
-    method: str | None = None
-    rtol: float | None = None
-    atol: float | None = None
-    norm: str = "state"
-
-
-@dataclass(frozen=True)
-class SolverSettings:
-    """How an ODE block solves, as plain values. See odeint for their meaning."""
-
-    method: str = "dopri5"
-    rtol: float = 1e-3
-    atol: float = 1e-3
-    dt: float | None = None
-    controller: str = "integral"
-    norm: str = "rms"
-    max_steps: int | None = None
-    max_nfe: int | None = None
-    min_step: float = 0.0
-    max_step: float = math.inf
-    first_step: float | None = None
-    compile: bool | str = False  # while training: evaluation has batches of other sizes and few of them
-    adjoint: AdjointSettings = AdjointSettings()
+from nodebench.ode.settings import SolverSettings
 
 
 class ODEBlock(nn.Module):

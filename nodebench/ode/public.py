@@ -3,8 +3,8 @@
 from nodebench.ode.compiled import CompileWarning, hush_compiler, missing_compiler
 from nodebench.ode.counts import Counts, SolveStats
 from nodebench.ode.front_door import odeint
-from nodebench.ode.methods.registry import list_methods
 from nodebench.ode.methods.tableau import ButcherTableau
+from nodebench.ode.methods.traits import list_methods
 from nodebench.ode.solution import Solution
 from nodebench.ode.status import (
     BudgetExhaustedError,

@@ -10,7 +10,7 @@ from nodebench.ode.drive.controllers import CONTROLLERS, Controller
 from nodebench.ode.drive.grid import uniform_grid
 from nodebench.ode.drive.solver import AdaptiveSolver, GridSolver, SelfDrivenSolver, Solver
 from nodebench.ode.methods.method import Method, SelfDriven
-from nodebench.ode.methods.registry import adaptive_methods
+from nodebench.ode.methods.traits import Traits, adaptive_methods
 from nodebench.ode.norms import Accuracy
 from nodebench.ode.options import SolverOptions
 
@@ -20,7 +20,7 @@ def make_solver(
 ) -> Solver:
     """The solver of a method; ValueError for one that these options do not fit."""
     if isinstance(method, SelfDriven):
-        return SelfDrivenSolver(method, _own_control(method.traits.name, accuracy, options))
+        return SelfDrivenSolver(method, _own_control(method.traits, accuracy, options))
     traits = method.traits
     if options.dt is not None:
         options.refuse_step_choice(traits.name)
@@ -55,13 +55,13 @@ def step_control(accuracy: Accuracy, options: SolverOptions) -> StepControl:
     )
 
 
-def _own_control(method: str, accuracy: Accuracy, options: SolverOptions) -> StepControl:
+def _own_control(traits: Traits, accuracy: Accuracy, options: SolverOptions) -> StepControl:
     """The settings of a method that chooses its steps itself."""
     for name in ("dt", "step_ts", "jump_ts"):
         if getattr(options, name):
             raise ValueError(
-                f"`{method}` chooses its own steps and takes no `{name}`; drop it, or use dopri5"
+                f"`{traits.name}` chooses its own steps and takes no `{name}`; drop it, or use dopri5"
             )
-    if method == "lsoda" and options.min_step:
-        raise ValueError("SciPy's `lsoda` does not keep to a `min_step`; drop it, or use vode_adams")
+    if options.min_step and not traits.keeps_min_step:
+        raise ValueError(f"SciPy's `{traits.name}` does not keep to a `min_step`; drop it, or use vode_adams")
     return step_control(accuracy, options)

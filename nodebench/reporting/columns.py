@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+from nodebench.ode.settings import precision, tolerances
 from nodebench.reporting.runs import Run
 
 
@@ -119,22 +119,5 @@ def identity(run: Run) -> dict[str, str]:
 
 
 def _tolerance(run: Run) -> str:
-    tol = run.setting("solver.tol")
-    rtol, atol = (run.setting(f"solver.{key}") or tol for key in ("rtol", "atol"))
-    return precision(rtol, atol, run.setting("solver.dt"))
-
-
-def precision(rtol: Any, atol: Any, dt: Any) -> str:
-    """`1e-3`; `1e-3/1e-6` where rtol and atol differ; `dt=0.1` for fixed steps."""
-    if dt is not None:
-        return f"dt={dt}"
-    return "/".join(dict.fromkeys(power_of_ten(value) for value in (rtol, atol) if value is not None))
-
-
-def power_of_ten(value: Any) -> str:
-    """`1e-3` for 0.001; what is no number stays as it is."""
-    try:
-        mantissa, exponent = f"{float(value):.3e}".split("e")
-    except (TypeError, ValueError, OverflowError):  # an edited config; the table shows what it says
-        return str(value)
-    return f"{float(mantissa):g}e{int(exponent)}"
+    node = {key: run.setting(f"solver.{key}") for key in ("tol", "rtol", "atol", "dt")}
+    return precision(*tolerances(node), node["dt"])

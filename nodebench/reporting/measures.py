@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from nodebench.ode.methods.traits import GRADIENTS
 from nodebench.reading import read_json
 from nodebench.reporting.paper import PAPERS_DATA
 from nodebench.reporting.recipes import ANY_RECIPE, Recipes
@@ -29,7 +30,6 @@ NUMBERS = (
 )
 WORDS = ("norm_adjoint",)
 TOLERANCES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
-GRADIENTS = ("direct", "checkpointed", "adjoint")
 NUM_BATCHES = 100  # MNIST's test set in batches of 100
 NUM_TIMED = 5
 

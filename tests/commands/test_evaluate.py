@@ -17,7 +17,7 @@ from nodebench.config.compose import compose
 from nodebench.config.errors import ConfigError
 from nodebench.config.identity import run_folder
 from nodebench.config.saved import config_text
-from nodebench.models.ode_block import SolverSettings
+from nodebench.ode.settings import SolverSettings
 
 
 def evaluate(*arguments: str | Path) -> int:

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from nodebench.data import ImageData, ImageSet
 from nodebench.models.classifiers import ODENet
-from nodebench.models.ode_block import ODEBlock, SolverSettings
+from nodebench.models.ode_block import ODEBlock
+from nodebench.ode.settings import SolverSettings
 from nodebench.tasks.classification import Classification
 
 NUM_IMAGES = 230  # two whole batches and a part of one

@@ -25,8 +25,8 @@ from nodebench.measurement import (
 )
 from nodebench.measurement.baselines import METHODS
 from nodebench.models.classifiers import ODENet
-from nodebench.models.ode_block import AdjointSettings, SolverSettings
 from nodebench.ode import odeint
+from nodebench.ode.settings import AdjointSettings, SolverSettings
 from nodebench.tasks.classification import Classification
 from nodebench.training.memory import measure_memory
 

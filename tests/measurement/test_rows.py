@@ -19,7 +19,7 @@ from nodebench.measurement import (
     write_row,
 )
 from nodebench.measurement.rows import key_of
-from nodebench.models.ode_block import SolverSettings
+from nodebench.ode.settings import SolverSettings
 
 ROW: Row = {
     "library": "nodebench",

@@ -8,7 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from nodebench.models.classifiers import MLP, ODENet, ResNet
-from nodebench.models.ode_block import ODEBlock, SolverSettings, ode_blocks
+from nodebench.models.ode_block import ODEBlock, ode_blocks
+from nodebench.ode.settings import SolverSettings
 
 NETS: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "mlp": (MLP, 238_510),

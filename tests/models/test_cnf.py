@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from nodebench.models.flows import CNF, PlanarField
-from nodebench.models.ode_block import SolverSettings, recorded_solves
+from nodebench.models.ode_block import recorded_solves
+from nodebench.ode.settings import SolverSettings
 
 VARIANTS = pytest.mark.parametrize("variant", ["paper", "example"])
 

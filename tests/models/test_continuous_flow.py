@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
 from nodebench.models.flows import ContinuousFlow
-from nodebench.models.ode_block import SolverSettings, recorded_solves
+from nodebench.models.ode_block import recorded_solves
+from nodebench.ode.settings import SolverSettings
 
 TIGHT = SolverSettings(rtol=1e-11, atol=1e-11)
 T1, BASE_STD = 0.7, 1.5

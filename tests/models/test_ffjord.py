@@ -10,7 +10,8 @@ from torch import Tensor
 
 from nodebench.models.flows import FFJORD, ConcatSquashField
 from nodebench.models.flows.ffjord import ConcatSquash
-from nodebench.models.ode_block import SolverSettings, recorded_solves
+from nodebench.models.ode_block import recorded_solves
+from nodebench.ode.settings import SolverSettings
 
 RK4 = SolverSettings(method="rk4", dt=0.5)
 TIGHT = SolverSettings(rtol=1e-8, atol=1e-8)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nodebench.models.flows import CNF, FFJORD, ContinuousFlow, Flow
 from nodebench.models.flows.planar_nf import PlanarNF
-from nodebench.models.ode_block import SolverSettings
+from nodebench.ode.settings import SolverSettings
 
 TIGHT = SolverSettings(method="dopri8", rtol=1e-10, atol=1e-10)
 BASE_STD = 0.8

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from nodebench.models import ode_block
-from nodebench.models.ode_block import AdjointSettings, ODEBlock, SolverSettings, ode_blocks, recorded_solves
+from nodebench.models.ode_block import ODEBlock, ode_blocks, recorded_solves
 from nodebench.models.residual import ResidualBlock
 from nodebench.models.vector_fields import ConvVectorField
 from nodebench.ode import BudgetExhaustedError, Solution, SolveStats, odeint
+from nodebench.ode.settings import AdjointSettings, SolverSettings
 
 TIGHT = SolverSettings(rtol=1e-10, atol=1e-10)
 

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 
 from nodebench.data import ImageData, ImageSet
 from nodebench.models.classifiers import MLP, ODENet, ResNet
-from nodebench.models.ode_block import ODEBlock, SolverSettings
+from nodebench.models.ode_block import ODEBlock
+from nodebench.ode.settings import SolverSettings
 from nodebench.tasks.classification import Classification
 from nodebench.training.protocols import Item, NonFiniteValuesError
 

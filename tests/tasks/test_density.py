@@ -12,7 +12,7 @@ from nodebench.data.densities import endless
 from nodebench.data.toy_densities import two_circles, two_moons
 from nodebench.models.flows import CNF, FFJORD, ContinuousFlow
 from nodebench.models.flows.planar_nf import PlanarNF
-from nodebench.models.ode_block import SolverSettings
+from nodebench.ode.settings import SolverSettings
 from nodebench.tasks import density
 from nodebench.tasks.density import Density
 from nodebench.training.protocols import NonFiniteValuesError

@@ -11,7 +11,7 @@ from nodebench.data import EnergyData
 from nodebench.data.energies import u1, u3
 from nodebench.models.flows import CNF, FFJORD, ContinuousFlow
 from nodebench.models.flows.planar_nf import PlanarNF
-from nodebench.models.ode_block import SolverSettings
+from nodebench.ode.settings import SolverSettings
 from nodebench.tasks import density_matching
 from nodebench.tasks.density_matching import DensityMatching
 

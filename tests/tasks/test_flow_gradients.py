@@ -11,7 +11,7 @@ from torch import Tensor
 from nodebench.data.energies import u1
 from nodebench.data.toy_densities import eight_gaussians
 from nodebench.models.flows import CNF, FFJORD, ContinuousFlow
-from nodebench.models.ode_block import SolverSettings
+from nodebench.ode.settings import SolverSettings
 from nodebench.tasks.density import Density
 from nodebench.tasks.density_matching import DensityMatching
 

@@ -12,7 +12,7 @@ from nodebench.data.energies import u3
 from nodebench.data.toy_densities import two_circles
 from nodebench.models.flows import CNF, FFJORD, ContinuousFlow, Flow
 from nodebench.models.flows.planar_nf import PlanarNF
-from nodebench.models.ode_block import SolverSettings
+from nodebench.ode.settings import SolverSettings
 from nodebench.tasks import flow_pictures as module
 from nodebench.tasks.density import Density
 from nodebench.tasks.density_matching import DensityMatching

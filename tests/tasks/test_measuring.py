@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from nodebench.data import ImageData, ImageSet
-from nodebench.models.ode_block import ODEBlock, SolverSettings
+from nodebench.models.ode_block import ODEBlock
+from nodebench.ode.settings import SolverSettings
 from nodebench.tasks.classification import Classification
 from nodebench.tasks.measuring import counting
 from nodebench.training import RunFolder, TrainingSettings, train

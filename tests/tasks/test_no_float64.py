@@ -14,8 +14,9 @@ from torch.utils._pytree import tree_leaves
 from nodebench.data import ImageData, ImageSet
 from nodebench.data.energies import u3
 from nodebench.data.toy_densities import eight_gaussians
-from nodebench.models import ODENet, SolverSettings
+from nodebench.models import ODENet
 from nodebench.models.flows import CNF, FFJORD, ContinuousFlow
+from nodebench.ode.settings import SolverSettings
 from nodebench.tasks.classification import Classification
 from nodebench.tasks.density import Density
 from nodebench.tasks.density_matching import DensityMatching

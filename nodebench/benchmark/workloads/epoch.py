@@ -39,8 +39,9 @@ from nodebench.benchmark.rows import COLUMNS as ROW_COLUMNS
 from nodebench.benchmark.rows import make_rows, to_markdown
 from nodebench.data.mnist import mnist
 from nodebench.data.torchvision_images import SHAPES
-from nodebench.models import AdjointSettings, ODENet, SolverSettings
+from nodebench.models import ODENet
 from nodebench.ode import odeint
+from nodebench.ode.settings import AdjointSettings, SolverSettings
 
 TOL = 1e-3
 STEPS_AN_EPOCH = 468  # 60,000 images in batches of 128, the rest dropped

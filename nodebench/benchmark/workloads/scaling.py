@@ -30,8 +30,9 @@ from nodebench.benchmark.race import Result, race
 from nodebench.benchmark.report import Report, machine
 from nodebench.benchmark.rows import to_markdown
 from nodebench.benchmark.slopes import fit_slope
-from nodebench.models import AdjointSettings, ConvVectorField, ODEBlock, SolverSettings
+from nodebench.models import ConvVectorField, ODEBlock
 from nodebench.models.residual import ResidualBlock
+from nodebench.ode.settings import AdjointSettings, SolverSettings
 
 METHOD, EVALUATIONS_A_STEP = "rk4", 4
 MODELS = (("resnet", ""), ("rknet", "direct"), ("odenet", "adjoint"), ("odenet", "checkpointed"))

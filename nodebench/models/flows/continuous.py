@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from nodebench.models.flows.flow import Flow, check_fraction, check_fractions
-from nodebench.models.ode_block import ODEBlock, SolverSettings
+from nodebench.models.ode_block import ODEBlock
+from nodebench.ode.settings import SolverSettings
 
 
 class ContinuousFlow(Flow):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nodebench.models.flows.continuous import ContinuousFlow
-from nodebench.models.ode_block import SolverSettings
+from nodebench.ode.settings import SolverSettings
 
 DIVERGENCES = ("exact", "hutchinson")
 NOISES = ("rademacher", "gaussian")

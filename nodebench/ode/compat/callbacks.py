@@ -14,7 +14,8 @@ from nodebench.ode.clock import StepRecord
 from nodebench.ode.compat.options import ADAPTIVE, SCIPY
 from nodebench.ode.counts import Counts
 from nodebench.ode.drive.state import LoopState
-from nodebench.ode.methods.method import Course, Method, Step, Steps, Traits
+from nodebench.ode.methods.method import Course, Method, Step, Steps
+from nodebench.ode.methods.traits import Traits
 from nodebench.ode.status import SolverError
 
 Callback = Callable[[Tensor, Any, Tensor], Any]

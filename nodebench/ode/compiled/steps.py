@@ -20,7 +20,8 @@ from nodebench.ode.drive.state import LoopState
 from nodebench.ode.field import CountedField, kept, time_tensor
 from nodebench.ode.gradients.augmented import AugmentedField
 from nodebench.ode.methods.explicit import ExplicitRungeKutta, Weights, interpolated, num_evaluations
-from nodebench.ode.methods.method import Course, Step, Steps, Traits
+from nodebench.ode.methods.method import Course, Step, Steps
+from nodebench.ode.methods.traits import Traits
 from nodebench.ode.packing import Packing
 
 

@@ -28,9 +28,10 @@ from nodebench.ode.drive.state import LoopState
 from nodebench.ode.failures import is_finite
 from nodebench.ode.field import Time, kept
 from nodebench.ode.methods.explicit import num_evaluations, rk_step
-from nodebench.ode.methods.method import Course, Step, Steps, Traits
+from nodebench.ode.methods.method import Course, Step, Steps
 from nodebench.ode.methods.stages import StageList
 from nodebench.ode.methods.tableaus import load_tableaus
+from nodebench.ode.methods.traits import OF_OTHERS, Traits
 from nodebench.ode.status import ConvergenceWarning, SolverError
 
 ORDER = 4
@@ -56,7 +57,7 @@ class Adams:
     @property
     def traits(self) -> Traits:
         """See Method."""
-        return Traits(self.name, ORDER, is_one_step=False, iterates=self.max_iterations > 0)
+        return OF_OTHERS[self.name]
 
     def begin(self, course: Course) -> Steps:
         """See Method."""

@@ -11,9 +11,10 @@ from torch import Tensor
 from nodebench.ode.clock import StepRecord, end_time, start_time
 from nodebench.ode.drive.state import LoopState
 from nodebench.ode.field import StageFields, Time, kept
-from nodebench.ode.methods.method import Course, Step, Steps, Traits
+from nodebench.ode.methods.method import Course, Step, Steps
 from nodebench.ode.methods.stages import RidingBuffer, StageBuffer, StageList, Stages, weighted_sum
 from nodebench.ode.methods.tableau import ButcherTableau
+from nodebench.ode.methods.traits import Traits, of_tableau
 from nodebench.ode.norms import Accuracy
 
 
@@ -26,15 +27,7 @@ class ExplicitRungeKutta:
     @property
     def traits(self) -> Traits:
         """See Method."""
-        tableau = self.tableau
-        return Traits(
-            tableau.name,
-            tableau.order,
-            has_error=tableau.has_error_estimate,
-            has_interpolant=tableau.interpolant is not None,
-            knows_f1=tableau.is_fsal,
-            compiles=True,
-        )
+        return of_tableau(self.tableau)
 
     def begin(self, course: Course) -> Steps:
         """See Method."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -20,6 +19,7 @@ from nodebench.ode.drive.control import StepControl
 from nodebench.ode.drive.state import LoopResult, LoopState
 from nodebench.ode.failures import SolveFailure
 from nodebench.ode.field import Field, Time, kept
+from nodebench.ode.methods.traits import Traits
 from nodebench.ode.norms import Accuracy
 from nodebench.ode.status import SolverError
 
@@ -38,22 +38,6 @@ class Step(NamedTuple):
     error: Tensor | None = None
     at: Callable[[Time], Tensor] | None = None
     error_ratio: Tensor | None = None
-
-
-@dataclass(frozen=True)
-class Traits:
-    """What a method can do. `order` is that of the propagated solution."""
-
-    name: str
-    order: int
-    has_error: bool = False  # its steps can be chosen by their error
-    has_interpolant: bool = False  # its steps have an `at` of their own; cubic Hermite serves the others
-    knows_f1: bool = False  # a step with an error, or with outputs inside, comes with f1
-    is_one_step: bool = (
-        True  # a step follows from its start alone, so it can be taken again, and interpolated
-    )
-    iterates: bool = False  # its steps need a tolerance on a grid too
-    compiles: bool = False  # compiled/ has its step
 
 
 class Course(NamedTuple):

@@ -10,6 +10,7 @@ from nodebench.ode.methods.method import Method, SelfDriven
 from nodebench.ode.methods.scipy import Scipy
 from nodebench.ode.methods.tableau import ButcherTableau
 from nodebench.ode.methods.tableaus import load_tableaus
+from nodebench.ode.methods.traits import list_methods
 from nodebench.ode.names import nearest
 
 WITHOUT_TABLEAU: dict[str, Method | SelfDriven] = {
@@ -18,16 +19,6 @@ WITHOUT_TABLEAU: dict[str, Method | SelfDriven] = {
     "vode_adams": Scipy("vode_adams"),
     "lsoda": Scipy("lsoda"),
 }
-
-
-def list_methods() -> list[str]:
-    """Every method's name, in alphabetical order."""
-    return sorted([*load_tableaus(), *WITHOUT_TABLEAU])
-
-
-def adaptive_methods() -> list[str]:
-    """The tableaus whose steps can be chosen by their error."""
-    return sorted(name for name, tableau in load_tableaus().items() if tableau.has_error_estimate)
 
 
 def find_method(method: str | ButcherTableau | Method | SelfDriven) -> Method | SelfDriven:

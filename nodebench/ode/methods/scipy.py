@@ -28,13 +28,13 @@ from torch import Tensor
 from nodebench.ode.clock import Clock
 from nodebench.ode.drive.control import StepControl
 from nodebench.ode.drive.state import LoopResult
-from nodebench.ode.methods.method import Course, Traits
+from nodebench.ode.methods.method import Course
+from nodebench.ode.methods.traits import OF_OTHERS, Traits
 from nodebench.ode.norms import Tolerance
 from nodebench.ode.status import SolverError
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
-LSODA_LIMIT = 5_000  # numbers in a state: LSODA allocates their dense Jacobian, 200 MB at this size
 _SMALLEST_RTOL = 100 * np.finfo(np.float64).eps  # SciPy raises smaller ones to this, with a warning
 
 
@@ -46,8 +46,8 @@ class Scipy:
 
     @property
     def traits(self) -> Traits:
-        """See Method: of varying order."""
-        return Traits(self.name, order=1, has_error=True, is_one_step=False)
+        """See Method."""
+        return OF_OTHERS[self.name]
 
     def drive(self, course: Course, control: StepControl) -> LoopResult:
         """See SelfDriven; a restart finds its own first step, of order 1.
@@ -81,11 +81,12 @@ class Scipy:
             )
         if course.autograd and (y0.requires_grad or course.clock.tensor is not None):
             raise ValueError(_no_autograd(self.name))
-        if self.name == "lsoda" and y0.numel() > LSODA_LIMIT:
+        max_state = self.traits.max_state
+        if max_state is not None and y0.numel() > max_state:
             raise ValueError(
                 f"`lsoda` would allocate a dense Jacobian of {8 * y0.numel() ** 2:,} bytes for a state of "
                 f"{y0.numel():,} numbers (of the adjoint: y, adj_y and all parameters); it takes up to "
-                f"{LSODA_LIMIT:,}, so use vode_adams"
+                f"{max_state:,}, so use vode_adams"
             )
 
 

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from nodebench.ode.methods.traits import GRADIENTS
 from nodebench.reporting.figures.drawing.charts import chart, plain_numbers, power, say, whole_decades
 from nodebench.reporting.figures.drawing.drawing import Drawing
 from nodebench.reporting.figures.drawing.panels import new_figure
 from nodebench.reporting.figures.drawing.style import GRADIENT_COLOURS, GRADIENT_MARKERS, GREY, WIDTH
-from nodebench.reporting.measures import GRADIENTS, Measures, medians, pick_measured
+from nodebench.reporting.measures import Measures, medians, pick_measured
 from nodebench.reporting.recipes import Recipes
 from nodebench.reporting.runs import Run
 

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from nodebench.ode.methods.traits import GRADIENTS
 from nodebench.reporting.figures.drawing.charts import chart
 from nodebench.reporting.figures.drawing.drawing import Drawing
 from nodebench.reporting.figures.drawing.panels import new_figure
 from nodebench.reporting.figures.drawing.style import GRADIENT_COLOURS, GRADIENT_MARKERS
-from nodebench.reporting.measures import GRADIENTS, Measures, pick_measured
+from nodebench.reporting.measures import Measures, pick_measured
 from nodebench.reporting.recipes import Recipes
 from nodebench.reporting.runs import Run
 

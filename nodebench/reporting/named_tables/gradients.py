@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from nodebench.reporting.columns import power_of_ten
+from nodebench.ode.methods.traits import GRADIENTS
+from nodebench.ode.settings import power_of_ten
 from nodebench.reporting.layout import Column, Line, Table
-from nodebench.reporting.measures import GRADIENTS, Measures, pick_measured
+from nodebench.reporting.measures import Measures, pick_measured
 from nodebench.reporting.recipes import Recipes
 from nodebench.reporting.runs import Run
 

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from nodebench.reporting.columns import identity, precision
+from nodebench.ode.settings import precision
+from nodebench.reporting.columns import identity
 from nodebench.reporting.flow_rule import FLOW_LIMIT, UNDECIDED, judge, why_undecided
 from nodebench.reporting.layout import Column, Line, Table
 from nodebench.reporting.named_tables import NothingToTabulateError

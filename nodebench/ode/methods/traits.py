@@ -1,0 +1,92 @@
+"""What each method can do, said once and read without torch: settings, gradients and configs ask here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nodebench.ode.methods.tableau import ButcherTableau
+from nodebench.ode.methods.tableaus import load_tableaus
+
+GRADIENTS = ("direct", "checkpointed", "adjoint")
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a method can do. `order` is that of the propagated solution."""
+
+    name: str
+    order: int
+    has_error: bool = False  # its steps can be chosen by their error
+    has_interpolant: bool = False  # its steps have an `at` of their own; cubic Hermite serves the others
+    knows_f1: bool = False  # a step with an error, or with outputs inside, comes with f1
+    is_one_step: bool = (
+        True  # a step follows from its start alone, so it can be taken again, and interpolated
+    )
+    iterates: bool = False  # its steps need a tolerance on a grid too
+    compiles: bool = False  # compiled/ has its step
+    is_self_driven: bool = (
+        False  # steps and norm are its own: dt, controller and norm do not reach it, nor autograd
+    )
+    keeps_min_step: bool = True
+    max_state: int | None = None  # numbers in a state
+
+    @property
+    def gradients(self) -> tuple[str, ...]:
+        """The gradient modes that the method allows."""
+        allowed = {"direct": not self.is_self_driven, "checkpointed": self.is_one_step}
+        return tuple(name for name in GRADIENTS if allowed.get(name, True))
+
+
+def of_tableau(tableau: ButcherTableau) -> Traits:
+    """Those of an explicit Runge-Kutta method."""
+    return Traits(
+        tableau.name,
+        tableau.order,
+        has_error=tableau.has_error_estimate,
+        has_interpolant=tableau.interpolant is not None,
+        knows_f1=tableau.is_fsal,
+        compiles=True,
+    )
+
+
+OF_OTHERS: dict[str, Traits] = {
+    traits.name: traits
+    for traits in (
+        Traits("explicit_adams", order=4, is_one_step=False),
+        Traits("implicit_adams", order=4, is_one_step=False, iterates=True),
+        # Of varying order, 1 at the start.
+        Traits("vode_adams", order=1, has_error=True, is_one_step=False, is_self_driven=True),
+        Traits(
+            "lsoda",
+            order=1,
+            has_error=True,
+            is_one_step=False,
+            is_self_driven=True,
+            keeps_min_step=False,
+            max_state=5_000,  # it allocates their dense Jacobian, 200 MB at this size
+        ),
+    )
+}
+
+
+def known_methods() -> dict[str, Traits]:
+    """What every method can do, by name, in alphabetical order. Raises ValueError for a tableau file that is none."""
+    tableaus = {name: of_tableau(tableau) for name, tableau in load_tableaus().items()}
+    return dict(sorted((tableaus | OF_OTHERS).items()))
+
+
+def list_methods() -> list[str]:
+    """Every method's name, in alphabetical order."""
+    return list(known_methods())
+
+
+def adaptive_methods() -> list[str]:
+    """The tableaus whose steps can be chosen by their error."""
+    return [
+        name for name, traits in known_methods().items() if traits.has_error and not traits.is_self_driven
+    ]
+
+
+def needs_tolerance(method: object, dt: float | None) -> bool:
+    """Whether a solve heeds rtol and atol: its steps are chosen by their error, or the method iterates."""
+    return dt is None or any(name == method and traits.iterates for name, traits in OF_OTHERS.items())
