@@ -9,6 +9,7 @@ import pytest
 from nodebench.commands.list import SECTIONS, run
 from nodebench.config.errors import ConfigError
 from nodebench.config.files import config_folders, description, options
+from nodebench.ode.settings import of_config
 
 SHIPPED = config_folders()
 
@@ -35,6 +36,17 @@ def test_solvers_are_listed_with_order_stages_and_kind(capsys: pytest.CaptureFix
     assert "dopri5          Dormand-Prince 5(4): order 5, 7 stages, adaptive" in listed
     assert "rk4             Classical Runge-Kutta: order 4, 4 stages, fixed step" in listed
     assert "odenet" not in listed
+
+
+def test_settings_are_listed_with_what_is_allowed_and_what_they_go_with(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    listed = printed(capsys, "settings")
+    for key in of_config():
+        assert f"  {key} " in listed
+    assert "dt              a number from 1e-6 to 1e6, or null; null by default" in listed
+    assert "goes with a method that is not SciPy's; a solver that controls its error" in listed
+    assert "tsit5" not in listed
 
 
 def test_experiments_are_listed_with_what_they_reproduce_and_cost(capsys: pytest.CaptureFixture[str]) -> None:
