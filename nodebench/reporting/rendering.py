@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pandas as pd
 from tabulate import tabulate
 
 from nodebench.quoting import plain
@@ -63,8 +64,13 @@ def _latex(table: Table) -> str:
 
 def _csv(table: Table) -> str:
     notes = ["; ".join(line.notes) for line in table.lines]
-    data = table.data.assign(notes=notes).map(_for_spreadsheets).rename(columns=_for_spreadsheets)
-    return str(data.to_csv(index=False, lineterminator="\n")).rstrip("\n")
+    return csv_text(table.data.assign(notes=notes)).rstrip("\n")
+
+
+def csv_text(data: pd.DataFrame) -> str:
+    """The numbers as CSV; words are words to a spreadsheet too."""
+    quoted = data.map(_for_spreadsheets).rename(columns=_for_spreadsheets)
+    return str(quoted.to_csv(index=False, lineterminator="\n"))
 
 
 def _for_spreadsheets(value: Any) -> Any:

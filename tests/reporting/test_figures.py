@@ -280,6 +280,13 @@ class TestSaving:
         for name in ("fig4.png", "fig4.pdf", "fig4.csv"):
             assert (tmp_path / "first" / name).read_bytes() == (tmp_path / "second" / name).read_bytes()
 
+    def test_words_in_its_csv_are_no_formula_and_break_no_encoding(
+        self, tmp_path: Path, flow_run: FlowRun
+    ) -> None:
+        flow_run("two_circles", "cnf", 64, nll="=1+2\ud800")
+        *_, path = save(draw("fig5", find_runs(tmp_path)), tmp_path, "fig5")
+        assert r"'=1+2\ud800" in path.read_text(encoding="utf-8")
+
     def test_what_cannot_be_rendered_leaves_the_older_files(
         self, tmp_path: Path, flow_run: FlowRun, monkeypatch: pytest.MonkeyPatch
     ) -> None:

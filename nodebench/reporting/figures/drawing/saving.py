@@ -10,6 +10,7 @@ import numpy as np
 
 from nodebench.reporting.figures.drawing.drawing import Drawing
 from nodebench.reporting.figures.drawing.style import house_style
+from nodebench.reporting.rendering import csv_text
 from nodebench.reporting.replacing import replace_file
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def save(drawing: Drawing, folder: Path, name: str, *, animate: bool = False) ->
         contents = {
             "png": _rendered(drawing.figure, "png"),
             "pdf": _rendered(drawing.figure, "pdf"),
-            "csv": drawing.data.to_csv(index=False, lineterminator="\n").encode(),
+            "csv": csv_text(drawing.data).encode(),
         }
         if animate:
             contents["gif"] = _gif(drawing)
