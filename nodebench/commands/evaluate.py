@@ -15,6 +15,7 @@ from nodebench.config.files import CONFIG_DIR_HELP
 from nodebench.config.overrides import parse
 from nodebench.config.ranges import check_ranges
 from nodebench.config.saved import read_config
+from nodebench.counted import counted
 from nodebench.ode.methods.traits import needs_tolerance
 from nodebench.ode.settings import tolerances
 
@@ -80,7 +81,7 @@ def run(argv: Sequence[str]) -> int:
     if "solver" in config:
         print(f"solver      {describe_solver(config['solver'])}")
     if (limit := config["data"].get("limit_test")) is not None:
-        print(f"data        the first {limit:,} test images alone: data.limit_test={limit}")
+        print(f"data        the first {counted(limit, 'test image')} alone: data.limit_test={limit}")
     print("\n".join(f"{name:<11} {record[name]:g}" for name in SHOWN if name in record), flush=True)
     append_evaluation(args.run, record)
     return 0

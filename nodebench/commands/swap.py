@@ -55,8 +55,8 @@ def swap(folder: Path, config: dict[str, Any], config_dir: str | None, limit: in
     net, task, data = classifier_with_ode(trained)
     own = net.ode_block.solver
     of = f" of {data.whole['test']:,}" if "test" in data.whole else ""
-    which = f"{'the first' if of else 'all'} {len(data.test):,}{of}"
-    print(f"run         {folder}, step {trained.step:,}, {which} test images")
+    which = f"{'the first' if of else 'all'} {len(data.test):,}{of} test image{'' if len(data.test) == 1 else 's'}"
+    print(f"run         {folder}, step {trained.step:,}, {which}")
     print(LINE.format("solver", "precision", "test error (%)", "change (points)", "NFE"), flush=True)
     records: list[dict[str, Any]] = []
     unrecorded: FailedError | None = None

@@ -12,6 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from nodebench.counted import counted
 from nodebench.data.augmentation import check_kind
 from nodebench.data.checks import check_count, check_switch
 from nodebench.data.deskewing import deskew as deskew_images
@@ -85,8 +86,9 @@ class ImageData:
                 )
         if self.batch_size > len(self.train):
             raise DataError(
-                f"`data.batch_size` is {self.batch_size}, but the training set has {len(self.train)} images; "
-                f"allowed: 1 to {len(self.train)}; lower it, or raise `data.limit_train`"
+                f"`data.batch_size` is {self.batch_size}, but the training set has "
+                f"{counted(len(self.train), 'image')}; allowed: 1 to {len(self.train)}; "
+                "lower it, or raise `data.limit_train`"
             )
 
     def parts(self) -> dict[str, ImageSet]:
@@ -103,10 +105,10 @@ class ImageData:
     def describe(self) -> str:
         """Sizes, deskewing and augmentation in words."""
         of_how_many = {name: f" of {number:,}" for name, number in self.whole.items()}
-        counted = ", ".join(
+        parts = ", ".join(
             f"{len(part):,}{of_how_many.get(name, '')} {name}" for name, part in self.parts().items()
         )
-        return f"{counted} images{', deskewed' * self.is_deskewed}; augmentation {self.augment}"
+        return f"{parts} images{', deskewed' * self.is_deskewed}; augmentation {self.augment}"
 
 
 def hold_out(images: ImageSet, size: int) -> tuple[ImageSet, ImageSet]:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nodebench.counted import counted
 from nodebench.data.densities import DensityData, check_draw
 from nodebench.data.errors import DataError
 from nodebench.data.oddities import oddities
@@ -89,8 +90,8 @@ def _split(values: Tensor, val_share: float, test_share: float, path: str) -> di
     num_train = len(values) - num_val - num_test
     if num_train < 1:
         raise DataError(
-            f"{path} has {len(values)} points; {num_val} for validation and {num_test} for the test leave none "
-            "to train on; give more points, or lower `data.val_share` or `data.test_share`"
+            f"{path} has {counted(len(values), 'point')}; {num_val} for validation and {num_test} for the test leave "
+            "none to train on; give more points, or lower `data.val_share` or `data.test_share`"
         )
     order = torch.randperm(len(values), generator=torch.Generator().manual_seed(SPLIT_SEED))
     train, val, test = values[order].split([num_train, num_val, num_test])
@@ -126,8 +127,8 @@ def _read_csv(file: Path) -> _Table:
     for index, (row, cells) in enumerate(lines):
         if len(cells) != width:
             raise DataError(
-                f"{file}: row {row} (counting from 1) has {len(cells)} columns, but the first row has {width}; "
-                "allowed: as many columns in every row, separated by commas"
+                f"{file}: row {row} (counting from 1) has {counted(len(cells), 'column')}, but the first row has "
+                f"{width}; allowed: as many columns in every row, separated by commas"
             )
         for column, cell in enumerate(cells):
             number = _number(cell)

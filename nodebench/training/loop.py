@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nodebench.counted import counted
 from nodebench.training.checkpoints import discard_after, load_latest_checkpoint, save_checkpoint
 from nodebench.training.environment import (
     describe_environment,
@@ -171,8 +172,8 @@ class _Training:
     def _restore(self, checkpoint: dict[str, Any]) -> None:
         if checkpoint["num_steps"] != self.settings.num_steps:
             raise RunFolderError(
-                f"the checkpoint in `{self.run.path}` is of a run of {checkpoint['num_steps']} steps, not of "
-                f"{self.settings.num_steps}; choose another output_dir=..., or training.force=true to train anew"
+                f"the checkpoint in `{self.run.path}` is of a run of {counted(checkpoint['num_steps'], 'step')}, not "
+                f"of {self.settings.num_steps}; choose another output_dir=..., or training.force=true to train anew"
             )
         try:
             self.state.load_state_dict(checkpoint)

@@ -140,7 +140,7 @@ def test_the_window_is_a_tenth_wider_than_the_points(tmp_path: Path) -> None:
             "x;y\n1;2\n",
             "is separated by semicolons or tabs; allowed: columns separated by commas",
         ),
-        ("1,2\n3,4\n5\n", r"row 3 \(counting from 1\) has 1 columns, but the first row has 2; allowed"),
+        ("1,2\n3,4\n5\n", r"row 3 \(counting from 1\) has 1 column, but the first row has 2; allowed"),
         ("x,y\n1,2,3\n", r"row 2 \(counting from 1\) has 3 columns, but the first row has 2; allowed"),
         ("", "is empty; allowed: one point a row"),
         ("\n\n", "is empty; allowed: one point a row"),
