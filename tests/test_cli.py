@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from nodebench import __version__, cli
-from nodebench.reporting.columns import DEFAULT_COLUMNS
+from nodebench.records import COLUMNS
+from nodebench.reporting.columns import default_columns
 
 
 def in_child(code: str) -> str:
@@ -194,7 +195,7 @@ def test_help_fits_80_columns_and_breaks_no_word(
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= 80
     if command == ["table"]:
-        assert set(DEFAULT_COLUMNS) <= set(shown.replace(",", " ").replace(")", " ").split())
+        assert set(default_columns(COLUMNS)) <= set(shown.replace(",", " ").replace(")", " ").split())
 
 
 def test_a_warning_is_a_line_without_the_place_in_the_code() -> None:

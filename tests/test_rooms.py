@@ -23,11 +23,15 @@ ROOMS: dict[str, set[str]] = {
     "quoting": set(),
     "terminal": set(),
     "counted": set(),
-    "reporting": {"reading", "quoting", "terminal", "counted", "ode.methods.traits", "ode.settings"},
-    "training": {"reading", "quoting", "terminal", "counted"},
+    "records": {"reading"},
+    "reporting": {
+        *("reading", "quoting", "terminal", "counted", "records"),
+        *("ode.methods.traits", "ode.settings"),
+    },
+    "training": {"reading", "quoting", "terminal", "counted", "records"},
     "models": {"ode"},
-    "tasks": {"ode", "models", "data", "training.protocols"},
-    "measurement": {"ode", "models", "data", "tasks", "training.protocols"},
+    "tasks": {"ode", "models", "data", "records", "training.protocols"},
+    "measurement": {"ode", "models", "data", "tasks", "records", "training.protocols"},
     "benchmark": {"ode", "models", "data", "measurement", "training.memory", "reporting.replacing"},
 }
 OPEN_ROOMS = {"config", "commands", "cli", "__main__", "__init__"}
@@ -116,9 +120,9 @@ def rule_of_hydra(found: Import) -> bool:
 
 
 def rule_of_reporting(found: Import) -> bool:
-    """reporting never imports torch"""
+    """reporting and records never import torch"""
     torch_like = {"torch", "torchvision", "torchdiffeq", "tensorboard"}
-    return is_within(found.importer, {"reporting"}) and is_within(found.imported, torch_like)
+    return is_within(found.importer, {"reporting", "records"}) and is_within(found.imported, torch_like)
 
 
 def rule_of_jax(found: Import) -> bool:

@@ -18,6 +18,7 @@ from nodebench.config.saved import read_config
 from nodebench.counted import counted
 from nodebench.ode.methods.traits import needs_tolerance
 from nodebench.ode.settings import tolerances
+from nodebench.records.evaluations import scores_of
 
 EPILOG = """examples:
   nodebench evaluate outputs/classification/RUN/seed0 solver=rk4 solver.dt=0.25
@@ -25,17 +26,6 @@ EPILOG = """examples:
 
 Settings are solver, solver.*, data.root (or data.path of a run on points) and device; all others are the run's own."""
 TOLERANCES = {"tol", "rtol", "atol"}
-SHOWN = (
-    "error_test",
-    "nll",
-    "nll_stderr",
-    "nll_tight",
-    "kl",
-    "kl_stderr",
-    "kl_tight",
-    "mass_in_box",
-    "nfe_eval",
-)
 
 
 def run(argv: Sequence[str]) -> int:
@@ -82,7 +72,7 @@ def run(argv: Sequence[str]) -> int:
         print(f"solver      {describe_solver(config['solver'])}")
     if (limit := config["data"].get("limit_test")) is not None:
         print(f"data        the first {counted(limit, 'test image')} alone: data.limit_test={limit}")
-    print("\n".join(f"{name:<11} {record[name]:g}" for name in SHOWN if name in record), flush=True)
+    print("\n".join(f"{name:<11} {value:g}" for name, value in scores_of(record).items()), flush=True)
     append_evaluation(args.run, record)
     return 0
 

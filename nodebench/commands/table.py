@@ -11,7 +11,8 @@ from nodebench.commands.arguments import Parser, place
 from nodebench.commands.destinations import check_file, writing_to
 from nodebench.commands.recipes import recipes_of
 from nodebench.config.errors import ConfigError
-from nodebench.reporting.columns import DEFAULT_COLUMNS
+from nodebench.records import COLUMNS
+from nodebench.reporting.columns import default_columns
 from nodebench.reporting.measures import NotMeasuredError
 from nodebench.reporting.named_tables import NothingToTabulateError, named_table, table_names
 from nodebench.reporting.rendering import SCREEN, STYLES, render
@@ -71,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         default="",
         metavar="NAME|COLUMN,COLUMN,...",
         help="a table with a name; or columns of the records, or keys of config.yaml "
-        f"(default: those with values among {', '.join(DEFAULT_COLUMNS)})",
+        f"(default: those with values among {', '.join(default_columns(COLUMNS))})",
     )
     parser.add_argument("--runs", type=place, default=Path("outputs"), metavar="DIR", help="default: outputs")
     parser.add_argument("--format", choices=STYLES, help="default: terminal, as wide as yours")

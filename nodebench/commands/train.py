@@ -27,11 +27,6 @@ from nodebench.terminal import terminal_width, wrapped
 if TYPE_CHECKING:
     from nodebench.training import Outcome
 
-TABLE_COLUMNS = (
-    *("model", "data", "units", "solver", "tol", "gradient", "error_val", "error_test"),
-    *("nll", "nll_tight", "kl", "kl_tight", "mass_in_box", "num_params"),
-    *("nfe_forward", "nfe_backward", "time_step_ms", "status"),
-)
 HPARAMS: dict[str, type] = {
     "model.name": str,
     "solver.method": str,
@@ -150,12 +145,15 @@ def show_results(folders: Sequence[Path], output_dir: str, settings: Sequence[st
 
     `settings` are keys of config.yaml, such as model.width: further columns, where one of the runs has them.
     """
+    from nodebench.records import Shown
     from nodebench.reporting import find_runs, result_summary, result_table, with_values
+    from nodebench.reporting.columns import columns_of, default_columns
 
     runs = [run for folder in folders for run in find_runs(folder)]
     if runs:
         found = [key for key in settings if any(run.setting(key) is not None for run in runs)]
-        columns, width = with_values(runs, (*TABLE_COLUMNS, *found)), terminal_width(sys.stdout)
+        usual = default_columns(columns_of(runs), Shown.AFTER_TRAINING)
+        columns, width = with_values(runs, (*usual, *found)), terminal_width(sys.stdout)
         table = result_table(runs, columns, width=width) if runs[1:] else result_summary(runs, columns, width)
         print(f"\n{table}")
     runs_there = shlex.quote(output_dir)

@@ -28,6 +28,7 @@ from nodebench.models.ode_block import ode_blocks
 from nodebench.ode import SolverError, hush_compiler, missing_compiler
 from nodebench.ode.methods.traits import known_methods
 from nodebench.ode.settings import AdjointSettings, SolverSettings, tolerances
+from nodebench.records import COLUMNS
 from nodebench.training import Task, TrainingSettings
 
 Data = ImageData | DensityData | EnergyData
@@ -148,6 +149,9 @@ class Builder:
                 f"task={self.config['task']['name']}; drop it"
             )
         task: Task = _call(make, "task", {**self._keys("task"), **keys})
+        COLUMNS.and_own(
+            getattr(task, "columns", ())
+        )  # to hear of one that stands already before the run begins
         return task
 
     def make_optimizer(self) -> Callable[[Iterable[nn.Parameter]], Optimizer]:

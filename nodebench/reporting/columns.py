@@ -2,102 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 
 from nodebench.ode.settings import precision, tolerances
+from nodebench.records import COLUMNS, Column, Columns, Shown
+from nodebench.records.summary import own_columns
 from nodebench.reporting.runs import Run
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A number from summary.json: how it is printed, and whether with its interval over the seeds."""
-
-    format: str
-    has_interval: bool = False
-
 
 IDENTITY = ("model", "data", "units", "solver", "tol", "gradient", "hash")
 BOOKKEEPING = ("seeds", "status")
-METRICS: dict[str, Metric] = {
-    "error_train": Metric(".2f", has_interval=True),
-    "error_val": Metric(".2f", has_interval=True),
-    "error_test": Metric(".2f", has_interval=True),
-    "loss_train": Metric(".4f"),
-    "kl": Metric(".4f", has_interval=True),
-    "kl_stderr": Metric(".4f"),
-    "kl_tight": Metric(".4f", has_interval=True),
-    "kl_train": Metric(".4f"),
-    "kl_val": Metric(".4f"),
-    "mass_in_box": Metric(".3f", has_interval=True),
-    "nll": Metric(".3f", has_interval=True),
-    "nll_stderr": Metric(".3f"),
-    "nll_tight": Metric(".3f", has_interval=True),
-    "nll_train": Metric(".3f"),
-    "nll_val": Metric(".3f"),
-    "epoch": Metric(".0f"),
-    "step": Metric(".0f"),
-    "num_params": Metric(",.0f"),
-    "flops_forward": Metric(".3g"),
-    "nfe_forward": Metric(".1f"),
-    "nfe_backward": Metric(".1f"),
-    "nfe_eval": Metric(".1f"),
-    "num_accepted_forward": Metric(".1f"),
-    "num_rejected_forward": Metric(".1f"),
-    "num_accepted_backward": Metric(".1f"),
-    "num_rejected_backward": Metric(".1f"),
-    "memory_saved_mib": Metric(".1f"),
-    "memory_peak_mib": Metric(".1f"),
-    "time_forward_ms": Metric(".1f"),
-    "time_forward_ms_iqr": Metric(".1f"),
-    "time_backward_ms": Metric(".1f"),
-    "time_backward_ms_iqr": Metric(".1f"),
-    "time_step_ms": Metric(".1f"),
-    "time_step_ms_iqr": Metric(".1f"),
-    "time_epoch_s": Metric(".1f"),
-    "time_epoch_s_iqr": Metric(".1f"),
-    "recon_error": Metric(".1e"),
-    "recon_ok": Metric(""),  # a yes or no, not a mean
-}
-DEFAULT_COLUMNS = (
-    *(
-        "model",
-        "data",
-        "units",
-        "solver",
-        "tol",
-        "gradient",
-        "seeds",
-        "error_test",
-        "nll",
-        "kl",
-        "mass_in_box",
-    ),
-    *("num_params", "memory_saved_mib", "memory_peak_mib", "nfe_forward", "nfe_backward", "time_step_ms"),
-    *("recon_ok", "status"),
-)
-UNITS = {  # of the columns that begin so
-    "error_": "errors in percent",
-    "kl": "kl in nats",
-    "nll": "nll in nats",
-    "mass_in_box": "mass_in_box as a share",
-    "flops_": "flops an image",
-    "memory_": "memory in MiB",
-    "nfe_": "nfe in evaluations a batch",
-}
+RANKS = {"units": 1, "seeds": 2, "solver": 3, "tol": 4, "gradient": 5}
+"""As records.Column.rank, of columns that are in no record; what is not here stays longest."""
+
+_COSTS = ("memory", "nfe", "time")  # the charts of what a run costs, in the order of the paper's Table 1
 
 
-# Where a terminal has no room for all of them, the last of these go first; what is not here stays longest.
-DISPENSABLE = (
-    *("units", "seeds", "solver", "tol", "gradient", "nfe_forward", "nfe_backward", "time_step_ms"),
-    *("num_params", "memory_saved_mib", "memory_peak_mib", "mass_in_box", "recon_ok"),
-)
+def columns_of(runs: Iterable[Run]) -> Columns:
+    """The columns of nodebench's records, and those that only these runs have: of one name, the first declaration."""
+    found: dict[str, Column] = {}
+    for run in runs:
+        for column in own_columns(run.summary):
+            found.setdefault(column.name, column)
+    return COLUMNS.and_own(found.values())
 
 
-def unit(column: str) -> str:
-    """What a metric's numbers are in, where its name does not tell; empty for any other column."""
-    if column not in METRICS:
-        return ""
-    return next((words for start, words in UNITS.items() if column.startswith(start)), "")
+def default_columns(columns: Columns, where: Shown = Shown.TABLE) -> list[str]:
+    """What is shown in one place unasked: what a row is, its scores, what they cost, and whether they stand."""
+    shown = [column.name for column in sorted(columns.shown(where), key=_place)]
+    bookkeeping = BOOKKEEPING if where is Shown.TABLE else ("status",)
+    return [*(name for name in IDENTITY if name != "hash"), *bookkeeping[:-1], *shown, *bookkeeping[-1:]]
+
+
+def _place(column: Column) -> int:
+    if not column.is_number:
+        return len(_COSTS) + 1
+    return 1 + _COSTS.index(column.chart) if column.chart in _COSTS else 0
 
 
 def identity(run: Run) -> dict[str, str]:

@@ -72,6 +72,6 @@ class Table:
 
     def with_words(self, quote: Callable[[str], str]) -> Table:
         """The table with `quote` of every heading, cell and sentence that people read."""
-        columns = [replace(column, heading=quote(column.heading)) for column in self.columns]
+        columns = [replace(c, heading=quote(c.heading), unit=quote(c.unit)) for c in self.columns]
         lines = [Line([quote(cell) for cell in line.cells], [*map(quote, line.notes)]) for line in self.lines]
         return Table(columns, lines, self.data, [quote(sentence) for sentence in self.legend])

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
-from nodebench.reporting.columns import IDENTITY, METRICS, identity
+from nodebench.records import COLUMNS, Columns
+from nodebench.reporting.columns import IDENTITY, columns_of, identity
 from nodebench.reporting.records import is_number
 from nodebench.reporting.runs import Run
 
@@ -25,12 +26,16 @@ NOT_RECONSTRUCTED = (
 
 @dataclass
 class Row:
-    """One experiment. `counted`: its finished runs, each seed once; `notes`: sentences on what limits it."""
+    """One experiment. `counted`: its finished runs, each seed once; `notes`: sentences on what limits it.
+
+    `columns`: those that it and the rows beside it may have.
+    """
 
     runs: list[Run]
     counted: list[Run]
     identity: dict[str, str]
     notes: list[str] = field(default_factory=list)
+    columns: Columns = COLUMNS
 
     @property
     def first(self) -> Run:
@@ -62,21 +67,17 @@ class Row:
             return (
                 next(iter(counts)) if len(counts) == 1 else ", ".join(f"{n} {s}" for s, n in counts.items())
             )
-        if column == "recon_ok":
-            answers = self.values(column)
-            return "" if not answers else "yes" if all(answers) else "no"
-        if column not in METRICS:
+        if column not in self.columns:
             settings = dict.fromkeys(run.setting(column) for run in self.runs)
             return ", ".join("" if value is None else str(value) for value in settings)
-        return self._metric(column)
-
-    def _metric(self, column: str) -> str:
-        mean = self.number(column)
-        if mean is None:
+        values, shown = self.values(column), self.columns[column]
+        if not values:
             return ""
-        metric = METRICS[column]
-        half_width = interval95(self.values(column)) if metric.has_interval else None
-        return f"{mean:{metric.format}}" + ("" if half_width is None else f" ± {half_width:{metric.format}}")
+        if not shown.is_number:
+            return "yes" if all(values) else "no"
+        half_width = interval95(values) if shown.has_interval else None
+        interval = "" if half_width is None else f" ± {half_width:{shown.format}}"
+        return f"{np.mean(values):{shown.format}}{interval}"
 
 
 def interval95(values: list[float]) -> float | None:
@@ -92,7 +93,8 @@ def rows_over_seeds(runs: list[Run]) -> list[Row]:
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(run.group, []).append(run)
-    rows = [_row(members) for members in groups.values()]
+    columns = columns_of(runs)
+    rows = [_row(members, columns) for members in groups.values()]
     if len({version for row in rows for version in row.versions}) > 1:
         for row in rows:
             row.notes.extend(f"made by nodebench {version}" for version in row.versions)
@@ -124,7 +126,7 @@ def _limits(run: Run) -> str:
     return ", ".join(f"{key}={value}" for key, value in found.items() if value is not None)
 
 
-def _row(runs: list[Run]) -> Row:
+def _row(runs: list[Run], columns: Columns) -> Row:
     notes = [
         f"not counted: {run.group}/{run.folder.name} is {run.status}{': ' * bool(run.problem)}{run.problem}"
         for run in runs
@@ -142,7 +144,7 @@ def _row(runs: list[Run]) -> Row:
         first = counted.setdefault(run.seed, run)
         if first is not run:
             notes.append(f"seed {run.seed} is counted once: {run.folder} repeats {first.folder}")
-    row = Row(runs, list(counted.values()), {}, notes)
+    row = Row(runs, list(counted.values()), {}, notes, columns)
     row.identity = identity(row.first)
     if len(row.counted) < MIN_SEEDS:
         notes.insert(0, FEW_SEEDS)

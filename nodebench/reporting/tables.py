@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from nodebench.quoting import plain
-from nodebench.reporting.columns import BOOKKEEPING, DEFAULT_COLUMNS, DISPENSABLE, IDENTITY, METRICS, unit
+from nodebench.records import Columns
+from nodebench.reporting.columns import BOOKKEEPING, IDENTITY, RANKS, columns_of, default_columns
 from nodebench.reporting.layout import Column, Line, Table
 from nodebench.reporting.rendering import render
 from nodebench.reporting.rows import FEW_SEEDS, Row, interval95, rows_over_seeds
@@ -28,23 +29,23 @@ def result_table(
 ) -> str:
     """The table of `runs`, one row for all seeds of an experiment, and the notes below it.
 
-    `columns` are names from columns.py or dotted keys of config.yaml (`training.epochs`); None: those of
-    DEFAULT_COLUMNS that are not empty in every row. Where two rows
-    would look alike, a column with the runs' hash tells them apart. `style` is one of rendering.STYLES; `width` is the
-    terminal's, None shows all columns. In CSV, numbers are unrounded, intervals have a column of their own and notes
-    are the last column.
+    `columns` are names of the records' columns, of columns.py, or dotted keys of config.yaml (`training.epochs`); None:
+    those of default_columns that are not empty in every row. Where two rows would look alike, a column with the runs'
+    hash tells them apart. `style` is one of rendering.STYLES; `width` is the terminal's, None shows all columns. In CSV
+    numbers are unrounded, intervals have a column of their own and notes are the last column.
 
     Raises UnknownColumnError for a column that is neither, with the nearest name.
     """
+    known = columns_of(runs)
     if columns is None:
-        columns = with_values(runs, DEFAULT_COLUMNS)
-    _check_columns(runs, columns)
+        columns = with_values(runs, default_columns(known))
+    _check_columns(runs, columns, known)
     rows = rows_over_seeds(list(runs))
     shown = [column for column in columns if column in IDENTITY]
     alike = len({tuple(row.identity[column] for column in shown) for row in rows}) < len(rows)
     if alike and "hash" not in columns:
         columns = [*shown, "hash", *(column for column in columns if column not in shown)]
-    return render(_table(rows, columns), style, width)
+    return render(_table(rows, columns, known), style, width)
 
 
 def result_summary(runs: Sequence[Run], columns: Sequence[str], width: int | None = None) -> str:
@@ -52,7 +53,7 @@ def result_summary(runs: Sequence[Run], columns: Sequence[str], width: int | Non
     (row,) = rows_over_seeds(list(runs))
     if row.notes[:1] == [FEW_SEEDS]:  # who trains one run knows
         del row.notes[0]
-    return upright(_table([row], columns), width)
+    return upright(_table([row], columns, row.columns), width)
 
 
 def with_values(runs: Sequence[Run], columns: Sequence[str]) -> list[str]:
@@ -62,8 +63,8 @@ def with_values(runs: Sequence[Run], columns: Sequence[str]) -> list[str]:
     return [column for column in columns if column in always or any(row.text(column) for row in rows)]
 
 
-def _check_columns(runs: Sequence[Run], columns: Sequence[str]) -> None:
-    known = [*IDENTITY, *BOOKKEEPING, *METRICS]
+def _check_columns(runs: Sequence[Run], columns: Sequence[str], recorded: Columns) -> None:
+    known = [*IDENTITY, *BOOKKEEPING, *(column.name for column in recorded)]
     settings = sorted({key for run in runs for key, _ in run.settings})
     for column in columns:
         if column not in known and column not in settings:
@@ -74,36 +75,37 @@ def _check_columns(runs: Sequence[Run], columns: Sequence[str]) -> None:
             )
 
 
-def _column(name: str) -> Column:
-    rank = 1 + DISPENSABLE.index(name) if name in DISPENSABLE else 0
-    return Column(plain(name), name in METRICS or name == "seeds", unit(name), rank)
-
-
-def _table(rows: Sequence[Row], columns: Sequence[str]) -> Table:
+def _table(rows: Sequence[Row], columns: Sequence[str], known: Columns) -> Table:
     return Table(
-        [_column(column) for column in columns],
+        [_column(column, known) for column in columns],
         [Line([row.text(column) for column in columns], row.notes) for row in rows],
-        _numbers(rows, columns),
-        _legend(rows, columns),
+        _numbers(rows, columns, known),
+        _legend(rows, columns, known),
     )
 
 
-def _legend(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:
+def _column(name: str, known: Columns) -> Column:
+    if name not in known:
+        return Column(plain(name), is_number=name == "seeds", rank=RANKS.get(name, 0))
+    return Column(plain(name), unit=known[name].unit, rank=known[name].rank)
+
+
+def _legend(rows: Sequence[Row], columns: Sequence[str], known: Columns) -> list[str]:
     """What a number is, where it is one of several runs."""
-    metrics = [column for column in columns if column in METRICS and column != "recon_ok"]
-    if not metrics or all(len(row.counted) < 2 for row in rows):
+    means = [known[column] for column in columns if column in known and known[column].is_number]
+    if not means or all(len(row.counted) < 2 for row in rows):
         return []
-    has_interval = any(METRICS[column].has_interval for column in metrics)
+    has_interval = any(column.has_interval for column in means)
     interval = ", ± half the 95 % interval (Student's t)" if has_interval else ""
     return [f"Means over the finished seeds{interval}."]
 
 
-def _numbers(rows: Sequence[Row], columns: Sequence[str]) -> pd.DataFrame:
+def _numbers(rows: Sequence[Row], columns: Sequence[str], known: Columns) -> pd.DataFrame:
     table: dict[str, list] = {}
     for column in columns:
-        if column in METRICS and column != "recon_ok":
+        if column in known and known[column].is_number:
             table[column] = [row.number(column) for row in rows]
-            if METRICS[column].has_interval:
+            if known[column].has_interval:
                 table[f"{column}_interval"] = [interval95(row.values(column)) for row in rows]
         else:
             table[column] = [row.text(column) for row in rows]

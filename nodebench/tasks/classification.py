@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, ClassVar, NamedTuple
 
@@ -13,6 +13,8 @@ from torch.nn import functional as F
 from nodebench.data import ImageData
 from nodebench.data.augmentation import augment
 from nodebench.models.ode_block import ODEBlock, ode_blocks
+from nodebench.records import Column
+from nodebench.records.declared import classification
 from nodebench.tasks.generators import generator
 from nodebench.tasks.measuring import counting, evaluating, flops_of, nfe_column, recon_columns
 from nodebench.training.protocols import (
@@ -46,6 +48,7 @@ class Classification:
     data_type: ClassVar[type] = ImageData
     model_type: ClassVar[type] = nn.Module
     sample_unit = "images"
+    columns: ClassVar[Sequence[Column]] = classification.COLUMNS
 
     def __init__(
         self, data: ImageData, seed: int, device: torch.device | str, label_smoothing: float = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor
 
 from nodebench.data import DensityData
 from nodebench.models.flows import Flow
+from nodebench.records import Column
+from nodebench.records.declared import density
 from nodebench.tasks.flow_pictures import GRID_SIZE, NUM_SAMPLES, histogram
 from nodebench.tasks.flow_task import (
     EVAL_BATCH_SIZE,
@@ -26,6 +29,7 @@ class Density(FlowTask[DensityData]):
 
     name = "density"
     data_type: ClassVar[type] = DensityData
+    columns: ClassVar[Sequence[Column]] = density.COLUMNS
 
     def batch(self, step: int) -> Tensor:
         """The points (N, dim) of a step, counted from 0."""

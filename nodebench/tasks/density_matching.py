@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -10,6 +10,8 @@ from torch import Tensor
 
 from nodebench.data import EnergyData
 from nodebench.models.flows import Flow
+from nodebench.records import Column
+from nodebench.records.declared import density_matching
 from nodebench.tasks.flow_pictures import GRID_SIZE, grid_points
 from nodebench.tasks.flow_task import (
     EVAL_BATCH_SIZE,
@@ -41,6 +43,7 @@ class DensityMatching(FlowTask[EnergyData]):
 
     name = "density_matching"
     data_type: ClassVar[type] = EnergyData
+    columns: ClassVar[Sequence[Column]] = density_matching.COLUMNS
     z2_grows_down: ClassVar[bool] = True
     """As in the paper's Figure 4."""
 

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from nodebench.counted import counted
+from nodebench.records import COLUMNS
+from nodebench.records.summary import declaration
 from nodebench.training.checkpoints import discard_after, load_latest_checkpoint, save_checkpoint
 from nodebench.training.environment import (
     describe_environment,
@@ -22,11 +24,11 @@ from nodebench.training.environment import (
     mixes_versions,
 )
 from nodebench.training.interruption import Interrupted, InterruptGuard
+from nodebench.training.means import final_record
 from nodebench.training.memory import measure_memory
 from nodebench.training.patience import Patience
 from nodebench.training.progress import Progress, say
 from nodebench.training.protocols import NonFiniteValuesError, Pictures, Task
-from nodebench.training.records import final_record, ordered
 from nodebench.training.run_folder import RunFolder
 from nodebench.training.seeding import preserved_rng, seed_everything
 from nodebench.training.settings import TrainingSettings
@@ -98,6 +100,7 @@ class _Training:
         self.task = task
         self.settings = settings
         self.run = run
+        self.columns = COLUMNS.and_own(getattr(task, "columns", ()))
         self.device = torch.device(settings.device)
         self.state = TrainingState(module, make_optimizer, settings, task.steps_per_epoch)
         self.environment = describe_environment(self.device, run.own_code)
@@ -153,7 +156,8 @@ class _Training:
         self.dashboard = Dashboard(
             self.run.tensorboard,
             self.state.step + 1 if keeps_events else self.state.step,
-            z2_grows_down=getattr(self.task, "z2_grows_down", False),
+            getattr(self.task, "z2_grows_down", False),
+            self.columns,
         )
         stack.callback(self.dashboard.close)
         if checkpoint is None:
@@ -165,6 +169,7 @@ class _Training:
             settings.show_progress,
             self.task.sample_unit,
             settings.counts_epochs,
+            self.columns,
         )
         stack.callback(self.progress.close)
         self.patience = stack.enter_context(Patience(self._say))
@@ -225,7 +230,7 @@ class _Training:
         record |= self.state.means.columns()
         record |= self._measure_memory()
         record |= self._evaluate("val")
-        record = ordered(record)
+        record = self.columns.ordered(record)
         pictures = self._pictures(is_final=False)
         # From here to the checkpoint no signal interrupts: a record that is written is one that the state counts.
         self.run.append_record(record)
@@ -261,7 +266,8 @@ class _Training:
     def _finish(self) -> Outcome:
         with self._apart():
             final_metrics = self.task.final_metrics(self.state.evaluated_module)
-        record = final_record(self.run.read_records(), [final_metrics, self._evaluate("test")])
+        measured = [final_metrics, self._evaluate("test")]
+        record = self.columns.ordered(final_record(self.run.read_records(), measured))
         pictures = self._pictures(is_final=True)
         # From here on no signal interrupts: the run ends as finished.
         self.run.write_pictures(pictures)
@@ -306,6 +312,7 @@ class _Training:
             "mixed_versions": mixes_versions([environment, *environment.get("resumed_in", [])]),
             "torch": environment["packages"]["torch"],
             **{name: environment[name] for name in ("device", "device_name", "num_threads")},
+            **declaration(self.columns),
         }
         self.run.write_summary(summary)
         if status != "finished" and self.run.replaced.exists():

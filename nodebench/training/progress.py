@@ -12,18 +12,14 @@ from typing import Any
 from tqdm import tqdm
 
 from nodebench.counted import counted
+from nodebench.records import COLUMNS, Columns
 from nodebench.terminal import terminal_width, wrapped
+from nodebench.training.means import StepMeasurement
 from nodebench.training.protocols import Item, ShowProgress
-from nodebench.training.records import StepMeasurement
 
 _STEPS_BEFORE_ESTIMATE = 20
 _BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}, {remaining} left{postfix}"
 _MIN_BAR = 10  # characters; what is said behind it is shortened to leave it that
-_SCORES = {  # columns <metric>_train and <metric>_val: label, decimals, unit
-    "error": ("error", 2, " %"),
-    "nll": ("NLL", 3, ""),
-    "kl": ("KL", 4, ""),
-}
 
 
 class Progress:
@@ -39,12 +35,14 @@ class Progress:
         show_bar: bool | None = None,
         sample_unit: str = "images",
         counts_epochs: bool = True,
+        columns: Columns = COLUMNS,
     ) -> None:
         self._num_steps = num_steps
         self._first_step = first_step
         self._step = first_step
         self._sample_unit = sample_unit
         self._counts_epochs = counts_epochs
+        self._columns = columns
         self._recent: deque[StepMeasurement] = deque(maxlen=_STEPS_BEFORE_ESTIMATE)
         self._bar = tqdm(
             total=num_steps,
@@ -77,14 +75,11 @@ class Progress:
     def epoch(self, record: Mapping[str, Any]) -> None:
         """Print the line of an epoch."""
         parts = [f"loss {record['loss_train']:.4f}"]
-        for metric, (label, digits, unit) in _SCORES.items():
+        for label, columns in self._columns.on_screen(record).items():
             scores = [
-                f"{record[f'{metric}_{split}']:.{digits}f}{unit} {split}"
-                for split in ("train", "val")
-                if record.get(f"{metric}_{split}") is not None
+                f"{column.on_screen(record[column.name])} {column.split}".rstrip() for column in columns
             ]
-            if scores:
-                parts.append(f"{label} {', '.join(scores)}")
+            parts.append(f"{label} {', '.join(scores)}")
         if record.get("nfe_forward") is not None:
             parts.append(f"NFE {record['nfe_forward']:.1f}/{record['nfe_backward']:.1f}")
         if self._recent:
@@ -100,9 +95,8 @@ class Progress:
 
     def _postfix(self, measured: StepMeasurement) -> str:
         parts = [f"loss {measured.loss:.3f}"]
-        for metric, (label, digits, unit) in _SCORES.items():
-            if f"{metric}_train" in measured.metrics:
-                parts.append(f"{label} {measured.metrics[f'{metric}_train']:.{digits}f}{unit}")
+        for label, columns in self._columns.on_screen(measured.metrics).items():
+            parts += [f"{label} {column.on_screen(measured.metrics[column.name])}" for column in columns]
         if measured.counts is not None:
             parts.append(f"NFE {measured.counts.nfe_forward}/{measured.counts.nfe_backward}")
         parts.append(self._rate())

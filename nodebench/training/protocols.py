@@ -61,7 +61,11 @@ class StepOutput:
 
 
 class Task(Protocol):
-    """What is optimised and measured."""
+    """What is optimised and measured.
+
+    A task whose numbers nodebench does not know declares their columns in an attribute `columns`, a sequence of
+    nodebench.records.Column, and so they are charted, on the screen and in tables.
+    """
 
     name: str
 

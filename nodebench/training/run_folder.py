@@ -16,8 +16,8 @@ import numpy as np
 from nodebench.reading import read_json
 from nodebench.training.environment import code_changes, latest_environment
 from nodebench.training.lock import take_lock
+from nodebench.training.means import FINAL
 from nodebench.training.protocols import Pictures
-from nodebench.training.records import FINAL
 from nodebench.training.storage import (
     RunFolderError,
     append_durably,

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from nodebench.training.records import EpochMeans
+from nodebench.training.means import EpochMeans
 from nodebench.training.schedules import make_schedule
 from nodebench.training.seeding import restore_rng_states, rng_states
 from nodebench.training.settings import TrainingSettings

@@ -8,8 +8,8 @@ import time
 import torch
 from torch import Tensor
 
+from nodebench.training.means import StepMeasurement
 from nodebench.training.protocols import NonFiniteValuesError, ReadCounts, Task
-from nodebench.training.records import StepMeasurement
 from nodebench.training.state import TrainingState
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,9 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
+from nodebench.records import COLUMNS, Columns, Shown
+from nodebench.training.means import StepMeasurement
 from nodebench.training.protocols import Pictures
-from nodebench.training.records import StepMeasurement
 from nodebench.training.storage import named_disk_errors
 
 EVENT_FILES = "events.out.tfevents.*"
@@ -23,27 +24,6 @@ Hparam = bool | int | float | str | type
 _STEPS_BETWEEN_SCALARS = 5
 _NUM_SHOWN_HPARAMS = 5  # columns that TensorBoard shows before anybody chooses
 
-_GROUPS = (
-    # Column prefix -> group of charts. `loss` and `error` lead, so the dashboard opens on them.
-    *(
-        ("error_", "error"),
-        ("loss_", "loss"),
-        ("nll_", "nll"),
-        ("nll", "nll"),
-        ("kl_", "kl"),
-        ("kl", "kl"),
-        ("nfe_", "nfe"),
-        ("num_accepted_", "steps/accepted_"),
-    ),
-    *(("num_rejected_", "steps/rejected_"), ("memory_", "memory"), ("time_", "time"), ("mass_", "mass")),
-)
-
-_FINAL_METRICS = (
-    *("error_test", "error_val", "nll", "nll_tight", "kl", "kl_tight", "mass_in_box"),
-    *("nfe_forward", "nfe_backward", "nfe_eval", "num_params"),
-    *("memory_saved_mib", "memory_peak_mib", "time_step_ms", "recon_error"),
-)
-
 
 class Dashboard:
     """Event files of one run, all in one folder, with steps counted as optimizer steps done.
@@ -52,8 +32,11 @@ class Dashboard:
     `z2_grows_down`: draw pictures as the paper's Figure 4 does. Raises RunFolderError if the folder cannot be written.
     """
 
-    def __init__(self, folder: Path, purge_step: int, z2_grows_down: bool = False) -> None:
+    def __init__(
+        self, folder: Path, purge_step: int, z2_grows_down: bool = False, columns: Columns = COLUMNS
+    ) -> None:
         self._folder = folder
+        self._columns = columns
         self._z2_grows_down = z2_grows_down
         with named_disk_errors(folder):
             self._writer = SummaryWriter(str(folder), purge_step=purge_step)
@@ -67,7 +50,7 @@ class Dashboard:
         """One training batch, every fifth step."""
         if step % _STEPS_BETWEEN_SCALARS:
             return
-        scalars = {f"{tag_of(name)}_batch": value for name, value in measured.metrics.items()}
+        scalars = {f"{self._columns[name].tag}_batch": value for name, value in measured.metrics.items()}
         scalars["loss/train_batch"] = measured.loss
         scalars["lr/lr"] = learning_rate
         if measured.counts is not None:
@@ -77,7 +60,8 @@ class Dashboard:
 
     def show_record(self, record: Mapping[str, Any]) -> None:
         """The numbers of an epoch."""
-        self._add({tag_of(name): value for name, value in _numbers(record).items()}, record["step"])
+        scalars = {self._columns[name].tag: value for name, value in _numbers(record).items()}
+        self._add({tag: value for tag, value in scalars.items() if tag}, record["step"])
 
     def show_pictures(self, pictures: Pictures, step: int) -> None:
         """The last frame of density and samples, and the target."""
@@ -94,11 +78,12 @@ class Dashboard:
         SummaryWriter.add_hparams would open a second run for them (pytorch issue 32651).
         """
         numbers = _numbers(record)
-        metrics = {f"result/{name}": numbers[name] for name in _FINAL_METRICS if name in numbers}
+        tags = {column.name: f"result/{column.name}" for column in self._columns.shown(Shown.HPARAMS)}
+        metrics = {tag: numbers[name] for name, tag in tags.items() if name in numbers}
         own = {name: value for name, value in hparams.items() if not isinstance(value, type)}
         _, *session = hparams_summaries(own, {})
         with named_disk_errors(self._folder):
-            for summary in (_columns(hparams), *session):
+            for summary in (_declaration(hparams, tags.values()), *session):
                 self._writer._get_file_writer().add_summary(summary)
         self._add(metrics, record["step"])
 
@@ -118,33 +103,19 @@ class Dashboard:
                 self._writer.add_scalar(tag, value, step)
 
 
-def tag_of(column: str) -> str:
-    """The tag of a column: `error_val` -> `error/val`, `num_accepted_forward` -> `steps/accepted_forward`."""
-    for prefix, group in _GROUPS:
-        if column.startswith(prefix):
-            if group.endswith("_"):
-                return f"{group}{column.removeprefix(prefix)}"
-            return f"{group}/{column.removeprefix(prefix) or group}"
-    return f"other/{column}"
-
-
 def _numbers(record: Mapping[str, Any]) -> dict[str, float]:
-    """The columns of a record that a chart can show."""
-    return {
-        name: float(value)
-        for name, value in record.items()
-        if isinstance(value, int | float) and name not in ("epoch", "step")
-    }
+    """The numbers of a record, which a chart can show."""
+    return {name: float(value) for name, value in record.items() if isinstance(value, int | float)}
 
 
-def _columns(hparams: Mapping[str, Hparam]) -> Summary:
+def _declaration(hparams: Mapping[str, Hparam], tags: Iterable[str]) -> Summary:
     """What TensorBoard reads the columns of its table from: every one that any run may have.
 
     It takes the declaration of whichever run it finds first for all of them, and sorts what is marked as different
     between runs to the front, by name.
     """
     typed = {name: value() if isinstance(value, type) else value for name, value in hparams.items()}
-    summary, *_ = hparams_summaries(typed, {f"result/{name}": 0.0 for name in _FINAL_METRICS})
+    summary, *_ = hparams_summaries(typed, dict.fromkeys(tags, 0.0))
     plugin_data = summary.value[0].metadata.plugin_data
     declared = HParamsPluginData.FromString(plugin_data.content)
     shown = list(hparams)[:_NUM_SHOWN_HPARAMS]

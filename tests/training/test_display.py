@@ -20,10 +20,10 @@ from tensorboard.plugins.hparams.api_pb2 import ColParams, ListSessionGroupsRequ
 from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.plugins.hparams.list_session_groups import Handler as ListSessionGroupsHandler
 
+from nodebench.records import COLUMNS
+from nodebench.training.means import StepMeasurement
 from nodebench.training.progress import Progress, about, shown
 from nodebench.training.protocols import SolveCounts
-from nodebench.training.records import StepMeasurement
-from nodebench.training.tensorboard import tag_of
 
 
 def read_events(path):
@@ -62,10 +62,13 @@ def test_scalars_are_grouped(unbroken):
         ("time_epoch_s", "time/epoch_s"),
         ("memory_peak_mib", "memory/peak_mib"),
         ("num_params", "other/num_params"),
+        ("error_top5", "error/top5"),
+        ("margin", "other/margin"),
+        ("step", ""),
     ],
 )
 def test_tag_of_a_column(column, tag):
-    assert tag_of(column) == tag
+    assert COLUMNS[column].tag == tag
 
 
 def test_config_and_hparams_are_in_the_run_itself_once(unbroken):

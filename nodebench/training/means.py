@@ -1,4 +1,4 @@
-"""The columns of a run's records, and the means of an epoch that fill them."""
+"""What training steps measure, and the means of an epoch that fill its record."""
 
 from __future__ import annotations
 
@@ -13,23 +13,6 @@ from nodebench.training.protocols import SolveCounts
 FINAL = "final"  # the kind of the record that only a finished run has
 _TIMES = ("time_forward_ms", "time_backward_ms", "time_step_ms")
 _COUNTS = tuple(field.name for field in fields(SolveCounts))
-
-COLUMNS = (
-    *("kind", "epoch", "step", "error_train", "error_val", "error_test", "loss_train"),
-    *("nll_train", "nll_val", "nll", "nll_stderr", "nll_tight"),
-    *("kl_train", "kl_val", "kl", "kl_stderr", "kl_tight", "mass_in_box"),
-    *("num_params", "flops_forward", "nfe_forward", "nfe_backward", "nfe_eval"),
-    *("num_accepted_forward", "num_rejected_forward", "num_accepted_backward", "num_rejected_backward"),
-    *("memory_saved_mib", "memory_peak_mib"),
-    *("time_forward_ms", "time_forward_ms_iqr", "time_backward_ms", "time_backward_ms_iqr"),
-    *("time_step_ms", "time_step_ms_iqr", "time_epoch_s", "time_epoch_s_iqr"),
-    *("recon_error", "recon_ok"),
-)
-"""Every column of metrics.jsonl, in the order of a record; a record holds those that it knows.
-
-error_train is a mean over the epoch's training batches, of the weights as they were at each step and of augmented
-inputs; error_val and error_test are of the averaged weights where averaging is on. Times leave out evaluation.
-"""
 
 
 @dataclass(frozen=True)
@@ -115,10 +98,4 @@ def final_record(epochs: list[dict[str, Any]], measured: Iterable[Mapping[str, A
     record |= median_and_iqr("time_epoch_s", [epoch["time_epoch_s"] for epoch in epochs])
     for columns in measured:
         record |= columns
-    return ordered({**record, "kind": FINAL})
-
-
-def ordered(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The record with its columns in the order of COLUMNS; those of a task's own come last."""
-    known = [name for name in COLUMNS if name in record]
-    return {name: record[name] for name in [*known, *(name for name in record if name not in COLUMNS)]}
+    return {**record, "kind": FINAL}
