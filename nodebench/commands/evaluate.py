@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from nodebench.commands.arguments import Parser, count, place
-from nodebench.commands.train import describe_solver
 from nodebench.config.check import check_device, check_net, check_solver
 from nodebench.config.compose import compose
 from nodebench.config.errors import ConfigError, did_you_mean
@@ -63,6 +62,7 @@ def run(argv: Sequence[str]) -> int:
 
         return swap(args.run, config, args.config_dir, args.limit)
 
+    from nodebench.commands.plan import describe_solver
     from nodebench.commands.trained import append_evaluation, say_if_not_recorded
 
     say_if_not_recorded(args.run)
@@ -130,7 +130,8 @@ def evaluate(folder: Path, config: dict[str, Any], config_dir: str | None = None
     Raises ConfigError if there is no readable checkpoint of this net, or if data or net cannot be built, FailedError
     if the solve fails or the net gives NaN.
     """
-    from nodebench.commands.trained import evaluation_record, failures_told, load_trained
+    from nodebench.commands.session import load_trained
+    from nodebench.commands.trained import evaluation_record, failures_told
     from nodebench.training.progress import shown
 
     trained = load_trained(folder, config, config_dir)

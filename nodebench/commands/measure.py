@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from nodebench.commands.measure_files import MeasureFiles
-    from nodebench.commands.trained import Trained
+    from nodebench.commands.session import Session
     from nodebench.measurement import Case, Measurement
 
 EPILOG = """examples:
@@ -63,7 +63,8 @@ def run(argv: Sequence[str]) -> int:
     methods, tols, others = _take_lists(args.overrides)
     own = read_config(args.run)
 
-    from nodebench.commands.trained import check_has_solve, failures_told, load_trained
+    from nodebench.commands.session import load_trained
+    from nodebench.commands.trained import check_has_solve, failures_told
 
     check_has_solve(own, "measure")
     config = with_changes(own, others, args.config_dir)
@@ -157,7 +158,7 @@ def _measure(
     solvers: Solvers,
     tols: Sequence[float],
     versions: Mapping[str, str],
-    trained: Trained,
+    trained: Session,
 ) -> int:
     from nodebench.commands.measure_files import MeasureFiles
     from nodebench.commands.trained import classifier_with_ode

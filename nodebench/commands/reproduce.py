@@ -16,8 +16,8 @@ from nodebench.commands.artefacts import ARTEFACTS, RECIPES, Artefact
 from nodebench.commands.costs import cost_words, total_words
 from nodebench.commands.destinations import check_folder, writing_to
 from nodebench.commands.pace import Pace
+from nodebench.commands.results import show_results
 from nodebench.commands.sweep import Ending, Member, compose_members, report, train_member, varied_keys
-from nodebench.commands.train import show_results
 from nodebench.config.errors import ConfigError, FailedError, did_you_mean
 from nodebench.config.files import GROUPS
 from nodebench.config.launch import override_text

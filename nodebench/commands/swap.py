@@ -13,12 +13,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from nodebench.commands.session import load_trained
 from nodebench.commands.trained import (
     append_evaluation,
     check_has_solve,
     classifier_with_ode,
     evaluation_record,
-    load_trained,
     say_if_not_recorded,
 )
 from nodebench.config.errors import FailedError
@@ -51,8 +51,11 @@ def swap(folder: Path, config: dict[str, Any], config_dir: str | None, limit: in
     check_has_solve(config, "evaluate --swap")
     if limit is None:
         say_if_not_recorded(folder)
-    trained = load_trained(folder, config, config_dir, limit)
+    trained = load_trained(folder, config, config_dir)
     net, task, data = classifier_with_ode(trained)
+    if limit is not None:
+        data = data.tested_on(limit)
+        task = Classification(data, task.seed, trained.device)
     own = net.ode_block.solver
     of = f" of {data.whole['test']:,}" if "test" in data.whole else ""
     which = f"{'the first' if of else 'all'} {len(data.test):,}{of} test image{'' if len(data.test) == 1 else 's'}"

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from nodebench.commands.bugs import keep_traceback
 from nodebench.commands.pace import Pace
-from nodebench.commands.train import show_results, train_run
+from nodebench.commands.results import show_results
 from nodebench.config.check import check
 from nodebench.config.compose import Composed, compose
 from nodebench.config.errors import ConfigError
@@ -141,6 +141,7 @@ def run_member(
 
 def train_member(composed: Composed, config_dir: str | Path | None = None) -> Ending:
     """Train one member; what goes wrong is returned, and kept in its run folder. A signal ends all members."""
+    from nodebench.commands.session import train_run
     from nodebench.training import RunFolderError
 
     try:

@@ -1,73 +1,26 @@
-"""A trained run as objects again: its net with the newest checkpoint's weights, its data and its task."""
+"""What is done with a trained run: whether it can be, what its failures mean, and the records of evaluations."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import nn
-
 from nodebench.commands.destinations import check_folder
-from nodebench.config.build import Builder, Data, pick_device, use_threads
+from nodebench.commands.session import Session
 from nodebench.config.errors import ConfigError, FailedError
-from nodebench.config.files import config_folders, shipped_targets
-from nodebench.config.own_code import own_code
 from nodebench.data import ImageData
 from nodebench.models.classifiers import ODENet
 from nodebench.ode import SolverError
 from nodebench.tasks.classification import Classification
-from nodebench.training import RunFolder, RunFolderError, Task, load_trained_weights, seed_everything
+from nodebench.training import RunFolderError
 from nodebench.training.environment import describe_environment
 from nodebench.training.progress import say
 from nodebench.training.protocols import NonFiniteValuesError
 from nodebench.training.storage import append_durably
-
-
-@dataclass(frozen=True)
-class Trained:
-    """`model`, on `device`, has the weights of `step`, the averaged ones where averaging was on."""
-
-    model: nn.Module
-    data: Data
-    task: Task
-    device: torch.device
-    step: int
-
-
-def load_trained(
-    folder: Path, config: dict[str, Any], config_dir: str | None = None, limit: int | None = None
-) -> Trained:
-    """The run in `folder` as `config` has it; `limit` keeps the first test images only.
-
-    Raises ConfigError if there is no readable checkpoint of this net, or if data or net cannot be built, FailedError
-    if its weights are NaN or infinite.
-    """
-    for change in RunFolder(folder, own_code=own_code(config)).own_code_changes():
-        say(f"warning: {change}; what follows may not be of the net that was trained")
-    device = pick_device(config["device"])
-    use_threads(config.get("num_threads"))
-    try:
-        builder = Builder(config, shipped_targets(config_folders(config_dir)))
-        seed_everything(config["seed"], config["deterministic"])
-        data = builder.data()
-        if isinstance(data, ImageData) and not len(data.test):
-            raise ConfigError(f"{data.name} has no test images, so there is nothing to evaluate")
-        if limit is not None and isinstance(data, ImageData):
-            data = data.tested_on(limit)
-        model = builder.model(data.dim)
-        step = load_trained_weights(folder / "checkpoints", model)
-        task = builder.task(data, device)
-    except (ValueError, RunFolderError) as error:
-        raise ConfigError(str(error)) from error
-    except NonFiniteValuesError as error:
-        raise FailedError(str(error)) from error
-    return Trained(model.to(device), data, task, device, step)
 
 
 @contextmanager
@@ -95,7 +48,7 @@ def check_has_solve(config: dict[str, Any], command: str) -> None:
         )
 
 
-def classifier_with_ode(trained: Trained) -> tuple[ODENet, Classification, ImageData]:
+def classifier_with_ode(trained: Session) -> tuple[ODENet, Classification, ImageData]:
     """Net, task and data of a run that `check_has_solve` let through. Raises ConfigError for a net of one's own."""
     model, task, data = trained.model, trained.task, trained.data
     if isinstance(model, ODENet) and isinstance(task, Classification) and isinstance(data, ImageData):
@@ -106,7 +59,7 @@ def classifier_with_ode(trained: Trained) -> tuple[ODENet, Classification, Image
 
 
 def evaluation_record(
-    trained: Trained, kind: str, columns: Mapping[str, Any], solver: Mapping[str, Any] | None
+    trained: Session, kind: str, columns: Mapping[str, Any], solver: Mapping[str, Any] | None
 ) -> dict[str, Any]:
     """An evaluation as evaluations.jsonl has it, with what it was made with."""
     environment = describe_environment(trained.device)

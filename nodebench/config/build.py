@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, get_type_hints
@@ -30,6 +30,7 @@ from nodebench.ode.methods.traits import known_methods
 from nodebench.ode.settings import AdjointSettings, SolverSettings, tolerances
 from nodebench.records import COLUMNS
 from nodebench.training import Task, TrainingSettings
+from nodebench.training.state import MakeOptimizer
 
 Data = ImageData | DensityData | EnergyData
 KINDS_OF_DATA: dict[type, str] = {
@@ -154,7 +155,7 @@ class Builder:
         )  # to hear of one that stands already before the run begins
         return task
 
-    def make_optimizer(self) -> Callable[[Iterable[nn.Parameter]], Optimizer]:
+    def make_optimizer(self) -> MakeOptimizer:
         """A function of the parameters that makes the optimizer."""
         make = _find(self.config["optimizer"]["_target_"], _is_class_of(Optimizer), "optimizer")
         keys = self._keys("optimizer")

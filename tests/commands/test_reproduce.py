@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from nodebench import cli
-from nodebench.commands import reproduce, sweep
+from nodebench.commands import reproduce, session
 from nodebench.commands.artefacts import ARTEFACTS, RECIPES, Artefact
 from nodebench.config import files
 from nodebench.config.compose import Composed
@@ -194,14 +194,14 @@ def test_another_recipe_has_runs_of_its_own_in_the_folder_that_is_named(
 def test_a_member_that_fails_is_a_row_and_the_others_run(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train_run = sweep.train_run
+    train_run = session.train_run
 
     def break_the_first(composed: Composed, config_dir: str | None = None) -> Any:
         if composed.config["model"].get("num_blocks") == 0:
             raise ZeroDivisionError("division by zero")
         return train_run(composed, config_dir)
 
-    monkeypatch.setattr(sweep, "train_run", break_the_first)
+    monkeypatch.setattr(session, "train_run", break_the_first)
     assert cli.main(["reproduce", "small"]) == 1
     printed = capsys.readouterr().out
     assert statuses() == ["failed", "finished", "finished", "finished"]
@@ -209,7 +209,7 @@ def test_a_member_that_fails_is_a_row_and_the_others_run(
     assert "ZeroDivisionError: division by zero" in printed
     assert printed.rstrip().splitlines()[-1].startswith("[")  # the artefact is drawn from the others
 
-    monkeypatch.setattr(sweep, "train_run", train_run)
+    monkeypatch.setattr(session, "train_run", train_run)
     assert cli.main(["reproduce", "small"]) == 0
     assert "4 runs: 3 done, 1 unfinished, 0 missing\n" in capsys.readouterr().out
 
@@ -233,7 +233,7 @@ def test_a_signal_stops_all_members(monkeypatch: pytest.MonkeyPatch, number: int
         ran.append(composed.config["model"]["name"])
         return Outcome("interrupted", {}, "stopped", number)
 
-    monkeypatch.setattr(sweep, "train_run", interrupted)
+    monkeypatch.setattr(session, "train_run", interrupted)
     if number == 2:
         assert cli.main(["reproduce", "small"]) == code
     else:

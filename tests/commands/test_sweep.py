@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from nodebench import cli
-from nodebench.commands import sweep
+from nodebench.commands import session, sweep
 from nodebench.commands.pace import Pace
-from nodebench.commands.train import train_run
+from nodebench.commands.session import train_run
 from nodebench.config.compose import Composed
 from nodebench.config.errors import ConfigError
 from nodebench.training import Outcome
@@ -90,7 +90,7 @@ def test_a_bug_in_one_member_is_kept_with_its_traceback(
             raise ZeroDivisionError("division by zero")
         return train_run(composed, config_dir)
 
-    monkeypatch.setattr(sweep, "train_run", build_or_break)
+    monkeypatch.setattr(session, "train_run", build_or_break)
     assert multirun(*smoke[:-1], "model=mlp", "seed=0,1") == 1
     assert statuses() == ["failed", "finished"]
     assert (
@@ -110,7 +110,7 @@ def test_a_signal_stops_the_whole_sweep(
         ran.append(composed.config["seed"])
         return Outcome("interrupted", {}, "stopped", number)
 
-    monkeypatch.setattr(sweep, "train_run", interrupted)
+    monkeypatch.setattr(session, "train_run", interrupted)
     if number == 2:
         assert multirun(*smoke, "seed=0,1") == code
     else:
@@ -128,7 +128,7 @@ def test_a_run_that_could_not_be_built_does_not_overwrite_an_earlier_runs_config
     def no_data(composed: Composed, config_dir: str | None = None) -> None:
         raise ConfigError("no data")
 
-    monkeypatch.setattr(sweep, "train_run", no_data)
+    monkeypatch.setattr(session, "train_run", no_data)
     assert sweep.run_member(overrides) == ("failed", "no data")
     (path,) = Path("outputs").rglob("config.yaml")
     path.write_text("seed: 0\n")
@@ -145,7 +145,7 @@ def test_a_run_that_could_not_be_built_anew_stays_finished(
     def no_data(composed: Composed, config_dir: str | None = None) -> None:
         raise ConfigError("no data")
 
-    monkeypatch.setattr(sweep, "train_run", no_data)
+    monkeypatch.setattr(session, "train_run", no_data)
     assert sweep.run_member([*overrides, "training.force=true"]) == ("failed", "no data")
     assert statuses() == ["finished"]
 

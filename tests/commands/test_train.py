@@ -37,7 +37,7 @@ def summary(folder: Path) -> dict[str, Any]:
 def test_where_a_run_goes_is_looked_at_before_data_and_net_are_built(
     smoke: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("nodebench.commands.train._build", lambda *_: pytest.fail("it is built"))
+    monkeypatch.setattr("nodebench.commands.session.assemble", lambda *_: pytest.fail("it is built"))
     Path("file").write_text("in the way")
     assert cli.main(["train", *smoke, "output_dir=file/below"]) == 1
     assert "cannot be written (Not a directory); make the folder writable, or" in capsys.readouterr().err
@@ -171,7 +171,7 @@ def test_a_solve_that_fails_is_a_failed_run_with_its_reason(
 class TestTheBudgetThatNobodySet:
     @pytest.fixture(autouse=True)
     def of_three_evaluations(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("nodebench.commands.train.MAX_NFE_IN_TRAINING", 3)
+        monkeypatch.setattr("nodebench.commands.session.MAX_NFE_IN_TRAINING", 3)
 
     def test_it_ends_a_solve_that_would_take_for_ever_and_is_named(
         self, smoke: tuple[str, ...], capsys: pytest.CaptureFixture[str]

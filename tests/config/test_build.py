@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from nodebench.commands.train import _compile_words
+from nodebench.commands.plan import compile_words
 from nodebench.config import build
 from nodebench.config.build import (
     KINDS_OF_DATA,
@@ -163,7 +163,7 @@ class TestCompile:
     @pytest.mark.usefixtures("missing")
     def test_the_plan_says_what_is_compiled(self, choices: list[str], words: str) -> None:
         model = builder(*choices, "compile=true").model()
-        assert _compile_words(model, torch.device("cpu")).startswith(f"{words}, at the first step")
+        assert compile_words(model, torch.device("cpu")).startswith(f"{words}, at the first step")
 
     @pytest.mark.parametrize("choices", [["model=resnet"], ["model=odenet", "solver=vode_adams"]], ids=str)
     def test_without_a_compiler_nothing_is_compiled(self, missing: list[str], choices: list[str]) -> None:

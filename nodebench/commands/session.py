@@ -1,0 +1,180 @@
+"""The one place where a config becomes what runs: data, task, net, optimizer, settings and run folder.
+
+`train` and each member of a sweep train what `train_run` makes; evaluate, its --swap and measure take up what
+`load_trained` makes.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from nodebench.commands.destinations import check_folder
+from nodebench.commands.plan import plan
+from nodebench.config.build import Builder, Data, pick_device, training_settings, use_threads
+from nodebench.config.compose import Composed
+from nodebench.config.errors import ConfigError, FailedError
+from nodebench.config.files import config_folders, flatten, shipped_targets
+from nodebench.config.identity import run_folder
+from nodebench.config.own_code import own_code
+from nodebench.config.saved import config_text
+from nodebench.config.size import is_out_of_memory, out_of_memory
+from nodebench.models.ode_block import ode_blocks
+from nodebench.quoting import plain
+from nodebench.terminal import terminal_width, wrapped
+from nodebench.training import (
+    Outcome,
+    RunFolder,
+    RunFolderError,
+    Task,
+    TrainingSettings,
+    finished_outcome,
+    load_trained_weights,
+    seed_everything,
+    train,
+)
+from nodebench.training.progress import say
+from nodebench.training.protocols import NonFiniteValuesError
+from nodebench.training.state import MakeOptimizer
+from nodebench.training.storage import named_disk_errors
+
+HPARAMS: dict[str, type] = {
+    "model.name": str,
+    "solver.method": str,
+    "solver.tol": float,
+    "model.gradient": str,
+    "seed": int,
+    **{"solver.dt": float, "solver.rtol": float, "solver.atol": float, "solver.adjoint.norm": str},
+    **{"data.name": str, "data.batch_size": int, "optimizer.name": str, "optimizer.lr": float},
+    **{"model.stem": str, "model.num_blocks": int, "model.width": int, "model.num_layers": int},
+    **{"training.name": str, "training.epochs": int, "training.num_steps": int},
+}
+"""The columns of TensorBoard's HPARAMS with their types; the first five are shown unasked."""
+MAX_NFE_IN_TRAINING = 100_000
+"""Evaluations that one solve of a run may take where solver.max_nfe is null and the solver chooses its steps.
+
+A net that can be trained takes hundreds; one whose weights have run away would take for ever.
+"""
+
+
+@dataclass(frozen=True)
+class Session:
+    """What a config says, as objects; `model` has the weights of `step`, 0 being the initial ones."""
+
+    builder: Builder
+    data: Data
+    task: Task
+    model: nn.Module
+    device: torch.device
+    step: int = 0
+
+
+def assemble(config: Mapping[str, Any], config_dir: str | Path | None = None) -> Session:
+    """Data, task and net, whose initial weights follow from the seed.
+
+    Raises ConfigError if they do not fit each other, or one cannot be built.
+    """
+    device = pick_device(config["device"])
+    use_threads(config.get("num_threads"))
+    try:
+        builder = Builder(config, shipped_targets(config_folders(config_dir)))
+        builder.check_fit()
+        data = builder.data()
+        task = builder.task(data, device)
+        seed_everything(config["seed"], config["deterministic"])
+        return Session(builder, data, task, builder.model(data.dim), device)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def load_trained(folder: Path, config: Mapping[str, Any], config_dir: str | Path | None = None) -> Session:
+    """The run in `folder` as `config` has it, its net on the device with the newest checkpoint's weights.
+
+    They are the averaged ones where averaging was on. Raises ConfigError if there is no readable checkpoint of this
+    net, or if data or net cannot be built, FailedError if its weights are NaN or infinite.
+    """
+    for change in RunFolder(folder, own_code=own_code(config)).own_code_changes():
+        say(f"warning: {change}; what follows may not be of the net that was trained")
+    session = assemble(config, config_dir)
+    try:
+        step = load_trained_weights(folder / "checkpoints", session.model)
+    except (ValueError, RunFolderError) as error:
+        raise ConfigError(str(error)) from error
+    except NonFiniteValuesError as error:
+        raise FailedError(str(error)) from error
+    return replace(session, model=session.model.to(session.device), step=step)
+
+
+def train_run(composed: Composed, config_dir: str | Path | None = None) -> Outcome:
+    """Train what `composed` says, unless it is finished.
+
+    A bug while training becomes an outcome `failed`, its traceback in the run's log.txt. Raises ConfigError if data,
+    net or settings cannot be built, and then nothing is written; RunFolderError if the folder is busy or cannot be
+    written.
+    """
+    config = composed.config
+    folder, force = run_folder(config), config["training"]["force"]
+    print(f"run       {plain(str(folder))}", flush=True)  # one word, to be copied, however long it is
+    _print(f"note      {note}" for note in composed.notes)
+    run = RunFolder(folder, config_text(config), _hparams(config), force, own_code(config))
+    finished = None if force else finished_outcome(run)
+    if finished is not None:
+        return finished
+    with named_disk_errors(folder):
+        check_folder(folder)
+    session = assemble(config, config_dir)
+    make_optimizer, settings = _how_to_train(session)
+    _print(plan(config, session.data, session.task, session.model, settings))
+    try:
+        with run:
+            return _naming_the_budget(train(session.task, session.model, make_optimizer, settings, run))
+    except RunFolderError:
+        raise
+    except Exception as error:
+        reason = out_of_memory(config) if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
+        return Outcome("failed", {}, f"{reason} (full traceback in {folder / 'log.txt'})")
+
+
+def _how_to_train(session: Session) -> tuple[MakeOptimizer, TrainingSettings]:
+    """The optimizer and the settings of a session whose solves get a budget. Raises ConfigError for bad values."""
+    for block in ode_blocks(session.model):
+        block.default_max_nfe = MAX_NFE_IN_TRAINING
+    try:
+        settings = training_settings(session.builder.config, session.task.steps_per_epoch, session.device)
+        make_optimizer = session.builder.make_optimizer()
+        make_optimizer(session.model.parameters())  # to hear of a value that it refuses before the run begins
+    except TypeError as error:
+        raise ConfigError(f"the optimizer refuses one of its values: {error}") from error
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    return make_optimizer, settings
+
+
+def _naming_the_budget(outcome: Outcome) -> Outcome:
+    """The outcome, its reason with the key that raises a budget which nobody set."""
+    budget = f"max_nfe={MAX_NFE_IN_TRAINING}"
+    if outcome.reason is None or f"{budget} reached" not in outcome.reason:
+        return outcome
+    whose = (
+        f"{budget} is what solver.max_nfe=null allows a solve in training; solver.max_nfe=... sets another"
+    )
+    return replace(outcome, reason=f"{outcome.reason}. {whose}")
+
+
+def _print(lines: Iterable[str]) -> None:
+    """Lines of a word and what there is to say about it, which goes on below itself where the terminal ends."""
+    width = terminal_width(sys.stdout)
+    for line in lines:
+        print(wrapped(plain(line), width, indent=10), flush=True)
+
+
+def _hparams(config: Mapping[str, Any]) -> dict[str, bool | int | float | str | type]:
+    """What TensorBoard lists beside the final metrics: what runs are compared by. The whole config is under TEXT."""
+    values = dict(flatten(dict(config)))
+    return {key: kind if values.get(key) is None else values[key] for key, kind in HPARAMS.items()}
