@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from nodebench.config.build import Data, why_eager
+from nodebench.config.build import why_eager
 from nodebench.counted import counted
+from nodebench.data import Data
 from nodebench.models.ode_block import ode_blocks
 from nodebench.ode.settings import precision_in_words, tolerances
 from nodebench.training import Task, TrainingSettings

@@ -17,7 +17,7 @@ from torch import nn
 
 from nodebench.commands.destinations import check_folder
 from nodebench.commands.plan import plan
-from nodebench.config.build import Builder, Data, pick_device, training_settings, use_threads
+from nodebench.config.build import Builder, pick_device, training_settings, use_threads
 from nodebench.config.compose import Composed
 from nodebench.config.errors import ConfigError, FailedError
 from nodebench.config.files import config_folders, flatten, shipped_targets
@@ -25,6 +25,7 @@ from nodebench.config.identity import run_folder
 from nodebench.config.own_code import own_code
 from nodebench.config.saved import config_text
 from nodebench.config.size import is_out_of_memory, out_of_memory
+from nodebench.data import Data
 from nodebench.models.ode_block import ode_blocks
 from nodebench.quoting import plain
 from nodebench.terminal import terminal_width, wrapped

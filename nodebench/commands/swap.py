@@ -56,6 +56,7 @@ def swap(folder: Path, config: dict[str, Any], config_dir: str | None, limit: in
     if limit is not None:
         data = data.tested_on(limit)
         task = Classification(data, task.seed, trained.device)
+        trained = replace(trained, data=data, task=task)
     own = net.ode_block.solver
     of = f" of {data.whole['test']:,}" if "test" in data.whole else ""
     which = f"{'the first' if of else 'all'} {len(data.test):,}{of} test image{'' if len(data.test) == 1 else 's'}"

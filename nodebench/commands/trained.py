@@ -68,7 +68,7 @@ def evaluation_record(
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "step": trained.step,
         **columns,
-        **({"num_images": len(trained.data.test)} if isinstance(trained.data, ImageData) else {}),
+        **trained.data.test_columns(),
         "solver": None if solver is None else dict(solver),
         **{key: environment[key] for key in ("version", "git_commit", "device", "device_name")},
     }

@@ -12,7 +12,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any, get_type_hints
+from typing import Any, TypeGuard, TypeVar
 
 import torch
 from torch import nn
@@ -21,9 +21,8 @@ from torch.optim import Optimizer
 from nodebench.config.errors import ConfigError
 from nodebench.config.files import content_of, flatten
 from nodebench.config.size import check_size, is_out_of_memory, out_of_memory
-from nodebench.data import DataError, DensityData, EnergyData, ImageData
-from nodebench.models.classifiers import NUM_CLASSES
-from nodebench.models.flows import Flow
+from nodebench.data import Data, DataError
+from nodebench.data.protocol import kind_returned, returns_data, what_is_missing
 from nodebench.models.ode_block import ode_blocks
 from nodebench.ode import SolverError, hush_compiler, missing_compiler
 from nodebench.ode.methods.traits import known_methods
@@ -32,16 +31,14 @@ from nodebench.records import COLUMNS
 from nodebench.training import Task, TrainingSettings
 from nodebench.training.state import MakeOptimizer
 
-Data = ImageData | DensityData | EnergyData
-KINDS_OF_DATA: dict[type, str] = {
-    ImageData: "images (such as data=mnist)",
-    DensityData: "samples of a density (such as data=two_circles)",
-    EnergyData: "an energy (such as data=u1)",
-}
+Kind = TypeVar("Kind")
+Made = TypeVar("Made")
 _TORCHS_CHOICE = torch.get_num_threads()
-_OURS = "nodebench."  # begins the name of every module of this package
 _BUILT = ("task", "data", "model", "optimizer")
-_TASK_METHODS = ("batch", "loss", "counting", "evaluate", "final_metrics", "pictures")
+_OF_A_TASK = (
+    *("data_type", "model_type", "net_kind", "has_epochs", "misfit"),
+    *("batch", "loss", "counting", "evaluate", "final_metrics", "pictures"),
+)
 
 
 class Builder:
@@ -64,33 +61,34 @@ class Builder:
 
         Raises ConfigError that names what would fit; nothing is built.
         """
-        task: Any = _find(self.config["task"]["_target_"], _is_task, "task")
+        task = self._task_class()
+        wanted: type[Data] = task.data_type
+        _, kind = self._data_function()
         chosen = {node: self.config[node]["name"] for node in ("task", "data", "model")}
-        data_kind = kind_of_data(self.config["data"]["_target_"])
-        if data_kind is not task.data_type:
+        if not issubclass(kind, wanted):
             raise ConfigError(
-                f"task={chosen['task']} learns from {KINDS_OF_DATA[task.data_type]}, not from "
-                f"{KINDS_OF_DATA[data_kind].partition(' (')[0]}, which data={chosen['data']} gives; "
-                "`nodebench list data` shows all"
+                f"task={chosen['task']} learns from {wanted.kind} (such as data={wanted.example}), not from "
+                f"{kind.kind}, which data={chosen['data']} gives; `nodebench list data` shows all"
             )
-        model: Any = _find(self.config["model"]["_target_"], _is_class_of(nn.Module), "Module")
-        wants_flow = issubclass(task.model_type, Flow)
-        if wants_flow != issubclass(model, Flow):
+        net = self._net_class()
+        net_kind = getattr(net, "net_kind", task.net_kind)
+        if net_kind != task.net_kind or not issubclass(net, task.model_type):
+            is_what = f"no {task.net_kind}" if net_kind == task.net_kind else _a(net_kind)
             raise ConfigError(
-                f"task={chosen['task']} trains {'a flow' if wants_flow else 'a classifier'}, and "
-                f"model={chosen['model']} is {'no flow' if wants_flow else 'a flow'}; `nodebench list models` shows all"
+                f"task={chosen['task']} trains {_a(task.net_kind)}, and model={chosen['model']} is {is_what}; "
+                "`nodebench list models` shows all"
             )
         in_epochs = [key for key in ("epochs", "milestones") if self.config["training"][key]]
-        if wants_flow and in_epochs:
+        if in_epochs and not task.has_epochs:
             raise ConfigError(
                 f"task={chosen['task']} draws fresh samples and has no epochs, so training.{in_epochs[0]} means "
-                "nothing; give training.num_steps, or choose training=flow"
+                "nothing; give training.num_steps, or choose a preset counted in steps, such as training=flow"
             )
 
     def data(self) -> Data:
         """The data set, read and split. Raises DataError for files and settings that cannot be used."""
         with _torchvision_explained():
-            make = _find_data(self.config["data"]["_target_"])
+            make, kind = self._data_function()
             keys = self._keys("data")
             content = keys.pop("content", None)
             if content is not None and content != content_of(keys["path"]):
@@ -99,33 +97,31 @@ class Builder:
                 )
             _check_keys(make, "data", keys)
             try:
-                data: Data = _checked(make(**keys), _return_type(make))
+                data = _checked(make(**keys), kind)
             except DataError as error:
                 if _is_ours(make):
                     raise
                 raise DataError(
                     f"data={self.config['data']['name']} ({make.__qualname__}): {error}"
                 ) from error
-            self._check_classes(data)
+            self._check_misfit(data)
             return data
 
     def model(self, dim: int | None = None) -> nn.Module:
         """The net with the initial weights that torch's current seed gives.
 
-        dim: of the data's points, which a flow takes and a classifier does not. With `compile`, unless why_eager says
+        dim: of the data's points, where the net takes one. With `compile`, unless why_eager says
         otherwise, ODE blocks take the steps of Runge-Kutta methods whole while training; vector fields that are solved
-        otherwise, and classifiers without an ODE, are compiled themselves.
+        otherwise, and nets without an ODE, are compiled themselves.
         """
         keys = self._keys("model")
         if dim is not None:
             keys["dim"] = dim
         if "solver" in self.config:
             keys["solver"] = solver_settings(self.config["solver"])
-        make = _find(self.config["model"]["_target_"], _is_class_of(nn.Module), "Module")
+        make = self._net_class()
         _check_keys(make, "model", keys)
-        if make.__module__.startswith(
-            "nodebench."
-        ):  # a net of one's own may do more in its making than be made
+        if _is_ours(make):  # a net of one's own may do more in its making than be made
             check_size(make, keys, self.config["model"]["name"], pick_device(self.config["device"]))
         try:
             model: nn.Module = make(**keys)
@@ -139,7 +135,7 @@ class Builder:
 
     def task(self, data: Data, device: torch.device) -> Task:
         """What is optimised and measured, on `data`."""
-        make = _find(self.config["task"]["_target_"], _is_task, "task")
+        make = self._task_class()
         keys: dict[str, Any] = {"data": data, "seed": self.config["seed"], "device": device}
         label_smoothing = self.config["training"]["label_smoothing"]
         if "label_smoothing" in inspect.signature(make).parameters:
@@ -149,7 +145,7 @@ class Builder:
                 f"training.label_smoothing={label_smoothing} has no effect on "
                 f"task={self.config['task']['name']}; drop it"
             )
-        task: Task = _call(make, "task", {**self._keys("task"), **keys})
+        task = _call(make, "task", {**self._keys("task"), **keys})
         COLUMNS.and_own(
             getattr(task, "columns", ())
         )  # to hear of one that stands already before the run begins
@@ -162,27 +158,43 @@ class Builder:
         _check_keys(make, "optimizer", {"params": (), **keys})
         return lambda params: make(params, **keys)
 
-    def _check_classes(self, data: Data) -> None:
-        """Raises ConfigError for images of more classes than our nets have outputs."""
-        name, target = (self.config["model"][key] for key in ("name", "_target_"))
-        if isinstance(data, ImageData) and data.num_classes > NUM_CLASSES and target.startswith(_OURS):
+    def _check_misfit(self, data: Data) -> None:
+        """Raises ConfigError for data that nets of the class cannot learn, as the task says."""
+        misfit = self._task_class().misfit(data, self._net_class())
+        if misfit is not None:
             raise ConfigError(
-                f"data={self.config['data']['name']} has {data.num_classes} classes, and model={name} has "
-                f"{NUM_CLASSES} outputs; take a model of your own"
+                f"data={self.config['data']['name']} has {misfit[0]}, and model={self.config['model']['name']} has "
+                f"{misfit[1]}; take a model of your own"
             )
+
+    def _task_class(self) -> type[Task]:
+        kind = f"task (a class with {', '.join(_OF_A_TASK)})"
+        return _find(self.config["task"]["_target_"], _is_task, kind)
+
+    def _net_class(self) -> type[nn.Module]:
+        return _find(self.config["model"]["_target_"], _is_class_of(nn.Module), "Module")
+
+    def _data_function(self) -> tuple[Callable[..., Data], type[Data]]:
+        """The function that makes the data, and the kind that it says it returns."""
+        example = self._task_class().data_type.__name__
+        with _torchvision_explained():
+            kind = f"function with a return annotation that is a kind of data, such as {example}"
+            make = _find(self.config["data"]["_target_"], returns_data, kind)
+            return make, kind_returned(make)
 
     def _keys(self, node: str) -> dict[str, Any]:
         return {key: value for key, value in self.config[node].items() if key not in ("_target_", "name")}
 
 
 def _is_ours(made: Callable[..., Any]) -> bool:
-    return made.__module__.startswith(_OURS)
+    return made.__module__.startswith("nodebench.")
 
 
 def why_eager(model: nn.Module, device: torch.device) -> str | None:
     """Why `compile` changes nothing for a model on a device, in half a sentence; None if it does."""
-    if isinstance(model, Flow) and not ode_blocks(model):
-        return "this flow solves no ODE"
+    is_called = type(model).forward is not nn.Module.forward  # and not asked for densities and the like
+    if not is_called and not ode_blocks(model):
+        return f"this {getattr(model, 'net_kind', 'net')} solves no ODE"
     return missing_compiler(device)
 
 
@@ -245,7 +257,8 @@ def _refusal(key: str, target: object) -> str:
     )
 
 
-def _find(target: str, is_kind: Callable[[Any], bool], kind: str) -> Callable[..., Any]:
+def _find(target: str, is_kind: Callable[[Any], TypeGuard[Kind]], kind: str) -> Kind:
+    """The class or function of that name. Raises ConfigError if it is not there or not of its kind."""
     module, _, name = target.rpartition(".")
     try:
         found: Any = getattr(importlib.import_module(module), name)
@@ -264,53 +277,35 @@ def _find(target: str, is_kind: Callable[[Any], bool], kind: str) -> Callable[..
         raise ConfigError(f"_target_: {target} does not exist ({error})") from error
     if not is_kind(found):
         raise ConfigError(f"_target_: {target} is no {kind}, so it is not built")
-    made: Callable[..., Any] = found
-    return made
+    return found
 
 
-def _is_class_of(base: type) -> Callable[[Any], bool]:
-    return lambda found: isinstance(found, type) and issubclass(found, base)
+def _is_class_of(base: type[Made]) -> Callable[[Any], TypeGuard[type[Made]]]:
+    def is_one(found: Any) -> TypeGuard[type[Made]]:
+        return isinstance(found, type) and issubclass(found, base)
+
+    return is_one
 
 
-def _is_task(found: Any) -> bool:
-    return isinstance(found, type) and all(callable(getattr(found, name, None)) for name in _TASK_METHODS)
+def _is_task(found: Any) -> TypeGuard[type[Task]]:
+    return isinstance(found, type) and all(hasattr(found, name) for name in _OF_A_TASK)
 
 
-def kind_of_data(target: str) -> type:
-    """What the function `target` returns, by its annotation; nothing is called. ConfigError if that is no data."""
-    with _torchvision_explained():
-        kind: type = _return_type(_find_data(target))
-        return kind
+def _a(kind: str) -> str:
+    return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"
 
 
-def _find_data(target: str) -> Callable[..., Any]:
-    kinds = [kind.__name__ for kind in KINDS_OF_DATA]
-    return _find(
-        target, _returns_data, f"function with a return annotation of {', '.join(kinds[:-1])} or {kinds[-1]}"
-    )
-
-
-def _checked(data: Any, kind: type) -> Any:
+def _checked(data: Data, kind: type[Data]) -> Data:
     """What a function of data returned, looked at closely. Raises DataError."""
     if not isinstance(data, kind):
         raise DataError(f"it returned a {type(data).__name__}, and its annotation says {kind.__name__}")
-    if isinstance(data, DensityData | EnergyData):
-        data.check()
+    if missing := what_is_missing(data):
+        raise DataError(f"it returned a {kind.__name__} without {', '.join(missing)}")
+    data.check()
     return data
 
 
-def _returns_data(found: Any) -> bool:
-    return inspect.isfunction(found) and _return_type(found) in KINDS_OF_DATA
-
-
-def _return_type(function: Callable[..., Any]) -> Any:
-    try:
-        return get_type_hints(function).get("return")
-    except (NameError, TypeError):  # a name that is nowhere, as after a forgotten import
-        return None
-
-
-def _call(make: Callable[..., Any], node: str, keys: Mapping[str, Any]) -> Any:
+def _call(make: Callable[..., Made], node: str, keys: Mapping[str, Any]) -> Made:
     _check_keys(make, node, keys)
     return make(**keys)
 

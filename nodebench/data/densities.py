@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -35,6 +36,8 @@ class DensityData:
     window: float
     draw: Callable[[str, int, torch.Generator], Tensor]
     notes: tuple[str, ...] = ()
+    kind: ClassVar[str] = "samples of a density"
+    example: ClassVar[str] = "two_circles"
 
     def __post_init__(self) -> None:
         check_batch_size(self.batch_size)
@@ -71,6 +74,10 @@ class DensityData:
                 raise DataError(
                     f"{call} gave points that are NaN or infinite; every coordinate must be finite"
                 )
+
+    def test_columns(self) -> dict[str, int]:
+        """None: how many points are drawn is the task's."""
+        return {}
 
     def describe(self) -> str:
         """What is drawn, in words."""

@@ -39,6 +39,8 @@ class EnergyData:
     energy: Callable[[Tensor], Tensor]
     batch_size: int
     window: float = 4.0
+    kind: ClassVar[str] = "an energy"
+    example: ClassVar[str] = "u1"
     dim: ClassVar[int] = 2
     notes: ClassVar[tuple[str, ...]] = ()
 
@@ -72,6 +74,10 @@ class EnergyData:
                 raise DataError(
                     "energy(z) cannot be differentiated; it must be made of torch's operations on z alone"
                 )
+
+    def test_columns(self) -> dict[str, int]:
+        """None: how many samples are drawn is the task's."""
+        return {}
 
     def describe(self) -> str:
         """What is matched, in words."""

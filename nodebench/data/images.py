@@ -67,6 +67,8 @@ class ImageData:
     batch_size: int
     is_deskewed: bool = False
     whole: Mapping[str, int] = field(default_factory=dict)
+    kind: ClassVar[str] = "images"
+    example: ClassVar[str] = "mnist"
     dim: ClassVar[int | None] = None  # that of points, which images are not
     notes: ClassVar[tuple[str, ...]] = ()
 
@@ -101,6 +103,13 @@ class ImageData:
         whole: dict[str, int] = {}
         test = _first(self.test, "test", limit, whole)
         return replace(self, test=test, whole={**whole, **self.whole})
+
+    def check(self) -> None:
+        """All has been looked at when it was made."""
+
+    def test_columns(self) -> dict[str, int]:
+        """How many images a test is of."""
+        return {"num_images": len(self.test)}
 
     def describe(self) -> str:
         """Sizes, deskewing and augmentation in words."""

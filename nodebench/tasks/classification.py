@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nodebench.data import ImageData
+from nodebench.data import Data, ImageData
 from nodebench.data.augmentation import augment
+from nodebench.models.classifiers import NUM_CLASSES
 from nodebench.models.ode_block import ODEBlock, ode_blocks
 from nodebench.records import Column
 from nodebench.records.declared import classification
@@ -45,8 +46,10 @@ class Classification:
     """
 
     name = "classification"
-    data_type: ClassVar[type] = ImageData
-    model_type: ClassVar[type] = nn.Module
+    data_type: ClassVar[type[Data]] = ImageData
+    model_type: ClassVar[type[nn.Module]] = nn.Module
+    net_kind: ClassVar[str] = "classifier"
+    has_epochs: ClassVar[bool] = True
     sample_unit = "images"
     columns: ClassVar[Sequence[Column]] = classification.COLUMNS
 
@@ -65,6 +68,14 @@ class Classification:
             "test": data.test.to(device),
         }
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
+
+    @classmethod
+    def misfit(cls, data: ImageData, net: type[nn.Module]) -> tuple[str, str] | None:
+        """More classes than our nets have outputs; of a net of one's own these are not known."""
+        is_ours = net.__module__.startswith("nodebench.")
+        if is_ours and data.num_classes > NUM_CLASSES:
+            return f"{data.num_classes} classes", f"{NUM_CLASSES} outputs"
+        return None
 
     def batch(self, step: int) -> Batch:
         """The training batch of a step, counted from 0, augmented."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from nodebench.data import DensityData
+from nodebench.data import Data, DensityData
 from nodebench.models.flows import Flow
 from nodebench.records import Column
 from nodebench.records.declared import density
@@ -28,7 +28,7 @@ class Density(FlowTask[DensityData]):
     """NLL = -E_data[log q] in nats, the data solved back to the base (Chen et al. 2018, section 4.1, fig. 5)."""
 
     name = "density"
-    data_type: ClassVar[type] = DensityData
+    data_type: ClassVar[type[Data]] = DensityData
     columns: ClassVar[Sequence[Column]] = density.COLUMNS
 
     def batch(self, step: int) -> Tensor:

@@ -8,7 +8,7 @@ from typing import ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from nodebench.data import EnergyData
+from nodebench.data import Data, EnergyData
 from nodebench.models.flows import Flow
 from nodebench.records import Column
 from nodebench.records.declared import density_matching
@@ -42,7 +42,7 @@ class DensityMatching(FlowTask[EnergyData]):
     """
 
     name = "density_matching"
-    data_type: ClassVar[type] = EnergyData
+    data_type: ClassVar[type[Data]] = EnergyData
     columns: ClassVar[Sequence[Column]] = density_matching.COLUMNS
     z2_grows_down: ClassVar[bool] = True
     """As in the paper's Figure 4."""

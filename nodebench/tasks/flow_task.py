@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from nodebench.data import DensityData, EnergyData
+from nodebench.data import Data, DensityData, EnergyData
 from nodebench.models.flows import ContinuousFlow, Flow
 from nodebench.tasks.flow_pictures import flow_pictures
 from nodebench.tasks.generators import generator
@@ -31,8 +31,10 @@ class FlowTask(ABC, Generic[FlowData]):
     """
 
     name: str
-    data_type: ClassVar[type]
-    model_type: ClassVar[type] = Flow
+    data_type: ClassVar[type[Data]]
+    model_type: ClassVar[type[nn.Module]] = Flow
+    net_kind: ClassVar[str] = Flow.net_kind
+    has_epochs: ClassVar[bool] = False
     sample_unit = "samples"
 
     def __init__(
@@ -48,6 +50,11 @@ class FlowTask(ABC, Generic[FlowData]):
         self.device = torch.device(device)
         self.steps_per_epoch = steps_per_record
         self.num_frames = num_frames
+
+    @classmethod
+    def misfit(cls, data: FlowData, net: type[nn.Module]) -> tuple[str, str] | None:
+        """None: a flow is made for the dimensions of its data."""
+        return None
 
     @abstractmethod
     def batch(self, step: int) -> Any:

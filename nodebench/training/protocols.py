@@ -70,16 +70,26 @@ class Task(Protocol):
     name: str
 
     data_type: ClassVar[type]
-    """The kind of data it takes."""
+    """The kind of data it takes (nodebench.data.Data)."""
 
-    model_type: ClassVar[type]
+    model_type: ClassVar[type[nn.Module]]
     """The kind of module it trains."""
+
+    net_kind: ClassVar[str]
+    """What that kind is called. A class of nets that says another `net_kind` of itself is none of them."""
+
+    has_epochs: ClassVar[bool]
+    """Whether it passes through a training set, so that a run's length may be given in epochs."""
 
     sample_unit: str
     """What one sample is called on the screen, in the plural."""
 
     steps_per_epoch: int
     """Steps between two records. A task counted in steps uses its number of steps a record."""
+
+    @classmethod
+    def misfit(cls, data: Any, net: type[nn.Module]) -> tuple[str, str] | None:
+        """What data has and nets of a class have that does not go together (`26 classes`, `10 outputs`); else None."""
 
     def batch(self, step: int) -> Any:
         """The training batch of the given step (from 0): a function of (seed, step) alone."""

@@ -170,7 +170,7 @@ class TestSwap:
         assert ", step 2, the first 4 of 357 test images\n" in printed
         assert "dopri5          tol 1 (training)" in printed
         assert printed.count("\nrk4 ") == printed.count("\neuler ") == 4
-        assert "\nverdict     " in printed
+        assert "one of 4 test images is 25 points" in printed.partition("\nverdict     ")[2]
         assert "rule: a flow if every solve with at least training's NFE" in printed
         assert not (run / "evaluations.jsonl").exists()
 

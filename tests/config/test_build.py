@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,7 @@ import torch
 from nodebench.commands.plan import compile_words
 from nodebench.config import build
 from nodebench.config.build import (
-    KINDS_OF_DATA,
     Builder,
-    kind_of_data,
     pick_device,
     solver_settings,
     training_settings,
@@ -23,10 +22,13 @@ from nodebench.config.build import (
 from nodebench.config.compose import compose
 from nodebench.config.errors import ConfigError
 from nodebench.config.files import config_folders, load, options, shipped_targets
+from nodebench.data.protocol import kind_returned
 from nodebench.models import recorded_solves
+from nodebench.tasks import Classification, Density, DensityMatching
 
 SHIPPED = config_folders()
 ALLOWED = shipped_targets(SHIPPED)
+TASKS = [Classification, Density, DensityMatching]
 FLOWS = ["cnf", "ffjord", "planar_nf"]
 TARGETS_THAT_DO_HARM = [
     "torch.utils.collect_env.run",
@@ -316,9 +318,16 @@ class TestWhatFits:
             built.task(built.data(), torch.device("cpu"))
 
     @pytest.mark.parametrize("name", options("data", SHIPPED))
-    def test_every_data_file_is_of_one_kind(self, name: str) -> None:
-        kinds = [kind_of_data(load(options("data", SHIPPED)[name])["_target_"])]
-        assert set(kinds) <= set(KINDS_OF_DATA)
+    def test_every_data_file_is_of_the_kind_of_one_task(self, name: str) -> None:
+        module, _, function = load(options("data", SHIPPED)[name])["_target_"].rpartition(".")
+        kind = kind_returned(getattr(importlib.import_module(module), function))
+        assert [task.data_type for task in TASKS].count(kind) == 1
+
+    @pytest.mark.parametrize("task", TASKS)
+    def test_the_example_of_a_kind_of_data_is_of_it(self, task: Any) -> None:
+        target = load(options("data", SHIPPED)[task.data_type.example])["_target_"]
+        module, _, function = target.rpartition(".")
+        assert kind_returned(getattr(importlib.import_module(module), function)) is task.data_type
 
 
 def test_points_that_changed_since_the_run_began_are_refused(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_a_function_that_does_not_say_its_kind_is_told_how(
 ) -> None:
     with pytest.raises(
         ConfigError,
-        match=rf"data_of_mine\.{function} is no function with a return annotation of ImageData, DensityData or Ener",
+        match=rf"data_of_mine\.{function} is no function with a return annotation that is a kind of data, such as Im",
     ):
         own(function).check_fit()
 

@@ -7,6 +7,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,8 @@ class Flow(nn.Module, ABC):
 
     Raises ValueError for an empty or non-finite input, one that is not (N, dim), and a fraction beyond [0, 1].
     """
+
+    net_kind: ClassVar[str] = "flow"
 
     def __init__(self, dim: int = 2, base_std: float = 1.0) -> None:
         super().__init__()
