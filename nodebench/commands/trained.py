@@ -43,8 +43,8 @@ def check_has_solve(config: dict[str, Any], command: str) -> None:
         )
     if config["task"]["name"] != "classification":
         raise ConfigError(
-            f"{name} is a flow, and `nodebench {command}` is for classifiers with an ODE, odenet or rknet; "
-            "`nodebench evaluate RUN solver.tol=...` evaluates a flow with another solver or tolerance"
+            f"{name} is no classifier, and `nodebench {command}` is for classifiers with an ODE, odenet or rknet; "
+            "`nodebench evaluate RUN solver.tol=...` evaluates it with another solver or tolerance"
         )
 
 

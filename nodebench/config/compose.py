@@ -238,7 +238,10 @@ def _cure(choices: Choices, folders: tuple[Path, ...]) -> str:
     preset = _file("task", choices, folders)["recommended"]["training"]
     if preset != choices["training"]:
         return f"choose training={preset}, which is for task={choices['task']}"
-    return "choose a task for it: task=density learns from samples, task=density_matching from an energy"
+    others = sorted(options("task", folders).keys() - {choices["task"]})
+    return (
+        f"choose a task for it: task={', '.join(others)}; `nodebench list tasks` says what each learns from"
+    )
 
 
 def _source(choices: Choices) -> str:

@@ -17,9 +17,6 @@ class Data(Protocol):
     """A choice of data=... that is of this kind."""
 
     @property
-    def name(self) -> str: ...
-
-    @property
     def dim(self) -> int | None:
         """The coordinates of a point, which its nets take as `dim`; None where they take none."""
 
@@ -41,7 +38,7 @@ class Data(Protocol):
 
 
 _OF_THE_CLASS = ("kind", "example", "describe", "check", "test_columns")
-_OF_EACH = (*_OF_THE_CLASS, "name", "dim", "batch_size", "notes")
+_OF_EACH = (*_OF_THE_CLASS, "dim", "batch_size", "notes")
 
 
 def returns_data(found: Any) -> TypeGuard[Callable[..., Data]]:

@@ -318,7 +318,7 @@ def test_what_cannot_be_measured_is_a_sentence(
     ("overrides", "message"),
     [
         (["data=digits", "model=resnet"], "resnet has no ODE to solve, which `nodebench measure` is about"),
-        (["task=density", "data=two_circles", "model=cnf"], "cnf is a flow"),
+        (["task=density", "data=two_circles", "model=cnf"], "cnf is no classifier"),
         (["data=digits", "solver=rk4", "solver.dt=0.25"], "rk4 at fixed steps of 0.25"),
         (["data=digits"], "no readable checkpoint"),
     ],

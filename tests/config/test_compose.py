@@ -377,7 +377,7 @@ def test_a_key_of_an_experiment_that_the_chosen_data_lacks_is_named_with_the_dat
 @pytest.mark.parametrize(
     ("overrides", "cure"),
     [
-        (["data=u1"], "task=density learns from samples, task=density_matching from an energy"),
+        (["data=u1"], "choose a task for it: task=density, density_matching; `nodebench list tasks` says"),
         (
             ["task=density", "data=two_circles", "training=default"],
             "choose training=flow, which is for task=density",
