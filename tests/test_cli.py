@@ -148,6 +148,7 @@ def signalled(name: str, before: str = "") -> int:
     return subprocess.run([sys.executable, "-c", code], check=False).returncode
 
 
+@pytest.mark.usefixtures("signals_arrive")
 @pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
 def test_a_signal_has_its_exit_code(name: str, code: int) -> None:
     assert signalled(name) == code

@@ -198,6 +198,7 @@ def test_a_folder_that_cannot_be_written_is_named(
     assert "output_dir=" in errors
 
 
+@pytest.mark.usefixtures("signals_arrive")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]

@@ -14,6 +14,11 @@ import pytest
 import torch
 
 
+@pytest.fixture(autouse=True)
+def with_signals(signals_arrive: None) -> None:
+    """These tests send them to themselves."""
+
+
 @pytest.fixture(scope="session")
 def toy() -> ModuleType:
     name = "nodebench_toy_run"
