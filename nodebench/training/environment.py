@@ -41,6 +41,28 @@ def describe_environment(device: torch.device, own_code: Mapping[str, str] | Non
     }
 
 
+def tells_version(content: Mapping[str, Any]) -> bool:
+    """Whether a summary or an environment, which somebody else may have written, says which code made it."""
+    return (
+        isinstance(content.get("version"), str)
+        and isinstance(content.get("git_commit", 0), str | None)
+        and isinstance(content.get("git_dirty", 0), bool | None)
+    )
+
+
+def is_environment(content: Mapping[str, Any]) -> bool:
+    """Whether it has what a run is continued and concluded with, and so has each that it was resumed in."""
+    later = content.get("resumed_in", [])
+    return (
+        tells_version(content)
+        and isinstance(content.get("packages"), dict)
+        and content.keys() >= set(_DECIDES_NUMBERS)
+        and "torch" in content["packages"]
+        and isinstance(later, list)
+        and all(isinstance(environment, dict) and is_environment(environment) for environment in later)
+    )
+
+
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """One phrase for each entry that may change numbers and is not what it was."""
     knows_commits = before.get("git_commit") is not None and now.get("git_commit") is not None

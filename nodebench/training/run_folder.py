@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from nodebench.reading import read_json
-from nodebench.training.environment import code_changes, latest_environment
+from nodebench.training.environment import code_changes, is_environment, latest_environment, tells_version
 from nodebench.training.lock import take_lock
 from nodebench.training.means import FINAL
 from nodebench.training.protocols import Pictures
@@ -35,8 +35,6 @@ _RESULTS = (
     *("summary.json", "checkpoints", "metrics.jsonl", "tensorboard", "evaluations.jsonl"),
     *("measure.csv", "measure.json", "pictures.npz", "config.yaml", "environment.json", "log.txt"),
 )
-
-_SUMMARY_KEYS = {"status", "version", "git_commit", "git_dirty"}  # what telling of a finished run needs
 
 
 class RunFolder:
@@ -135,11 +133,15 @@ class RunFolder:
             summary = _read_json(self.path / "summary.json")
         except RunFolderError:
             return None
-        return summary if summary is not None and summary.keys() >= _SUMMARY_KEYS else None
+        return summary if summary is not None and "status" in summary and tells_version(summary) else None
 
     def read_environment(self) -> dict[str, Any] | None:
         """environment.json, None if the run has none. Raises RunFolderError if it is damaged."""
-        return _read_json(self.path / "environment.json")
+        path = self.path / "environment.json"
+        environment = _read_json(path)
+        if environment and not is_environment(environment):
+            raise _damaged(path, "it is not what training writes")
+        return environment
 
     def own_code_changes(self) -> list[str]:
         """What of the user's own code is not what the run was last trained with: a phrase a choice."""
@@ -228,11 +230,15 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise RunFolderError(
-            f"`{path}` is damaged ({error}); remove it and give the same command again: "
-            "the run continues from its last checkpoint"
-        ) from error
+        raise _damaged(path, error) from error
     return content
+
+
+def _damaged(path: Path, reason: object) -> RunFolderError:
+    return RunFolderError(
+        f"`{path}` is damaged ({reason}); remove it and give the same command again: "
+        "the run continues from its last checkpoint"
+    )
 
 
 def _to_json(content: Mapping[str, Any], indent: int | None = None) -> str:

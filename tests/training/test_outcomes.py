@@ -95,6 +95,32 @@ def test_other_damaged_files_are_named_with_what_to_do(toy, tmp_path, name):
         toy.toy_run(path)
 
 
+@pytest.mark.parametrize(
+    "entry", [{"resumed_in": 5}, {"resumed_in": [5]}, {"packages": None}, {"version": [1]}]
+)
+def test_environment_of_somebody_elses_making_is_named_before_any_step(toy, tmp_path, entry):
+    with pytest.raises(KeyError):
+        toy.toy_run(tmp_path, toy.ToyTask(on=raise_at(12, KeyError())))
+    path = tmp_path / "environment.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | entry))
+    task = toy.ToyTask()
+    with pytest.raises(RunFolderError, match=r"environment.json` is damaged .*; remove it"):
+        toy.toy_run(tmp_path, task)
+    assert task.trained_steps == []
+    path.unlink()
+    assert toy.toy_run(tmp_path).status == "finished"
+
+
+@pytest.mark.parametrize("entry", [{"git_commit": 5}, {"version": None}, {"git_dirty": "yes"}])
+def test_summary_of_somebody_elses_making_is_written_anew_from_the_checkpoint(toy, tmp_path, entry):
+    toy.toy_run(tmp_path)
+    path = tmp_path / "summary.json"
+    whole = json.loads(path.read_text())
+    path.write_text(json.dumps(whole | entry))
+    assert toy.toy_run(tmp_path).was_trained
+    assert json.loads(path.read_text()).keys() == whole.keys()
+
+
 def test_forced_run_that_is_interrupted_says_how_it_continues(toy, tmp_path, capsys):
     def interrupt(place, number):
         if (place, number) == ("batch", 5):
