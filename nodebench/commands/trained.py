@@ -94,9 +94,11 @@ def append_evaluation(folder: Path, record: Mapping[str, Any]) -> None:
     try:
         append_durably(path, f"{_end_of_line(path)}{line}".encode())
     except RunFolderError as error:
-        reason = error.__cause__.strerror if isinstance(error.__cause__, OSError) else error
+        if not isinstance(error.__cause__, OSError):  # a link, which the error says what to do about
+            raise FailedError(f"not recorded: {error}") from error
         raise FailedError(
-            f"not recorded: `{path}` cannot be written ({reason}); make it writable, or evaluate a copy of the run"
+            f"not recorded: `{path}` cannot be written ({error.__cause__.strerror}); make it writable, or evaluate a "
+            "copy of the run"
         ) from error
 
 

@@ -102,6 +102,17 @@ def test_what_cannot_be_recorded_is_shown_first_and_is_a_failure(
         )
 
 
+def test_link_in_the_place_of_a_record_is_shown_with_one_advice(
+    smoke: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, outside = trained("model=mlp", *smoke[:-1]), tmp_path / "outside"
+    outside.touch()
+    (run / "evaluations.jsonl").symlink_to(outside)
+    assert evaluate(run) == 1
+    assert capsys.readouterr().err.endswith("nothing outside a run folder is written; remove the link\n")
+    assert outside.read_text() == ""
+
+
 def test_that_nothing_can_be_recorded_is_said_before_it_is_computed(
     smoke: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
