@@ -44,10 +44,13 @@ def config_folders(config_dir: str | Path | None = None) -> tuple[Path, ...]:
 
 
 def _check_own(shipped: Path, own: Path) -> None:
-    """Each file of `own` can be read, and says what the shipped file of its name says, if there is one.
+    """Each file of `own` is read, can be read, and says what the shipped file of its name says, if there is one.
 
     Names tell choices apart in run folders, tables and figures, so one name has one meaning (docs/decisions/0012).
     """
+    for group in GROUPS:
+        for path in sorted((own / group).glob("*.yml")):
+            raise ConfigError(f"{path} is not read, since its name does not end in .yaml; rename it")
     for name in (f"{PRIMARY}.yaml", *(str(path.relative_to(own)) for path in _choices(own))):
         theirs, ours = own / name, shipped / name
         if theirs.is_file():

@@ -257,6 +257,11 @@ class TestAFolderOfOnesOwn:
             compose([], folder)
         assert str(own) in str(caught.value)
 
+    def test_a_file_that_is_not_read_for_its_ending_is_an_error(self, folder: Path) -> None:
+        (folder / "solver" / "dopri5.yml").write_text("method: euler\ndt: 0.5\n")
+        with pytest.raises(ConfigError, match=r"dopri5\.yml is not read, since its name .* rename it"):
+            compose([], folder)
+
     @pytest.mark.parametrize(
         ("content", "words"),
         [(b"\xff\xfe", "no text in UTF-8"), (b"[" * 2000, "nest"), (b"- 1", "a config is a mapping")],
