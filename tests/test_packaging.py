@@ -43,6 +43,7 @@ def test_the_wheel_carries_every_config_and_no_tests(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     configs = {f"nodebench/{path.relative_to(ROOT)}" for path in (ROOT / "configs").rglob("*.yaml")}
     assert "nodebench/configs/train.yaml" in configs
+    assert "nodebench/ode/py.typed" in names
     assert configs <= names
     assert not [name for name in names if name.startswith(("tests/", "outputs/"))]
 

@@ -35,11 +35,21 @@ ROOMS: dict[str, set[str]] = {
     "benchmark": {"ode", "models", "data", "measurement", "training.memory", "reporting.replacing"},
 }
 OPEN_ROOMS = {"config", "commands", "cli", "__main__", "__init__"}
-# Inside ode, each module may import those before it in its line and none after.
-ODE_LINES = (
-    ("tableau", "step", "loop", "gradients", "front_door", "public"),
-    ("norms", "controllers", "loop"),
-)
+# Inside ode, each module may import those before it and none after, as docs/architecture.md draws them.
+_ORDER = """
+    drive methods gradients
+    status counts names norms packing field clock budget failures interpolation
+    methods.tableau methods.tableaus methods.traits ranges settings
+    drive.scalars drive.controllers drive.state drive.control
+    methods.stages methods.method methods.explicit methods.adams methods.scipy methods.registry
+    drive.decide drive.first_step drive.outputs drive.adaptive drive.grid drive.solver
+    gradients.problem gradients.augmented
+    compiled.compiler compiled.inputs compiled.traced compiled.march compiled.steps compiled
+    gradients.direct gradients.checkpointed gradients.adjoint
+    options solvers solution assembly front_door public
+    compat.options compat.callbacks compat.events compat.grids compat.norms compat.solvers compat.odeint compat
+"""
+ODE_ORDER = _ORDER.split()  # folders alone import nothing
 # Read by rooms without torch: ode/__init__.py loads what is public when it is first asked for.
 DATA_IN_ODE = {
     "ode.ranges",
@@ -91,15 +101,19 @@ def rule_of_rooms(found: Import) -> bool:
     return not is_within(found.target, {room, *ROOMS.get(room, set())})
 
 
+def place_in_ode(module: str) -> int | None:
+    """Where in ODE_ORDER a module of ode stands; a tableau stands with the folder that loads it."""
+    name = module.removeprefix("ode.")
+    name = "methods.tableaus" if name.startswith("methods.tableaus.") else name
+    return ODE_ORDER.index(name) if name in ODE_ORDER else None
+
+
 def rule_inside_ode(found: Import) -> bool:
-    """inside ode: tableau <- step <- loop <- gradients <- front_door <- public, and norms <- controllers <- loop"""
+    """inside ode, a module imports only those that ODE_ORDER names before it"""
     if not found.importer.startswith("ode.") or found.target is None or not found.target.startswith("ode."):
         return False
-    importer, target = found.importer.split(".")[1], found.target.split(".")[1]
-    return any(
-        importer in line and target in line and line.index(target) > line.index(importer)
-        for line in ODE_LINES
-    )
+    importer, target = place_in_ode(found.importer), place_in_ode(found.target)
+    return importer is not None and target is not None and target > importer
 
 
 def rule_of_tableaus(found: Import) -> bool:
@@ -161,12 +175,62 @@ def broken_rules(package: Path) -> list[str]:
         room = path.relative_to(package).parts[0].removesuffix(".py")
         if room not in {*ROOMS, *OPEN_ROOMS}:
             breaches.append(f"a new room states here what it may import: {name}")
+        parts = path.relative_to(package).with_suffix("").parts
+        module = ".".join(parts[1:-1] if parts[-1] == "__init__" else parts[1:])
+        if parts[0] == "ode" and path.stat().st_size and module and place_in_ode(f"ode.{module}") is None:
+            breaches.append(f"a new module of ode states here where it stands: {name}")
     return breaches
+
+
+def circles(package: Path) -> list[set[str]]:
+    """The sets of modules that import each other, over whatever detour; imports inside functions count."""
+    reached: dict[str, set[str]] = {}
+    for path in package.rglob("*.py"):
+        for found in imports_of(path, package):
+            reached.setdefault(found.importer, set()).update([found.target] if found.target else [])
+    grows = True
+    while grows:
+        grows = False
+        for targets in reached.values():
+            further = set().union(*(reached.get(target, set()) for target in targets))
+            grows |= not further <= targets
+            targets |= further
+    inside = {module for module, targets in reached.items() if module in targets}
+    found_circles: list[set[str]] = []
+    for module in sorted(inside):
+        circle = {other for other in inside & reached[module] if module in reached[other]}
+        if circle not in found_circles:
+            found_circles.append(circle)
+    return found_circles
 
 
 def test_every_import_keeps_the_rules() -> None:
     breaches = broken_rules(PACKAGE)
     assert not breaches, "\n" + "\n".join(breaches)
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert circles(PACKAGE) == []
+
+
+def test_a_circle_is_found_over_a_detour_and_inside_a_function(tmp_path: Path) -> None:
+    package = tmp_path / "nodebench"
+    sources = {
+        "ode/clock.py": "from nodebench.ode import field",
+        "ode/field.py": "from .norms import Norm",
+        "ode/norms.py": "def f():\n    from nodebench.ode.clock import Clock",
+        "ode/status.py": "from nodebench.ode import clock",
+    }
+    for path, source in sources.items():
+        (package / path).parent.mkdir(parents=True, exist_ok=True)
+        (package / path).write_text(source)
+    assert circles(package) == [{"ode.clock", "ode.field", "ode.norms"}]
+
+
+def test_every_module_that_the_order_of_ode_names_is_there() -> None:
+    for name in ODE_ORDER:
+        path = PACKAGE / "ode" / name.replace(".", "/")
+        assert path.with_suffix(".py").exists() or (path / "__init__.py").exists(), name
 
 
 @pytest.mark.parametrize(
@@ -176,16 +240,17 @@ def test_every_import_keeps_the_rules() -> None:
         ("data/mnist.py", "import nodebench.models.mlp", rule_of_rooms.__doc__),
         ("training/trainer.py", "from ..tasks.classification import Classification", rule_of_rooms.__doc__),
         ("tasks/flow.py", "from nodebench.training.trainer import train", rule_of_rooms.__doc__),
-        ("ode/step.py", "from nodebench.ode import loop", rule_inside_ode.__doc__),
+        ("ode/methods/stages.py", "from nodebench.ode import front_door", rule_inside_ode.__doc__),
         ("ode/gradients/direct.py", "from ..front_door import odeint", rule_inside_ode.__doc__),
-        ("ode/controllers.py", "def f():\n    from .loop import solve", rule_inside_ode.__doc__),
+        ("ode/clock.py", "def f():\n    from .front_door import solve", rule_inside_ode.__doc__),
         ("ode/methods/tableaus/heun.py", "import torch", rule_of_tableaus.__doc__),
         ("ode/norms.py", "import scipy.linalg", rule_of_scipy.__doc__),
         ("models/mlp.py", "from omegaconf import DictConfig", rule_of_hydra.__doc__),
         ("reporting/tables.py", "from torch import Tensor", rule_of_reporting.__doc__),
         ("benchmark/libraries.py", "def f():\n    import jax.numpy as jnp", rule_of_jax.__doc__),
         ("models/utils.py", "", "a module is named after what it holds"),
-        ("ode/loop.py", "\n" * 351, "a file is read in one sitting"),
+        ("ode/front_door.py", "\n" * 351, "a file is read in one sitting"),
+        ("ode/implicit.py", "import torch", "a new module of ode states here where it stands"),
         ("extras/thing.py", "", "a new room states here what it may import"),
     ],
 )
@@ -193,7 +258,7 @@ def test_a_breach_is_reported_under_the_name_of_its_rule(
     tmp_path: Path, path: str, source: str, rule: str
 ) -> None:
     package = tmp_path / "nodebench"
-    for module in ("ode/loop.py", "ode/norms.py", "training/trainer.py"):
+    for module in ("ode/front_door.py", "ode/norms.py", "training/trainer.py"):
         (package / module).parent.mkdir(parents=True, exist_ok=True)
         (package / module).touch()
     assert broken_rules(package) == []
@@ -210,7 +275,7 @@ def test_what_the_rules_allow_is_not_reported(tmp_path: Path) -> None:
     package = tmp_path / "nodebench"
     allowed = {
         "ode/methods/tableaus/heun.py": "from nodebench.ode.methods.tableau import ButcherTableau",
-        "ode/loop.py": "from nodebench import __version__\nfrom . import step\nfrom .norms import rms",
+        "ode/front_door.py": "from nodebench import __version__\nfrom . import clock\nfrom .norms import rms",
         "ode/methods/scipy.py": "from scipy.integrate import ode",
         "tasks/classification.py": "from nodebench.training.protocols import StepOutput",
         "commands/train.py": "import hydra\nfrom nodebench.training.trainer import train",

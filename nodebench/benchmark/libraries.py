@@ -27,7 +27,7 @@ from nodebench.benchmark.contestants import (
     run_step,
 )
 from nodebench.benchmark.problems import OWN, Problem, last
-from nodebench.ode import odeint
+from nodebench.ode import Method, odeint
 
 METHOD = "dopri5"
 FORWARD = "forward"  # in place of a gradient mode where only y(t1) is wanted
@@ -64,15 +64,17 @@ class CountedCalls:
         return Solved(y1, num_forward, lambda: self.num - num_forward)
 
 
-def solve_nodebench(problem: Problem, tol: float, gradient: str, compile: bool = False) -> Solved:
-    """`gradient`: direct, checkpointed, or adjoint-NORM."""
+def solve_nodebench(
+    problem: Problem, tol: float, gradient: str, compile: bool = False, method: str | Method = METHOD
+) -> Solved:
+    """`gradient`: direct, checkpointed, or adjoint-NORM. `method`: also one of one's own."""
     mode, _, norm = ("direct", "", "") if gradient == FORWARD else gradient.partition("-")
     settings = {"adjoint_norm": norm} if norm else {}
     solution = odeint(
         problem.field,
         problem.y0,
         (problem.t0, problem.t1),
-        method=METHOD,
+        method=method,
         rtol=tol,
         atol=tol,
         gradient=mode,

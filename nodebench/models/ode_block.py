@@ -41,7 +41,7 @@ class ODEBlock(nn.Module):
     def forward(self, y0: Tensor) -> Tensor:
         return _end_of(self.solve(y0, (0.0, self.t1)))
 
-    def solve(self, y0: Tensor, ts: Sequence[float] | Tensor, args: tuple[Any, ...] = ()) -> Solution:
+    def solve(self, y0: Tensor, ts: Sequence[float] | Tensor, args: tuple[Any, ...] = ()) -> Solution[Tensor]:
         """Solve dy/dt = vector_field(t, y, *args) with this block's settings and return y at every entry of ts.
 
         Raises SolverError if the solve fails.
@@ -106,7 +106,5 @@ def recorded_solves(module: nn.Module) -> Iterator[list[SolveStats]]:
             block._recordings = [other for other in block._recordings if other is not solves]
 
 
-def _end_of(solution: Solution) -> Tensor:
-    ys = solution.ys
-    assert isinstance(ys, Tensor), "a tensor state has a tensor solution"
-    return ys[-1]
+def _end_of(solution: Solution[Tensor]) -> Tensor:
+    return solution.ys[-1]

@@ -6,12 +6,26 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from numbers import Real
-from typing import Any
+from typing import Any, TypedDict
 
 from torch import Tensor
 
 from nodebench.ode.drive.controllers import CONTROLLERS, Controller
 from nodebench.ode.names import nearest
+
+
+class OptionKeywords(TypedDict, total=False):
+    """SolverOptions as odeint takes them."""
+
+    dt: float | None
+    controller: str | Controller
+    first_step: float | None
+    min_step: float
+    max_step: float
+    max_steps: int | None
+    max_nfe: int | None
+    step_ts: Iterable[float]
+    jump_ts: Iterable[float]
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 State = Tensor | tuple[Tensor, ...]
+S = TypeVar("S", Tensor, tuple[Tensor, ...], State)  # a state, and what is made of it, of one kind
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,12 @@
 
 from nodebench.ode.compiled import CompileWarning, hush_compiler, missing_compiler
 from nodebench.ode.counts import Counts, SolveStats
-from nodebench.ode.front_door import odeint
+from nodebench.ode.drive.controllers import Controller
+from nodebench.ode.front_door import odeint, solve
+from nodebench.ode.gradients.problem import Problem
+from nodebench.ode.methods.method import Method, OneStep, Step
 from nodebench.ode.methods.tableau import ButcherTableau
-from nodebench.ode.methods.traits import list_methods
+from nodebench.ode.methods.traits import Traits, list_methods
 from nodebench.ode.solution import Solution
 from nodebench.ode.status import (
     BudgetExhaustedError,
@@ -19,16 +22,23 @@ __all__ = [
     "BudgetExhaustedError",
     "ButcherTableau",
     "CompileWarning",
+    "Controller",
     "ConvergenceWarning",
     "Counts",
+    "Method",
     "NonFiniteError",
+    "OneStep",
+    "Problem",
     "Solution",
     "SolveStats",
     "SolverError",
     "Status",
+    "Step",
     "StepUnderflowError",
+    "Traits",
     "hush_compiler",
     "list_methods",
     "missing_compiler",
     "odeint",
+    "solve",
 ]

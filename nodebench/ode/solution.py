@@ -6,7 +6,7 @@ import bisect
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,7 +16,7 @@ from nodebench.ode.counts import SolveStats
 from nodebench.ode.field import CountedField, kept
 from nodebench.ode.interpolation import cubic_hermite
 from nodebench.ode.methods.method import Step
-from nodebench.ode.packing import Packing, State
+from nodebench.ode.packing import Packing, S
 from nodebench.ode.status import Status
 
 
@@ -79,7 +79,7 @@ class DenseOutput:
 
 
 @dataclass
-class Solution:
+class Solution(Generic[S]):
     """Outputs, counts and outcome of a solve.
 
     `ys` has shape (len(ts), *y0.shape), or is a tuple of such tensors if y0 is one. `stats.backward` is filled in
@@ -88,14 +88,14 @@ class Solution:
     """
 
     ts: Tensor
-    ys: State
+    ys: S
     stats: SolveStats = field(default_factory=SolveStats)
     status: Status = Status.SUCCESS
     message: str = ""
     packing: Packing = field(default_factory=lambda: Packing(None))
     dense: Callable[[float], Tensor] | None = None
 
-    def evaluate(self, t: float | Tensor) -> State:
+    def evaluate(self, t: float | Tensor) -> S:
         """y at a time, or at each entry of a 1-D tensor of times (a leading axis), by the method's interpolant.
 
         Raises ValueError without `dense_output=True`, or for a time outside the solved interval.
@@ -106,5 +106,7 @@ class Solution:
             )
         if isinstance(t, Tensor) and t.dim():
             values = torch.stack([self.dense(time) for time in t.tolist()])
-            return self.packing.unpack(values, (len(t),))
-        return self.packing.unpack(self.dense(float(t)))
+            state: Any = self.packing.unpack(values, (len(t),))
+        else:
+            state = self.packing.unpack(self.dense(float(t)))
+        return state

@@ -37,10 +37,10 @@ def make_solver(
             f"`{traits.name}` {reason}, so it needs fixed steps: pass dt=..., "
             f"or use one of: {', '.join(adaptive_methods())}"
         )
-    return AdaptiveSolver(method, step_control(accuracy, options), dense)
+    return AdaptiveSolver(method, _step_control(accuracy, options), dense)
 
 
-def step_control(accuracy: Accuracy, options: SolverOptions) -> StepControl:
+def _step_control(accuracy: Accuracy, options: SolverOptions) -> StepControl:
     """How the options have an adaptive loop choose its steps."""
     controller: Controller | str = options.controller
     return StepControl(
@@ -64,4 +64,4 @@ def _own_control(traits: Traits, accuracy: Accuracy, options: SolverOptions) -> 
             )
     if options.min_step and not traits.keeps_min_step:
         raise ValueError(f"SciPy's `{traits.name}` does not keep to a `min_step`; drop it, or use vode_adams")
-    return step_control(accuracy, options)
+    return _step_control(accuracy, options)

@@ -13,9 +13,9 @@ from nodebench.ode import BudgetExhaustedError, SolverError, odeint
 from nodebench.ode.budget import Limits
 from nodebench.ode.clock import Clock, StepRecord
 from nodebench.ode.counts import Counts
-from nodebench.ode.failures import SolveFailure
+from nodebench.ode.drive.control import StepControl
+from nodebench.ode.drive.solver import Start
 from nodebench.ode.methods.explicit import ExplicitRungeKutta
-from nodebench.ode.methods.method import Course
 from nodebench.ode.methods.tableaus import load_tableaus
 from nodebench.ode.norms import Accuracy, LeadingNorm, rms_norm
 
@@ -147,9 +147,9 @@ def test_an_integral_that_rides_along_asks_for_what_it_needs_and_sums_with_the_w
     values = [1.0 + i * i for i in range(tableau.num_stages)]
     field, y0, clock = Riding(values), torch.zeros(2, dtype=DTYPE), Clock((0.0, 0.5))
     accuracy = Accuracy(norm=rms_norm if in_norm else LeadingNorm(rms_norm, 1))
-    failure = SolveFailure(clock, field.counts, accuracy, DTYPE)
     wants_error = tableau.has_error_estimate
-    course = Course(field, clock, y0, failure, Limits(), wants_error=wants_error, accuracy=accuracy)
+    course = Start(field, y0, clock).course(Limits(), accuracy)
+    course = course._replace(control=StepControl(accuracy) if wants_error else None)
     steps = ExplicitRungeKutta(tableau).begin(course)
     record = StepRecord(0.0, 0.5, 0.5, 0, 1, ())
     step = steps.take(record, y0, steps.first(record, y0))

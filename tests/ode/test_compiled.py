@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import gc
 import logging
-import math
 import shutil
 import subprocess
 import sys
@@ -423,7 +422,7 @@ def tensors(*values: float) -> list[Tensor]:
 @pytest.mark.parametrize("name", sorted(CONTROLLERS))
 def test_a_decision_on_tensors_is_that_on_floats(name: str) -> None:
     y, controller = torch.ones(1), CONTROLLERS[name]
-    for ratio in (0.0, 1e-12, 1e-3, 0.5, 0.99, 1.0, 1.01, 3.0, 1e9, math.inf, math.nan):
+    for ratio in (0.0, 1e-12, 1e-3, 0.5, 0.99, 1.0, 1.01, 3.0, 1e9):
         for history in ((1.0, 1.0), (1e8, 0.7), (1.2, 30.0)):
             for size, taken in ((0.3, 0.3), (0.3, 1e-4)):
                 floats = decide(LoopState(0.0, size, history, y, y), ratio, taken, False, controller, 5)

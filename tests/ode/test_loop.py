@@ -14,7 +14,7 @@ from nodebench.ode import Solution, odeint
 from nodebench.ode.clock import Clock
 from nodebench.ode.counts import Counts
 from nodebench.ode.drive.control import StepControl
-from nodebench.ode.drive.solver import AdaptiveSolver
+from nodebench.ode.drive.solver import AdaptiveSolver, Start
 from nodebench.ode.field import CountedField
 from nodebench.ode.methods.explicit import ExplicitRungeKutta
 from nodebench.ode.methods.tableaus import load_tableaus
@@ -60,7 +60,7 @@ def test_a_rejected_step_is_tried_again_from_the_same_place_with_its_first_stage
     )
     counts = Counts(steps=[])
     solver = AdaptiveSolver(ExplicitRungeKutta(load_tableaus()["bosh3"]), control)
-    result = solver.solve(CountedField(f, (), counts), ONE, Clock((0.0, 0.3)), autograd=False)
+    result = solver.solve(Start(CountedField(f, (), counts), ONE, Clock((0.0, 0.3))))
     assert result.error is None
     # 0.3 (clipped from 0.8) and 0.15 are rejected, 0.0375 is accepted, and the next one is clipped to the end.
     assert counts.steps == [(0.0, pytest.approx(0.0375)), (pytest.approx(0.0375), pytest.approx(0.2625))]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nodebench.ode import odeint
-from nodebench.ode.front_door import ADJOINT_NORMS
+from nodebench.ode.assembly import ADJOINT_NORMS
 from nodebench.ode.norms import NORMS, MaxBlockNorm, error_ratio, max_sample_norm, rms_norm
 
 DTYPE = torch.float64

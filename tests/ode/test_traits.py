@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from nodebench.ode import odeint
+from nodebench.ode.assembly import ADJOINT_NORMS
 from nodebench.ode.drive.controllers import CONTROLLERS
-from nodebench.ode.front_door import ADJOINT_NORMS
 from nodebench.ode.front_door import GRADIENTS as SOLVES
 from nodebench.ode.methods.method import SelfDriven
 from nodebench.ode.methods.registry import find_method

@@ -13,7 +13,6 @@ from torch import Tensor
 from nodebench.ode.clock import StepRecord
 from nodebench.ode.compat.options import ADAPTIVE, SCIPY
 from nodebench.ode.counts import Counts
-from nodebench.ode.drive.state import LoopState
 from nodebench.ode.methods.method import Course, Method, Step, Steps
 from nodebench.ode.methods.traits import Traits
 from nodebench.ode.status import SolverError
@@ -94,7 +93,7 @@ class TellingMethod:
 
 
 @dataclass(frozen=True)
-class _TellingSteps:
+class _TellingSteps(Steps):
     steps: Steps
     told: Told
 
@@ -116,9 +115,6 @@ class _TellingSteps:
     def cost(self, record: StepRecord) -> int:
         """See Steps."""
         return self.steps.cost(record)
-
-    def march(self, state: LoopState[float], until: float, max_tries: int) -> None:
-        """None: each step is told of."""
 
 
 def find_callbacks(

@@ -6,15 +6,14 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
 
 from nodebench.ode.clock import make_clock
-from nodebench.ode.compat.callbacks import Callbacks, find_callbacks
+from nodebench.ode.compat.callbacks import find_callbacks
 from nodebench.ode.compat.events import refuse_event
-from nodebench.ode.compat.grids import Grid, make_grid
+from nodebench.ode.compat.grids import make_grid
 from nodebench.ode.compat.norms import adjoint_norm, state_norm
 from nodebench.ode.compat.options import check_method, check_options
 from nodebench.ode.compat.solvers import make_solver
@@ -91,33 +90,19 @@ def odeint_adjoint(
     problem, packing = _forward_problem(func, y0, t, rtol, atol, method, options)
     checked = check_options("adjoint_options", backward, adjoint_options)
     params = _parameters(func, adjoint_params, checked)
-    make_backward = partial(
-        make_backward_solver,
-        backward,
-        checked,
-        _number("adjoint_rtol", rtol if adjoint_rtol is None else adjoint_rtol),
-        _number("adjoint_atol", atol if adjoint_atol is None else adjoint_atol),
-        make_grid(checked, func, _detach(y0), t),
-        find_callbacks(func, backward, _augmented_view(problem.y0, params), "_adjoint"),
-    )
+    own_rtol = _number("adjoint_rtol", rtol if adjoint_rtol is None else adjoint_rtol)
+    own_atol = _number("adjoint_atol", atol if adjoint_atol is None else adjoint_atol)
+    grid = make_grid(checked, func, _detach(y0), t)
+    callbacks = find_callbacks(func, backward, _augmented_view(problem.y0, params), "_adjoint")
+
+    def make_backward(norm: Norm) -> Solver:
+        return make_solver(backward, checked, Accuracy(own_rtol, own_atol, norm), grid, callbacks)
+
     make_backward(rms_norm)  # values that make no sense are refused here, not in backward()
     norm = adjoint_norm(checked, state_norm(options or {}, packing), packing, problem.y0.shape, params)
     adjoint = AdjointSolve(make_backward, norm)
     outputs = solve(replace(problem, params=params, adjoint=adjoint), "adjoint")
     return packing.unpack(outputs.ys, (len(t),))
-
-
-def make_backward_solver(
-    method: str,
-    options: Mapping[str, Any],
-    rtol: float,
-    atol: float,
-    grid: Grid,
-    callbacks: Callbacks | None,
-    norm: Norm,
-) -> Solver:
-    """The solver of the adjoint under a norm."""
-    return make_solver(method, options, Accuracy(rtol, atol, norm), grid, callbacks)
 
 
 def _forward_problem(

@@ -27,10 +27,8 @@ from nodebench.ode.compat.options import (
 from nodebench.ode.counts import Counts
 from nodebench.ode.drive.control import StepControl
 from nodebench.ode.drive.grid import grid_records
-from nodebench.ode.drive.observer import Observer
-from nodebench.ode.drive.solver import AdaptiveSolver, GridSolver, SelfDrivenSolver, Solver
+from nodebench.ode.drive.solver import AdaptiveSolver, GridSolver, SelfDrivenSolver, Solver, Start
 from nodebench.ode.drive.state import LoopResult
-from nodebench.ode.field import Field
 from nodebench.ode.methods.adams import Adams
 from nodebench.ode.methods.explicit import ExplicitRungeKutta
 from nodebench.ode.methods.method import Method, SelfDriven, Step
@@ -86,29 +84,18 @@ class AdaptedSolver:
         """See Solver."""
         return self.solver.method
 
-    def solve(
-        self,
-        f: Field,
-        y0: Tensor,
-        clock: Clock,
-        *,
-        autograd: bool,
-        observers: Sequence[Observer] = (),
-        first_step: float | None = None,
-    ) -> LoopResult:
+    def solve(self, start: Start) -> LoopResult:
         """See Solver."""
-        solver, heard = self.solver, list(observers)
+        solver, heard = self.solver, list(start.observers)
         if self.max_steps_per_output is not None and isinstance(solver, AdaptiveSolver):
-            budget = StepsPerOutput(self.max_steps_per_output)
+            budget = StepsPerOutput(self.max_steps_per_output, start.f.counts)
             solver = replace(solver, control=replace(solver.control, budget=budget))
             heard.append(budget)
         if self.callbacks is None:
-            return solver.solve(f, y0, clock, autograd=autograd, observers=heard, first_step=first_step)
-        told = Told(self.callbacks, f.counts)
+            return solver.solve(start._replace(observers=heard))
+        told = Told(self.callbacks, start.f.counts)
         solver = replace(solver, method=TellingMethod(solver.method, told))
-        result = solver.solve(
-            f, y0, clock, autograd=autograd, observers=[*heard, told], first_step=first_step
-        )
+        result = solver.solve(start._replace(observers=[*heard, told]))
         told.settle()
         return result
 
@@ -116,18 +103,15 @@ class AdaptedSolver:
 class StepsPerOutput:
     """A budget of steps that begins anew at each output, which it hears of as an observer."""
 
-    def __init__(self, max_steps: int) -> None:
-        self._max_steps = max_steps
-        self._counts: Counts | None = None
-        self._before = 0  # steps tried up to the latest output
+    def __init__(self, max_steps: int, counts: Counts) -> None:
+        self._max_steps, self._counts = max_steps, counts
+        self._before = counts.num_steps  # steps tried up to the latest output
 
     def spent(self, counts: Counts, cost: int) -> Spent | None:
         """See Budget."""
-        if self._counts is None:
-            self._counts, self._before = counts, counts.num_steps
-        if counts.num_steps - self._before >= self._max_steps:
-            return Spent(Status.MAX_STEPS, f"max_steps_per_output={self._max_steps}")
-        return None
+        if counts.num_steps - self._before < self._max_steps:
+            return None
+        return Spent(Status.MAX_STEPS, f"max_steps_per_output={self._max_steps}")
 
     def num_tries(self, counts: Counts, cost: int) -> int:
         """See Budget: one by one."""
@@ -135,7 +119,7 @@ class StepsPerOutput:
 
     def on_accept(self, record: StepRecord, y0: Tensor, f0: Tensor, step: Step) -> None:
         """See Observer."""
-        if self._counts is not None and (record.inside or record.lands_on is not None):
+        if record.inside or record.lands_on is not None:
             self._before = self._counts.num_steps
 
 

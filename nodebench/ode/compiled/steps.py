@@ -15,7 +15,6 @@ from nodebench.ode.compiled.compiler import compiled_for
 from nodebench.ode.compiled.inputs import OPTIONS, as_tensor, float64, layout
 from nodebench.ode.compiled.march import LOOP_OPTIONS, Bounds, MarchKind, make_march, march
 from nodebench.ode.compiled.traced import StepKind, TracedStep, make_step
-from nodebench.ode.drive.control import StepControl
 from nodebench.ode.drive.state import LoopState
 from nodebench.ode.field import CountedField, kept, time_tensor
 from nodebench.ode.gradients.augmented import AugmentedField
@@ -29,15 +28,13 @@ from nodebench.ode.packing import Packing
 class CompiledRungeKutta:
     """The method of a tableau, for solves of one vector field, called as the user wrote it, on packed states.
 
-    `backend` is torch.compile's. What is compiled is kept as long as the vector field lives. `control`: how the loop
-    chooses its steps, where it does.
+    `backend` is torch.compile's. What is compiled is kept as long as the vector field lives.
     """
 
     method: ExplicitRungeKutta
     f: Callable[..., Any]
     packing: Packing
     backend: str
-    control: StepControl | None
 
     @property
     def traits(self) -> Traits:
@@ -54,7 +51,7 @@ class CompiledRungeKutta:
         return CompiledSteps(self, course)
 
 
-class CompiledSteps:
+class CompiledSteps(Steps):
     """The steps of one solve: of the user's field, or of the augmented system of the adjoint with its products."""
 
     def __init__(self, method: CompiledRungeKutta, course: Course) -> None:
@@ -64,7 +61,7 @@ class CompiledSteps:
         self._leaves = tuple(course.f.leaves) if isinstance(course.f, AugmentedField) else ()
         self._tolerances: tuple[Tensor, Tensor] | None = None
         norm = None
-        if course.wants_error and course.accuracy is not None:
+        if course.control is not None and course.accuracy is not None:
             accuracy, norm = course.accuracy, course.accuracy.norm
             # As tensors: another tolerance is no reason to compile again.
             self._tolerances = as_tensor(accuracy.rtol, course.y0), as_tensor(accuracy.atol, course.y0)
@@ -77,10 +74,6 @@ class CompiledSteps:
     def first(self, record: StepRecord, y0: Tensor) -> Tensor:
         """See Steps."""
         return kept(self._f(start_time(self._clock, record, y0), y0, self._weights.of_first))
-
-    def hold(self, f1: Tensor) -> Tensor:
-        """See Steps."""
-        return kept(f1)
 
     def take(self, record: StepRecord, y0: Tensor, f0: Tensor) -> Step:
         """See Steps."""
@@ -99,7 +92,7 @@ class CompiledSteps:
 
     def march(self, state: LoopState[float], until: float, max_tries: int) -> LoopState[float] | None:
         """See Steps. On the CPU alone, and without autograd: elsewhere each step waits for the device anyway."""
-        control = self._method.control
+        control = self._course.control
         if control is None or self._tolerances is None or not control.controller.takes_tensors:
             return None
         if not isinstance(self._f, CountedField) or state.y.device.type != "cpu" or torch.is_grad_enabled():

@@ -17,8 +17,7 @@ from nodebench.ode.clock import StepRecord
 from nodebench.ode.drive.control import StepControl
 from nodebench.ode.drive.decide import decide, reaches
 from nodebench.ode.drive.first_step import first_step
-from nodebench.ode.drive.observer import Observer
-from nodebench.ode.drive.outputs import step_outputs
+from nodebench.ode.drive.outputs import Observer, step_outputs
 from nodebench.ode.drive.state import LoopResult, LoopState
 from nodebench.ode.failures import is_finite
 from nodebench.ode.methods.method import Course, Method, Step
@@ -28,11 +27,10 @@ FEW_STEPS = 4  # as many as are not worth a march
 MOST_TRIES = 1000  # of one march, so that it can be interrupted
 
 
-def solve_adaptive(
-    course: Course, method: Method, control: StepControl, observers: Sequence[Observer]
-) -> LoopResult:
+def solve_adaptive(course: Course, method: Method, observers: Sequence[Observer]) -> LoopResult:
     """Solve with steps whose estimated error meets the tolerance; the last step is clipped to the last output."""
-    return _AdaptiveLoop(course, method, control, observers).run()
+    assert course.control is not None, "an adaptive loop is told how to choose its steps"
+    return _AdaptiveLoop(course, method, course.control, observers).run()
 
 
 class _AdaptiveLoop:
@@ -149,14 +147,19 @@ class _AdaptiveLoop:
                 return self.failure.non_finite(
                     state.t, record.dt, state.y, "the vector field or the state became NaN or Inf"
                 )
+            self._reject(size * control.controller.factor_min)
+            return None
         decision = decide(state, ratio, size, forced, control.controller, self.traits.order)
         if decision.accepted:
             self.counts.num_forced += ratio > 1.0
             self._accept(record, step, decision.size, decision.history)
         else:
-            self.counts.reject()
-            self.state = state._replace(size=decision.size)
+            self._reject(decision.size)
         return None
+
+    def _reject(self, size: float) -> None:
+        self.counts.reject()
+        self.state = self.state._replace(size=size)
 
     def _error_ratio(self, record: StepRecord, step: Step) -> Tensor:
         """The error in units of the tolerance; NaN where the end of a solve is not finite.

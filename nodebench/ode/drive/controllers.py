@@ -13,12 +13,12 @@ Source: Söderlind, "Digital filters in adaptive time-stepping", ACM TOMS 29 (20
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from nodebench.ode.drive.scalars import larger, smaller, where
 
+_TINY = 1e-300  # in place of an error ratio of 0, of which there is no inverse
 History = tuple[float, float]  # 1 / error ratio of the last and the last but one accepted step
 
 
@@ -71,20 +71,18 @@ class PIDController:
     def factor(self, error_ratio: Any, order: int, history: tuple[Any, Any]) -> Any:
         """See Controller."""
         p, i, d = self.proportional, self.integral, self.derivative
-        is_exact = error_ratio == 0.0
-        inverse = 1.0 / where(is_exact, 1.0, error_ratio)
+        inverse = 1.0 / larger(error_ratio, _TINY)
         filtered = inverse ** ((p + i + d) / order)
         filtered = filtered * history[0] ** (-(p + 2 * d) / order) * history[1] ** (d / order)
         # After a failure the filter's memory describes steps that no longer apply: plain integral control.
         product = self.safety * where(error_ratio <= 1.0, filtered, inverse ** (1.0 / order))
         # torchdiffeq lets a ratio of exactly 1 shrink the step; everything below 1 may not.
         lower = where(error_ratio < 1.0, 1.0, self.factor_min)
-        return where(is_exact, self.factor_max, smaller(larger(product, lower), self.factor_max))
+        return smaller(larger(product, lower), self.factor_max)
 
     def remember(self, error_ratio: Any, history: tuple[Any, Any]) -> tuple[Any, Any]:
         """See Controller."""
-        inverse = where(error_ratio == 0.0, math.inf, 1.0 / where(error_ratio == 0.0, 1.0, error_ratio))
-        return smaller(inverse, 1e8), history[0]
+        return smaller(1.0 / larger(error_ratio, _TINY), 1e8), history[0]
 
 
 CONTROLLERS: dict[str, PIDController] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from nodebench.ode.drive.controllers import Controller
-from nodebench.ode.drive.scalars import is_finite, larger, smaller, where
+from nodebench.ode.drive.scalars import larger, smaller, where
 from nodebench.ode.drive.state import LoopState
 
 
@@ -23,16 +23,15 @@ def decide(
     """What follows from a step of size `taken` that ended with an error ratio; a forced one stands whatever it is.
 
     A step that was clipped to a required time says little about the step that the accuracy allows, so the wish stays.
-    One that went wrong (NaN, infinite) is tried again at the least factor.
+    Of a ratio that is not finite nothing follows: it is never accepted, and its size is not to be used.
     """
-    went_well, is_met = is_finite(ratio), ratio <= 1.0
-    accepted = (is_met | forced) & went_well
-    ratio = where(went_well, ratio, 1.0)
-    factor = where(went_well, controller.factor(ratio, order, state.history), controller.factor_min)
+    is_met, history = ratio <= 1.0, state.history
+    accepted = is_met | forced
+    size = taken * controller.factor(ratio, order, history)
     kept = where(is_met & (taken < state.size), state.size, 0.0)
-    first, second = controller.remember(ratio, state.history)
-    history = where(accepted, first, state.history[0]), where(accepted, second, state.history[1])
-    return Decision(accepted, larger(taken * factor, kept), history)
+    first, second = controller.remember(ratio, history)
+    history = where(accepted, first, history[0]), where(accepted, second, history[1])
+    return Decision(accepted, larger(size, kept), history)
 
 
 def reaches(size: Any, remaining: Any, rounding: Any) -> Any:

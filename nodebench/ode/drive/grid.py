@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 from nodebench.ode.clock import Clock, StepRecord
-from nodebench.ode.drive.observer import Observer
-from nodebench.ode.drive.outputs import step_outputs
+from nodebench.ode.drive.outputs import Observer, step_outputs
 from nodebench.ode.drive.state import LoopResult
 from nodebench.ode.failures import is_finite
 from nodebench.ode.methods.method import Course, Method, Step

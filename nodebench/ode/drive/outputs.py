@@ -1,6 +1,8 @@
-"""What a step yields at the output times that it meets or passes over."""
+"""What an accepted step is good for: the outputs that it meets or passes over, and those who hear of it."""
 
 from __future__ import annotations
+
+from typing import Protocol
 
 from torch import Tensor
 
@@ -8,6 +10,14 @@ from nodebench.ode.clock import Clock, StepRecord, end_time
 from nodebench.ode.field import Field
 from nodebench.ode.interpolation import cubic_hermite
 from nodebench.ode.methods.method import Step
+
+
+class Observer(Protocol):
+    """Hears of every step that a loop accepts."""
+
+    def on_accept(self, record: StepRecord, y0: Tensor, f0: Tensor, step: Step) -> None:
+        """A step from y0, where the slope is f0, was accepted; step.f1 is there where anyone needed it."""
+        ...
 
 
 def step_outputs(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any, TypeVar
 
 import torch
@@ -13,7 +12,7 @@ Scalar = TypeVar("Scalar", float, Tensor)
 
 def where(condition: Any, yes: Any, no: Any) -> Any:
     """`yes` where the condition holds, else `no`."""
-    if not isinstance(condition, Tensor):
+    if type(condition) is bool or not isinstance(condition, Tensor):
         return yes if condition else no
     if not isinstance(yes, Tensor) and not isinstance(no, Tensor):
         yes = torch.full_like(condition, yes, dtype=torch.float64)
@@ -22,18 +21,13 @@ def where(condition: Any, yes: Any, no: Any) -> Any:
 
 def smaller(x: Any, bound: Any) -> Any:
     """The smaller of two numbers, of which `bound` may be a float beside a tensor."""
-    if not isinstance(x, Tensor):
+    if type(x) is float or not isinstance(x, Tensor):  # the first is quick
         return x if x <= bound else bound
     return torch.minimum(x, bound) if isinstance(bound, Tensor) else x.clamp(max=bound)
 
 
 def larger(x: Any, bound: Any) -> Any:
     """The larger of two numbers, of which `bound` may be a float beside a tensor."""
-    if not isinstance(x, Tensor):
+    if type(x) is float or not isinstance(x, Tensor):
         return x if x >= bound else bound
     return torch.maximum(x, bound) if isinstance(bound, Tensor) else x.clamp(min=bound)
-
-
-def is_finite(x: Any) -> Any:
-    """Whether a number is neither NaN nor infinite."""
-    return torch.isfinite(x) if isinstance(x, Tensor) else math.isfinite(x)

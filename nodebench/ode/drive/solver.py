@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
@@ -13,12 +13,32 @@ from nodebench.ode.clock import Clock, StepRecord
 from nodebench.ode.drive.adaptive import solve_adaptive
 from nodebench.ode.drive.control import StepControl
 from nodebench.ode.drive.grid import grid_records, walk_grid
-from nodebench.ode.drive.observer import Observer
+from nodebench.ode.drive.outputs import Observer
 from nodebench.ode.drive.state import LoopResult
 from nodebench.ode.failures import SolveFailure
 from nodebench.ode.field import Field
 from nodebench.ode.methods.method import Course, Method, SelfDriven
 from nodebench.ode.norms import Accuracy
+
+
+class Start(NamedTuple):
+    """What is to be solved: from y0 at clock.ts[0] on. y0 is contiguous; the times are strictly monotonic, two or more.
+
+    `autograd`: the accepted steps are recorded for backward(); no gradient flows through the choice of a step size.
+    `first_step` is a guess that replaces the initial-step rule.
+    """
+
+    f: Field
+    y0: Tensor
+    clock: Clock
+    autograd: bool = False
+    observers: Sequence[Observer] = ()
+    first_step: float | None = None
+
+    def course(self, budget: Budget, accuracy: Accuracy | None) -> Course:
+        """What a method is told of it."""
+        failure = SolveFailure(self.clock, self.f.counts, accuracy, self.y0.dtype)
+        return Course(self.f, self.clock, self.y0, failure, budget, accuracy=accuracy, autograd=self.autograd)
 
 
 class Solver(Protocol):
@@ -27,49 +47,26 @@ class Solver(Protocol):
     @property
     def method(self) -> Method | SelfDriven: ...
 
-    def solve(
-        self,
-        f: Field,
-        y0: Tensor,
-        clock: Clock,
-        *,
-        autograd: bool,
-        observers: Sequence[Observer] = (),
-        first_step: float | None = None,
-    ) -> LoopResult:
-        """Solve from clock.ts[0] on; y0 is contiguous, and the times are strictly monotonic, two or more.
-
-        `autograd`: the accepted steps are recorded for backward(); no gradient flows through the choice of a step size.
-        `first_step` is a guess that replaces the initial-step rule.
-        """
+    def solve(self, start: Start) -> LoopResult:
+        """The outputs at the clock's times, as far as they are reached."""
         ...
 
 
 @dataclass(frozen=True)
 class AdaptiveSolver:
-    """Steps whose error meets a tolerance."""
+    """Steps whose error meets a tolerance; a first step in the control stands above the guess."""
 
     method: Method
     control: StepControl
     dense: bool = False
 
-    def solve(
-        self,
-        f: Field,
-        y0: Tensor,
-        clock: Clock,
-        *,
-        autograd: bool,
-        observers: Sequence[Observer] = (),
-        first_step: float | None = None,
-    ) -> LoopResult:
-        """See Solver.solve; a first step in the control stands above the guess."""
+    def solve(self, start: Start) -> LoopResult:
+        """See Solver."""
         control = self.control
-        if first_step is not None and control.first_step is None:
-            control = replace(control, first_step=first_step)
-        failure = SolveFailure(clock, f.counts, control.accuracy, y0.dtype)
-        course = Course(f, clock, y0, failure, control.budget, autograd, True, control.accuracy, self.dense)
-        return solve_adaptive(course, self.method, control, observers)
+        if start.first_step is not None and control.first_step is None:
+            control = replace(control, first_step=start.first_step)
+        course = start.course(control.budget, control.accuracy)._replace(control=control, dense=self.dense)
+        return solve_adaptive(course, self.method, start.observers)
 
 
 @dataclass(frozen=True)
@@ -86,41 +83,21 @@ class GridSolver:
     dense: bool = False
     make_records: Callable[[Clock, Sequence[float]], Iterator[StepRecord]] = grid_records
 
-    def solve(
-        self,
-        f: Field,
-        y0: Tensor,
-        clock: Clock,
-        *,
-        autograd: bool,
-        observers: Sequence[Observer] = (),
-        first_step: float | None = None,
-    ) -> LoopResult:
-        """See Solver.solve; the grid leaves nothing to a guess."""
-        grid = self.make_grid(clock)
-        failure = SolveFailure(clock, f.counts, self.accuracy, y0.dtype)
-        course = Course(f, clock, y0, failure, self.budget, autograd, False, self.accuracy, self.dense)
-        return walk_grid(course, self.method, lambda: self.make_records(clock, grid), observers)
+    def solve(self, start: Start) -> LoopResult:
+        """See Solver; the grid leaves nothing to a guess."""
+        grid = self.make_grid(start.clock)
+        course = start.course(self.budget, self.accuracy)._replace(dense=self.dense)
+        return walk_grid(course, self.method, lambda: self.make_records(start.clock, grid), start.observers)
 
 
 @dataclass(frozen=True)
 class SelfDrivenSolver:
-    """A method that chooses its steps itself."""
+    """A method that chooses its steps itself: nobody hears of them, and a restart finds its own first one."""
 
     method: SelfDriven
     control: StepControl
 
-    def solve(
-        self,
-        f: Field,
-        y0: Tensor,
-        clock: Clock,
-        *,
-        autograd: bool,
-        observers: Sequence[Observer] = (),
-        first_step: float | None = None,
-    ) -> LoopResult:
-        """See Solver.solve; nobody hears of the steps, and a restart finds its own first one."""
-        failure = SolveFailure(clock, f.counts, self.control.accuracy, y0.dtype)
-        course = Course(f, clock, y0, failure, self.control.budget, autograd, True, self.control.accuracy)
-        return self.method.drive(course, self.control)
+    def solve(self, start: Start) -> LoopResult:
+        """See Solver."""
+        course = start.course(self.control.budget, self.control.accuracy)
+        return self.method.drive(course._replace(control=self.control))

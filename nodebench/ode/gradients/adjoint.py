@@ -26,6 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nodebench.ode.drive.solver import Start
 from nodebench.ode.field import CountedField
 from nodebench.ode.gradients.augmented import AugmentedField
 from nodebench.ode.gradients.problem import (
@@ -60,13 +61,8 @@ class _Adjoint(torch.autograd.Function):
         leaves = watched.leaves(tensors)
         f = CountedField(problem.f, watched.rebuild_args(leaves), problem.stats.forward)
         f.inspect_first(inspecting(leaves, "adjoint"))
-        result = problem.solver.solve(
-            f,
-            y0.detach(),
-            problem.clock.as_constants(),
-            autograd=False,
-            observers=problem.observers,
-        )
+        clock = problem.clock.as_constants()
+        result = problem.solver.solve(Start(f, y0.detach(), clock, observers=problem.observers))
         box.append(problem.outputs(result))
         ctx.problem, ctx.watched = problem.without_tensors(), watched.without_tensors()
         ctx.num_reached = len(result.outputs)
@@ -123,9 +119,9 @@ class _BackwardSolve:
 
     def _solve_interval(self, i: int, adj_y: Tensor) -> Tensor:
         """adj_y at output i - 1 from adj_y at output i; the parameters' integral grows on the way."""
-        start = self._field.pack(self._ys[i], adj_y, self._integral)
+        state = self._field.pack(self._ys[i], adj_y, self._integral)
         clock = self._clock.between(i, i - 1)
-        result = self._solver.solve(self._field, start, clock, autograd=False, first_step=self._next_step)
+        result = self._solver.solve(Start(self._field, state, clock, first_step=self._next_step))
         if result.error is not None:
             raise type(result.error)(f"in the backward solve of the adjoint: {result.error}")
         # The controller's wish, not the step clipped to the output, is where the next interval starts.

@@ -57,11 +57,12 @@ class AugmentedField:
 
     def __init__(self, f: CountedField, y: Tensor, leaves: Sequence[Tensor]) -> None:
         self._f = f
-        self.shape, self._n, self._is_complex = y.shape, y.numel(), y.is_complex()
+        self.shape, self._n = y.shape, y.numel()
         self.leaves = tuple(leaves)
         self.used = [False] * len(leaves)
         self.riding = sum(leaf.numel() for leaf in leaves)
         dtype = y.dtype.to_complex() if any(leaf.is_complex() for leaf in leaves) else y.dtype
+        self._is_lifted = dtype != y.dtype
         self.no_integral = torch.zeros(self.riding, dtype=dtype, device=y.device)
 
     @property
@@ -80,11 +81,12 @@ class AugmentedField:
 
     def split(self, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """y, adj_y and the parameters' integral (flat) of a state."""
-        n, shape = self._n, self.shape
-        pair = state[: 2 * n]
-        if state.is_complex() and not self._is_complex:
-            pair = pair.real
-        return pair[:n].view(shape), pair[n:].view(shape), state[2 * n :]
+        return *self._pair(state), state[2 * self._n :]
+
+    def _pair(self, state: Tensor) -> tuple[Tensor, Tensor]:
+        if self._is_lifted:
+            state = state.real
+        return state[: self._n].view(self.shape), state[self._n : 2 * self._n].view(self.shape)
 
     def note(self, used: Sequence[bool]) -> None:
         """Remember of which leaves f made use."""
@@ -110,7 +112,7 @@ class AugmentedField:
     def _evaluate(
         self, stage_field: Callable[[Tensor], Tensor], shared: bool, integrand: bool, state: Tensor
     ) -> Tensor:
-        y, adj_y, _ = self.split(state)
+        y, adj_y = self._pair(state)
         slope, used = augmented(stage_field, y, adj_y, self.leaves if integrand else (), keep_graph=shared)
         if integrand:
             self.note(used)

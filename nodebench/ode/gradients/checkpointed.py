@@ -17,7 +17,7 @@ from torch import Tensor
 from nodebench.ode.budget import Limits
 from nodebench.ode.clock import StepRecord
 from nodebench.ode.drive.outputs import step_outputs
-from nodebench.ode.failures import SolveFailure
+from nodebench.ode.drive.solver import Start
 from nodebench.ode.field import CountedField
 from nodebench.ode.gradients.problem import (
     Outputs,
@@ -27,7 +27,7 @@ from nodebench.ode.gradients.problem import (
     refuse_double_backward,
     watch,
 )
-from nodebench.ode.methods.method import Course, Method, Step, Steps
+from nodebench.ode.methods.method import Method, Step, Steps
 
 
 class _Checkpoints:
@@ -66,12 +66,9 @@ class _Checkpointed(torch.autograd.Function):
         f = CountedField(problem.f, watched.rebuild_args(leaves), problem.stats.forward)
         f.inspect_first(inspecting(leaves, "checkpointed"))
         checkpoints = _Checkpoints()
+        clock = problem.clock.as_constants()
         result = problem.solver.solve(
-            f,
-            y0.detach(),
-            problem.clock.as_constants(),
-            autograd=False,
-            observers=(*problem.observers, checkpoints),
+            Start(f, y0.detach(), clock, observers=(*problem.observers, checkpoints))
         )
         box.append(problem.outputs(result))
         ctx.problem, ctx.watched = problem.without_tensors(), watched.without_tensors()
@@ -138,10 +135,8 @@ class _Replay:
     def _begun(self, y: Tensor) -> Steps:
         """What takes the steps again, each of which autograd records."""
         if self._steps is None:
-            failure = SolveFailure(self._clock, self._f.counts, None, y.dtype)
-            self._steps = self._method.begin(
-                Course(self._f, self._clock, y, failure, Limits(), autograd=True)
-            )
+            start = Start(self._f, y, self._clock, autograd=True)
+            self._steps = self._method.begin(start.course(Limits(), None))
         return self._steps
 
 

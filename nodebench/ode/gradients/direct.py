@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 
+from nodebench.ode.drive.solver import Start
 from nodebench.ode.field import CountedField
 from nodebench.ode.gradients.problem import Outputs, Problem
 
@@ -15,11 +16,5 @@ from nodebench.ode.gradients.problem import Outputs, Problem
 def solve_direct(problem: Problem) -> Outputs:
     """Solve, recording every accepted step where autograd records at all."""
     f = CountedField(problem.f, problem.args, problem.stats.forward)
-    result = problem.solver.solve(
-        f,
-        problem.y0,
-        problem.clock,
-        autograd=torch.is_grad_enabled(),
-        observers=problem.observers,
-    )
-    return problem.outputs(result)
+    start = Start(f, problem.y0, problem.clock, torch.is_grad_enabled(), problem.observers)
+    return problem.outputs(problem.solver.solve(start))

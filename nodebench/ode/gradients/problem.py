@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nodebench.ode.clock import Clock
 from nodebench.ode.counts import SolveStats
-from nodebench.ode.drive.observer import Observer
+from nodebench.ode.drive.outputs import Observer
 from nodebench.ode.drive.solver import Solver
 from nodebench.ode.drive.state import LoopResult
 from nodebench.ode.field import Inspect

@@ -24,7 +24,6 @@ import torch
 from torch import Tensor
 
 from nodebench.ode.clock import StepRecord, end_time, start_time
-from nodebench.ode.drive.state import LoopState
 from nodebench.ode.failures import is_finite
 from nodebench.ode.field import Time, kept
 from nodebench.ode.methods.explicit import num_evaluations, rk_step
@@ -64,7 +63,7 @@ class Adams:
         return _AdamsSteps(self.max_iterations, course)
 
 
-class _AdamsSteps:
+class _AdamsSteps(Steps):
     """The steps of one solve and their memory: times and slopes at the last grid points, the newest first."""
 
     def __init__(self, max_iterations: int, course: Course) -> None:
@@ -80,10 +79,6 @@ class _AdamsSteps:
         """See Steps."""
         return kept(self.f(start_time(self.clock, record, y0), y0))
 
-    def hold(self, f1: Tensor) -> Tensor:
-        """See Steps."""
-        return kept(f1)
-
     def cost(self, record: StepRecord) -> int:
         """See Steps: the corrector may ask for more."""
         if not self._continues(record) or len(self.slopes) + 1 < ORDER:
@@ -97,9 +92,6 @@ class _AdamsSteps:
             return Step(self._start(record, y0, f0))
         y1 = self._advance(record, y0, self.times, self.slopes, BASHFORTH)
         return self._correct(record, y0, y1) if self.max_iterations else Step(y1)
-
-    def march(self, state: LoopState[float], until: float, max_tries: int) -> None:
-        """None: every step is the loop's own."""
 
     def _start(self, record: StepRecord, y0: Tensor, f0: Tensor) -> Tensor:
         """A step without a history."""

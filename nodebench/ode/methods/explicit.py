@@ -9,7 +9,6 @@ from functools import partial
 from torch import Tensor
 
 from nodebench.ode.clock import StepRecord, end_time, start_time
-from nodebench.ode.drive.state import LoopState
 from nodebench.ode.field import StageFields, Time, kept
 from nodebench.ode.methods.method import Course, Step, Steps
 from nodebench.ode.methods.stages import RidingBuffer, StageBuffer, StageList, Stages, weighted_sum
@@ -34,7 +33,7 @@ class ExplicitRungeKutta:
         return ExplicitSteps(self.tableau, course)
 
 
-class ExplicitSteps:
+class ExplicitSteps(Steps):
     """Evaluates stage after stage, as the field is called.
 
     All steps share one buffer, but where autograd follows them or their interpolants are kept.
@@ -42,6 +41,7 @@ class ExplicitSteps:
 
     def __init__(self, tableau: ButcherTableau, course: Course) -> None:
         self._tableau, self._course = tableau, course
+        self._wants_error = course.control is not None
         self._f, self._clock = course.f, course.clock
         self._weights = Weights(tableau, course)
         self._riding: RidingBuffer | None = None
@@ -61,7 +61,7 @@ class ExplicitSteps:
         if self._buffer is None:
             return kept(f1)
         self._buffer[0] = f1
-        self._f0 = f1 if self._riding is not None else self._buffer[0]
+        self._f0 = self._buffer[0]
         return self._f0
 
     def take(self, record: StepRecord, y0: Tensor, f0: Tensor) -> Step:
@@ -73,7 +73,7 @@ class ExplicitSteps:
         if f0 is not self._f0:
             stages[0] = f0
         t, dt = self._clock.start_and_size(record)
-        all_stages = course.wants_error or course.dense or bool(record.inside)
+        all_stages = self._wants_error or course.dense or bool(record.inside)
         riding = self._riding
         y1 = rk_step(
             self._f,
@@ -84,11 +84,12 @@ class ExplicitSteps:
             with_last=all_stages,
             integrands=None if riding is None else self._weights.of_others,
         )
-        error = stages.error(record.dt) if course.wants_error else None
         if riding is not None:
             y1 = riding.with_integrals(y1, y0, dt)
-            if error is not None and self._weights.in_norm:
-                error = riding.whole_error(record.dt)
+        error = None
+        if self._wants_error:
+            whole = riding if self._weights.in_norm else None
+            error = stages.error(record.dt) if whole is None else whole.whole_error(record.dt)
         f1 = stages[-1] if all_stages and tableau.is_fsal else None
         if tableau.interpolant is None or not (record.inside or course.dense):
             return Step(y1, f1, error)
@@ -97,11 +98,8 @@ class ExplicitSteps:
     def cost(self, record: StepRecord) -> int:
         """See Steps."""
         course = self._course
-        with_last = course.wants_error or course.dense or bool(record.inside)
+        with_last = self._wants_error or course.dense or bool(record.inside)
         return num_evaluations(self._tableau, with_last=with_last)
-
-    def march(self, state: LoopState[float], until: float, max_tries: int) -> None:
-        """None: every step is the loop's own."""
 
 
 class Weights:
@@ -112,11 +110,12 @@ class Weights:
     """
 
     def __init__(self, tableau: ButcherTableau, course: Course) -> None:
-        self.in_norm = counts_riding(course.accuracy, course.f.riding, course.y0)
-        b_err = tableau.b_err if self.in_norm and course.wants_error else None
+        is_chosen = course.control is not None
+        self.in_norm = is_chosen and counts_riding(course.accuracy, course.f.riding, course.y0)
+        b_err = tableau.b_err if self.in_norm else None
         of_all = [bool(b or e) for b, e in zip(tableau.b, b_err or tableau.b, strict=True)]
         of_all[-1] |= tableau.is_fsal
-        self.of_first = of_all[0] or course.wants_error
+        self.of_first = of_all[0] or is_chosen
         self.of_others = tuple(of_all[1:])
 
 

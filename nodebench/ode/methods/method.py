@@ -43,8 +43,8 @@ class Step(NamedTuple):
 class Course(NamedTuple):
     """What a method is told of a solve.
 
-    `wants_error`: steps are chosen by their error. `accuracy`: the tolerance, for steps that are chosen by it or that
-    iterate to it. `dense`: every step's interpolant is kept.
+    `control`: how steps are chosen by their error; None on a grid. `accuracy`: the tolerance, for steps that are chosen
+    by it or that iterate to it. `autograd`: each step is recorded. `dense`: every step's interpolant is kept.
     """
 
     f: Field
@@ -52,34 +52,34 @@ class Course(NamedTuple):
     y0: Tensor
     failure: SolveFailure
     budget: Budget
-    autograd: bool = False
-    wants_error: bool = False
+    control: StepControl | None = None
     accuracy: Accuracy | None = None
+    autograd: bool = False
     dense: bool = False
 
 
-class Steps(Protocol):
+class Steps(ABC):
     """Takes the steps of one solve, in turn; a step may be tried several times from where it starts."""
 
+    @abstractmethod
     def first(self, record: StepRecord, y0: Tensor) -> Tensor:
         """f0 = f(t, y0) at the start of a step, one evaluation; it stays as it is while steps are tried from there."""
-        ...
 
     def hold(self, f1: Tensor) -> Tensor:
         """f1 of an accepted step as the f0 of the next, which stays as it is while that one is tried."""
-        ...
+        return kept(f1)
 
+    @abstractmethod
     def take(self, record: StepRecord, y0: Tensor, f0: Tensor) -> Step | SolverError:
         """The step that starts at y0, or why it cannot be taken."""
-        ...
 
+    @abstractmethod
     def cost(self, record: StepRecord) -> int:
         """Evaluations that `take` needs at least."""
-        ...
 
     def march(self, state: LoopState[float], until: float, max_tries: int) -> LoopState[float] | None:
         """As many steps as end before the time `until`, `max_tries` at most; None if steps go one by one here."""
-        ...
+        return None
 
 
 @runtime_checkable
@@ -101,8 +101,8 @@ class SelfDriven(Protocol):
     @property
     def traits(self) -> Traits: ...
 
-    def drive(self, course: Course, control: StepControl) -> LoopResult:
-        """The outputs at all of the clock's times."""
+    def drive(self, course: Course) -> LoopResult:
+        """The outputs at all of the clock's times; the course has a control."""
         ...
 
 
@@ -121,7 +121,7 @@ class OneStep(ABC):
         return _StepsOfOne(self, course)
 
 
-class _StepsOfOne:
+class _StepsOfOne(Steps):
     """Steps of a OneStep; f is never evaluated beyond the end of a step, where t + dt may round to."""
 
     def __init__(self, method: OneStep, course: Course) -> None:
@@ -130,10 +130,6 @@ class _StepsOfOne:
     def first(self, record: StepRecord, y0: Tensor) -> Tensor:
         """See Steps."""
         return kept(self._f(start_time(self._clock, record, y0), y0))
-
-    def hold(self, f1: Tensor) -> Tensor:
-        """See Steps."""
-        return kept(f1)
 
     def take(self, record: StepRecord, y0: Tensor, f0: Tensor) -> Step:
         """See Steps."""
@@ -149,6 +145,3 @@ class _StepsOfOne:
     def cost(self, record: StepRecord) -> int:
         """See Steps."""
         return self._method.cost
-
-    def march(self, state: LoopState[float], until: float, max_tries: int) -> None:
-        """None: every step is the loop's own."""

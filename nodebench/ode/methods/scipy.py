@@ -49,12 +49,13 @@ class Scipy:
         """See Method."""
         return OF_OTHERS[self.name]
 
-    def drive(self, course: Course, control: StepControl) -> LoopResult:
+    def drive(self, course: Course) -> LoopResult:
         """See SelfDriven; a restart finds its own first step, of order 1.
 
         Raises ValueError for a complex state, one too large for LSODA, or one that autograd is to follow.
         """
-        clock, f = course.clock, course.f
+        clock, f, control = course.clock, course.f, course.control
+        assert control is not None, "a method that drives itself is told how"
         self._check(course)
         f.counts.num_rejected = None
         callback = _Callback(self.name, course)

@@ -56,9 +56,11 @@ class StageBuffer:
     region, which is f's affair, it stays in the state's precision: a GPU would take such products in half.
     """
 
-    def __init__(self, tableau: ButcherTableau, y: Tensor) -> None:
+    def __init__(self, tableau: ButcherTableau, y: Tensor, stages: Tensor | None = None) -> None:
         self._a, self._b, self._b_err = _rows_as_tensors(tableau, y.dtype, y.device)
-        self._stages = stages = torch.empty((tableau.num_stages, *y.shape), dtype=y.dtype, device=y.device)
+        if stages is None:
+            stages = torch.empty((tableau.num_stages, *y.shape), dtype=y.dtype, device=y.device)
+        self._stages = stages
         # The views that steps use are made once, as each costs as much as a small sum.
         self._rows = [stages[i] for i in range(len(stages))]
         columns = stages.view(len(stages), -1).t()  # (n, s): each column contiguous
@@ -100,19 +102,17 @@ class RidingBuffer:
     """
 
     def __init__(self, tableau: ButcherTableau, y: Tensor, riding: int) -> None:
-        self._size = len(y) - riding
-        self._lead, self._tail = StageBuffer(tableau, y[: self._size]), StageBuffer(tableau, y[self._size :])
-        nothing = y.new_zeros(riding)
-        for i in range(tableau.num_stages):
-            self._tail[i] = nothing  # a stage may be left out, and 0 * NaN is NaN
+        self._size = size = len(y) - riding
+        stages = y.new_zeros(tableau.num_stages, len(y))  # a stage may be left out, and 0 * NaN is NaN
+        self._whole = StageBuffer(tableau, y, stages)
+        self._lead = StageBuffer(tableau, y[:size], stages[:, :size])
+        self._tail = StageBuffer(tableau, y[size:], stages[:, size:])
 
     def __setitem__(self, i: int, k: Tensor) -> None:
-        self._lead[i] = k[: self._size]
-        if len(k) > self._size:
-            self._tail[i] = k[self._size :]
+        (self._whole if k.numel() > self._size else self._lead)[i] = k
 
     def __getitem__(self, i: int) -> Tensor:
-        return torch.cat([self._lead[i], self._tail[i]])
+        return self._whole[i]
 
     def state(self, i: int, y: Tensor, dt: Time) -> Tensor:
         return self._lead.state(i, y, dt)
@@ -129,7 +129,7 @@ class RidingBuffer:
 
     def whole_error(self, dt: Time) -> Tensor:
         """The error of a step, the integrals' too."""
-        return torch.cat([self._lead.error(dt), self._tail.error(dt)])
+        return self._whole.error(dt)
 
 
 class _Combine(torch.autograd.Function):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 _TOLERANCE = 1e-12  # literals are typed to about 16 digits; sums of 14 of them stay well inside this
 
@@ -78,12 +79,12 @@ class ButcherTableau:
                 f"tableau `{self.name}`: {what} sums to {total!r} but {expected_name} is {expected!r}"
             )
 
-    @property
+    @cached_property
     def num_stages(self) -> int:
         """Number of stages, the one that FSAL reuses included."""
         return len(self.b)
 
-    @property
+    @cached_property
     def is_fsal(self) -> bool:
         """First same as last: the last stage is f(t1, y1), so the next step need not evaluate its first."""
         return self.num_stages > 1 and self.c[-1] == 1.0 and self.a[-1] == self.b[:-1] and self.b[-1] == 0.0
