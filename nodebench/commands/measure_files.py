@@ -12,8 +12,8 @@ from nodebench.config.errors import ConfigError
 from nodebench.measurement import DamagedTableError, Key, ReferenceErrors, Row, header, read_rows, write_row
 from nodebench.measurement.rows import key_of
 from nodebench.reading import read_json
+from nodebench.records.storage import append_durably, write_atomically
 from nodebench.training.progress import say
-from nodebench.training.storage import append_durably, write_atomically
 
 
 class MeasureFiles:

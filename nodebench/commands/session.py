@@ -28,6 +28,7 @@ from nodebench.config.size import is_out_of_memory, out_of_memory
 from nodebench.data import Data
 from nodebench.models.ode_block import ode_blocks
 from nodebench.quoting import plain
+from nodebench.records.storage import named_disk_errors
 from nodebench.terminal import terminal_width, wrapped
 from nodebench.training import (
     Outcome,
@@ -43,7 +44,6 @@ from nodebench.training import (
 from nodebench.training.progress import say
 from nodebench.training.protocols import NonFiniteValuesError
 from nodebench.training.state import MakeOptimizer
-from nodebench.training.storage import named_disk_errors
 
 HPARAMS: dict[str, type] = {
     "model.name": str,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,12 +14,12 @@ from nodebench.config.errors import ConfigError, FailedError
 from nodebench.data import ImageData
 from nodebench.models.classifiers import ODENet
 from nodebench.ode import SolverError
+from nodebench.records import evaluations
 from nodebench.tasks.classification import Classification
 from nodebench.training import RunFolderError
 from nodebench.training.environment import describe_environment
 from nodebench.training.progress import say
 from nodebench.training.protocols import NonFiniteValuesError
-from nodebench.training.storage import append_durably
 
 
 @contextmanager
@@ -85,27 +84,13 @@ def say_if_not_recorded(folder: Path) -> None:
 
 
 def append_evaluation(folder: Path, record: Mapping[str, Any]) -> None:
-    """Append the record to the run's evaluations.jsonl; a last line that was cut off stays, as a line of its own.
-
-    Raises FailedError if the file cannot be written.
-    """
-    path = folder / "evaluations.jsonl"
-    line = f"{json.dumps(record, allow_nan=False)}\n"
+    """Append the record to the run's evaluations.jsonl. Raises FailedError if the file cannot be written."""
     try:
-        append_durably(path, f"{_end_of_line(path)}{line}".encode())
+        evaluations.append(folder, record)
     except RunFolderError as error:
         if not isinstance(error.__cause__, OSError):  # a link, which the error says what to do about
             raise FailedError(f"not recorded: {error}") from error
         raise FailedError(
-            f"not recorded: `{path}` cannot be written ({error.__cause__.strerror}); make it writable, or evaluate a "
-            "copy of the run"
+            f"not recorded: `{folder / evaluations.FILE}` cannot be written ({error.__cause__.strerror}); make it "
+            "writable, or evaluate a copy of the run"
         ) from error
-
-
-def _end_of_line(path: Path) -> str:
-    """What ends a last line that a kill has cut off, so that the next record is not lost with it."""
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return ""  # not there; if it cannot be read, appending says so
-    return "\n" if content and not content.endswith(b"\n") else ""

@@ -146,9 +146,7 @@ class Builder:
                 f"task={self.config['task']['name']}; drop it"
             )
         task = _call(make, "task", {**self._keys("task"), **keys})
-        COLUMNS.and_own(
-            getattr(task, "columns", ())
-        )  # to hear of one that stands already before the run begins
+        COLUMNS.and_own(getattr(task, "columns", ()))  # to hear now of a name that is taken
         return task
 
     def make_optimizer(self) -> MakeOptimizer:

@@ -8,6 +8,7 @@ from typing import Any
 from nodebench.records.column import Column, undeclared
 from nodebench.records.declared import COLUMNS
 
+FILE = "summary.json"
 OWN = "columns"
 """The key of what tables need to know of columns that nodebench does not know."""
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from nodebench.reporting.records import is_number, read_records
+from nodebench.records import metrics
+from nodebench.records.jsonl import is_number, read_records
 from nodebench.reporting.runs import Run
 
 COUNTS = ("nfe_forward", "nfe_backward")
@@ -20,7 +21,7 @@ def read_epochs(runs: Sequence[Run]) -> tuple[pd.DataFrame, list[str]]:
     found, problems = [], []
     counted: dict[tuple[str, str], Run] = {}
     for run in sorted(runs, key=lambda run: not run.is_finished):
-        records, damaged = read_records(run.folder / "metrics.jsonl")
+        records, damaged = read_records(run.folder / metrics.FILE)
         epochs = [record for record in records if _has_counts(record)]
         problems += damaged
         first = counted.setdefault((run.group, run.seed), run) if epochs else run

@@ -13,9 +13,9 @@ import pandas as pd
 
 from nodebench.ode.methods.traits import GRADIENTS
 from nodebench.reading import read_json
+from nodebench.records.jsonl import is_number
 from nodebench.reporting.paper import PAPERS_DATA
 from nodebench.reporting.recipes import ANY_RECIPE, Recipes
-from nodebench.reporting.records import is_number
 from nodebench.reporting.runs import Run
 
 FILE = "measure.csv"

@@ -12,8 +12,8 @@ import numpy as np
 from scipy.special import stdtrit
 
 from nodebench.records import COLUMNS, Columns
+from nodebench.records.jsonl import is_number
 from nodebench.reporting.columns import IDENTITY, columns_of, identity
-from nodebench.reporting.records import is_number
 from nodebench.reporting.runs import Run
 
 MIN_SEEDS = 3  # below this a row is marked: its interval, if it has one, says next to nothing

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nodebench.reading import read_json, read_yaml
+from nodebench.reading import read_yaml
+from nodebench.records.jsonl import read_mapping
 
 # What every run's config has. Training writes the optimizer last, so a file that was cut off lacks it.
 _SECTIONS = ("task", "data", "model", "training", "optimizer")
@@ -156,8 +157,9 @@ def _read_run(folder: Path) -> Run:
 
 
 def _read_mapping(path: Path) -> dict[str, Any]:
-    text = path.read_text(encoding="utf-8")
-    content = read_json(text) if path.suffix == ".json" else read_yaml(text)
+    if path.suffix == ".json":
+        return read_mapping(path)
+    content = read_yaml(path.read_text(encoding="utf-8"))
     if not isinstance(content, dict):
         raise ValueError(f"a {type(content).__name__}, not a mapping")
     return content

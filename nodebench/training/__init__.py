@@ -3,6 +3,7 @@
 Knows a task by protocol (protocols.py) and a module as a torch.nn.Module; imports no other part of nodebench.
 """
 
+from nodebench.records.storage import RunFolderError
 from nodebench.training.checkpoints import load_trained_weights
 from nodebench.training.lock import RunFolderBusyError
 from nodebench.training.loop import Outcome, finished_outcome, train
@@ -10,7 +11,6 @@ from nodebench.training.protocols import SolveCounts, StepOutput, Task
 from nodebench.training.run_folder import RunFolder
 from nodebench.training.seeding import seed_everything
 from nodebench.training.settings import TrainingSettings
-from nodebench.training.storage import RunFolderError
 
 __all__ = [
     "Outcome",

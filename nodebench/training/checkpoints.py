@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nodebench.records.storage import RunFolderError, named_disk_errors, write_atomically
 from nodebench.training.progress import say
 from nodebench.training.protocols import NonFiniteValuesError
-from nodebench.training.storage import RunFolderError, named_disk_errors, write_atomically
 
 _NUM_KEPT = 2
 _REQUIRED = {

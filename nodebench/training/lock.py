@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from nodebench.reading import read_json
-from nodebench.training.storage import RunFolderError, open_to_write
+from nodebench.records.storage import RunFolderError, open_to_write
 
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # what NFS and Lustre say where flock is off
 

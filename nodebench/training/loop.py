@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from nodebench.counted import counted
 from nodebench.records import COLUMNS
+from nodebench.records.storage import RunFolderError
 from nodebench.records.summary import declaration
 from nodebench.training.checkpoints import discard_after, load_latest_checkpoint, save_checkpoint
 from nodebench.training.environment import (
@@ -34,7 +35,6 @@ from nodebench.training.seeding import preserved_rng, seed_everything
 from nodebench.training.settings import TrainingSettings
 from nodebench.training.state import MakeOptimizer, TrainingState
 from nodebench.training.step import training_step
-from nodebench.training.storage import RunFolderError
 from nodebench.training.tensorboard import Dashboard
 
 
@@ -131,15 +131,15 @@ class _Training:
     def _begin(self, stack: ExitStack) -> None:
         """Load the last checkpoint, if any, and bring every file of the folder to its step."""
         checkpoint = load_latest_checkpoint(
-            self.run.checkpoints, lambda c: c["metrics_length"] <= self.run.metrics_length(), self._say
+            self.run.checkpoints, lambda c: c["metrics_length"] <= self.run.metrics.length, self._say
         )
         if checkpoint is not None:
-            self.run.read_records(
+            self.run.metrics.read(
                 checkpoint["metrics_length"]
             )  # damage is told now, and not when all is trained
             self._restore(checkpoint)
             self._say(f"continuing from step {self.state.step} of {self.settings.num_steps}")
-        elif self.run.has_final_record():
+        elif self.run.metrics.has_final():
             raise RunFolderError(
                 f"`{self.run.path}` has the records of a finished run, but no summary.json that can be read, and no "
                 "checkpoint to make it from; put summary.json back as it was, choose another output_dir=..., or "
@@ -148,7 +148,7 @@ class _Training:
         elif any(self.run.checkpoints.glob("step-*.pt")):
             self._say("no checkpoint can be used; training starts from the beginning")
         self.run.begin(self.environment)
-        self.run.truncate_metrics(checkpoint["metrics_length"] if checkpoint else 0)
+        self.run.metrics.truncate(checkpoint["metrics_length"] if checkpoint else 0)
         discard_after(self.run.checkpoints, self.state.step if checkpoint else -1)
 
         # Events of the checkpoint's own step stay, unless they belong to a record that is still to be written.
@@ -233,7 +233,7 @@ class _Training:
         record = self.columns.ordered(record)
         pictures = self._pictures(is_final=False)
         # From here to the checkpoint no signal interrupts: a record that is written is one that the state counts.
-        self.run.append_record(record)
+        self.run.metrics.append(record)
         self.state.end_epoch()
         self.dashboard.show_record(record)
         self.dashboard.show_pictures(pictures, self.state.step)
@@ -267,11 +267,11 @@ class _Training:
         with self._apart():
             final_metrics = self.task.final_metrics(self.state.evaluated_module)
         measured = [final_metrics, self._evaluate("test")]
-        record = self.columns.ordered(final_record(self.run.read_records(), measured))
+        record = self.columns.ordered(final_record(self.run.metrics.read(), measured))
         pictures = self._pictures(is_final=True)
         # From here on no signal interrupts: the run ends as finished.
         self.run.write_pictures(pictures)
-        self.run.append_record(record)
+        self.run.metrics.append(record)
         self.dashboard.show_final(record, self.run.hparams)
         self.dashboard.flush()
         return self._conclude("finished", None, record, self.guard.received)
@@ -297,7 +297,7 @@ class _Training:
     ) -> Outcome:
         """Write summary.json: the final record, or the last epoch's where there is none."""
         if record is None:
-            records = self.run.read_records()
+            records = self.run.metrics.read()
             record = records[-1] if records else {}
         environment = self.environment
         summary = {
@@ -327,7 +327,7 @@ class _Training:
         content = {
             **self.state.state_dict(),
             "num_steps": self.settings.num_steps,
-            "metrics_length": self.run.metrics_length(),
+            "metrics_length": self.run.metrics.length,
         }
         save_checkpoint(self.run.checkpoints, self.state.step, content)
         self.last_saved = time.monotonic()

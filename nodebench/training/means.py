@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
+from nodebench.records.columns import KIND
+from nodebench.records.metrics import FINAL
 from nodebench.training.protocols import SolveCounts
 
-FINAL = "final"  # the kind of the record that only a finished run has
 _TIMES = ("time_forward_ms", "time_backward_ms", "time_step_ms")
 _COUNTS = tuple(field.name for field in fields(SolveCounts))
 
@@ -98,4 +99,4 @@ def final_record(epochs: list[dict[str, Any]], measured: Iterable[Mapping[str, A
     record |= median_and_iqr("time_epoch_s", [epoch["time_epoch_s"] for epoch in epochs])
     for columns in measured:
         record |= columns
-    return {**record, "kind": FINAL}
+    return {**record, KIND: FINAL}

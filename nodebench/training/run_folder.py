@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-import math
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import datetime
@@ -13,26 +11,27 @@ from typing import Any
 
 import numpy as np
 
-from nodebench.reading import read_json
-from nodebench.training.environment import code_changes, is_environment, latest_environment, tells_version
-from nodebench.training.lock import take_lock
-from nodebench.training.means import FINAL
-from nodebench.training.protocols import Pictures
-from nodebench.training.storage import (
+from nodebench.records import evaluations, metrics
+from nodebench.records.jsonl import read_mapping, write_mapping
+from nodebench.records.metrics import Metrics
+from nodebench.records.storage import (
     RunFolderError,
     append_durably,
     keep_copies,
     named_disk_errors,
     refuse_links,
     remove,
-    truncate,
     write_atomically,
 )
+from nodebench.records.summary import FILE as SUMMARY
+from nodebench.training.environment import code_changes, is_environment, latest_environment, tells_version
+from nodebench.training.lock import take_lock
+from nodebench.training.protocols import Pictures
 from nodebench.training.tensorboard import EVENT_FILES, Hparam
 
 _RESULTS = (
     # The summary goes first: a wipe cut short then leaves an unfinished run, not a finished one without records.
-    *("summary.json", "checkpoints", "metrics.jsonl", "tensorboard", "evaluations.jsonl"),
+    *(SUMMARY, "checkpoints", metrics.FILE, "tensorboard", evaluations.FILE),
     *("measure.csv", "measure.json", "pictures.npz", "config.yaml", "environment.json", "log.txt"),
 )
 
@@ -70,6 +69,7 @@ class RunFolder:
         self.hparams = dict(hparams or {})
         self.force = force
         self.own_code = dict(own_code or {})
+        self.metrics = Metrics(self.path)
         self._let_go: Callable[[], None] | None = None
 
     @property
@@ -89,10 +89,6 @@ class RunFolder:
     def replaced(self) -> Path:
         """Where a finished run is kept while another is trained in its place; mostly not there."""
         return self.path / "replaced"
-
-    @property
-    def metrics(self) -> Path:
-        return self.path / "metrics.jsonl"
 
     def __enter__(self) -> RunFolder:
         with named_disk_errors(self.path):
@@ -117,7 +113,7 @@ class RunFolder:
         with named_disk_errors(self.path):
             # Without a summary it may be what is left of a wipe that was cut short, whose run stands aside whole.
             names = [*_RESULTS, *(file.name for file in self.path.glob(EVENT_FILES))]
-            if self.is_finished() or (self.has_final_record() and not self.replaced.exists()):
+            if self.is_finished() or (self.metrics.has_final() and not self.replaced.exists()):
                 keep_copies(self.path, names, self.replaced)
             for name in names:
                 remove(self.path / name)
@@ -130,7 +126,7 @@ class RunFolder:
     def read_summary(self) -> dict[str, Any] | None:
         """summary.json; None if the run has none, or a damaged one: its last checkpoint then gives it anew."""
         try:
-            summary = _read_json(self.path / "summary.json")
+            summary = _read(self.path / SUMMARY)
         except RunFolderError:
             return None
         return summary if summary is not None and "status" in summary and tells_version(summary) else None
@@ -138,7 +134,7 @@ class RunFolder:
     def read_environment(self) -> dict[str, Any] | None:
         """environment.json, None if the run has none. Raises RunFolderError if it is damaged."""
         path = self.path / "environment.json"
-        environment = _read_json(path)
+        environment = _read(path)
         if environment and not is_environment(environment):
             raise _damaged(path, "it is not what training writes")
         return environment
@@ -154,20 +150,16 @@ class RunFolder:
     def begin(self, environment: Mapping[str, Any]) -> None:
         """Write config.yaml and environment.json, and take away the summary of a run that goes on."""
         write_atomically(self.path / "config.yaml", self.config_text.encode())
-        self._write_json("environment.json", environment)
+        write_mapping(self.path / "environment.json", environment)
         with named_disk_errors(self.path):
-            (self.path / "summary.json").unlink(missing_ok=True)
+            (self.path / SUMMARY).unlink(missing_ok=True)
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json: from now on the run has this status. Once it is finished, no other is kept."""
-        self._write_json("summary.json", summary)
+        write_mapping(self.path / SUMMARY, summary)
         if summary["status"] == "finished":
             with suppress(OSError):
                 remove(self.replaced)
-
-    def append_record(self, record: Mapping[str, Any]) -> None:
-        """Append one line to metrics.jsonl."""
-        append_durably(self.metrics, f"{_to_json(record)}\n".encode())
 
     def write_pictures(self, pictures: Pictures) -> None:
         """Write pictures.npz, what figures are drawn from; nothing where there are none."""
@@ -176,62 +168,21 @@ class RunFolder:
             np.savez_compressed(buffer, allow_pickle=False, **pictures)
             write_atomically(self.path / "pictures.npz", buffer.getvalue())
 
-    def metrics_length(self) -> int:
-        """Bytes of metrics.jsonl, which a checkpoint stores."""
-        return self.metrics.stat().st_size if self.metrics.exists() else 0
-
-    def truncate_metrics(self, length: int) -> None:
-        """Cut metrics.jsonl to what a checkpoint knows: records after it, whole or half, are written anew."""
-        truncate(self.metrics, length)
-
-    def read_records(self, length: int | None = None) -> list[dict[str, Any]]:
-        """The records in the first `length` bytes of metrics.jsonl, None: in all; none if there is no file yet.
-
-        Raises RunFolderError if they are damaged.
-        """
-        if not self.metrics.exists():
-            return []
-        try:
-            records = [read_json(line) for line in self.metrics.read_bytes()[:length].decode().splitlines()]
-            if not all(isinstance(record, dict) for record in records):
-                raise ValueError("a line is no record")
-        except ValueError as error:
-            raise RunFolderError(
-                f"`{self.metrics}` is damaged ({error}); put it back as it was, or train anew with training.force=true"
-            ) from error
-        return records
-
-    def has_final_record(self) -> bool:
-        """Whether metrics.jsonl has the record that only a finished run writes; damaged lines are passed over."""
-        if not self.metrics.exists():
-            return False
-        for line in self.metrics.read_text(encoding="utf-8", errors="replace").splitlines():
-            with suppress(ValueError, AttributeError):
-                if read_json(line).get("kind") == FINAL:
-                    return True
-        return False
-
     def log(self, text: str) -> None:
         """Append to log.txt, with the time of day; a log that cannot be written stops nothing."""
         stamped = f"{datetime.now():%Y-%m-%d %H:%M:%S} {text}\n"
         with suppress(RunFolderError):
             append_durably(self.path / "log.txt", stamped.encode())
 
-    def _write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        write_atomically(self.path / name, f"{_to_json(content, indent=2)}\n".encode())
 
-
-def _read_json(path: Path) -> dict[str, Any] | None:
+def _read(path: Path) -> dict[str, Any] | None:
     """The mapping in a JSON file, None if there is no file. Raises RunFolderError if it is damaged."""
     try:
-        content = read_json(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict):
-            raise ValueError(f"a {type(content).__name__}, not a mapping")
+        return read_mapping(path)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise _damaged(path, error) from error
-    return content
 
 
 def _damaged(path: Path, reason: object) -> RunFolderError:
@@ -239,9 +190,3 @@ def _damaged(path: Path, reason: object) -> RunFolderError:
         f"`{path}` is damaged ({reason}); remove it and give the same command again: "
         "the run continues from its last checkpoint"
     )
-
-
-def _to_json(content: Mapping[str, Any], indent: int | None = None) -> str:
-    """Strict JSON: NaN and infinities, which JSON does not know, become null."""
-    finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in content.items()}
-    return json.dumps(finite, indent=indent, allow_nan=False)

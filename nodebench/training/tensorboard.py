@@ -13,9 +13,9 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
 from nodebench.records import COLUMNS, Columns, Shown
+from nodebench.records.storage import named_disk_errors
 from nodebench.training.means import StepMeasurement
 from nodebench.training.protocols import Pictures
-from nodebench.training.storage import named_disk_errors
 
 EVENT_FILES = "events.out.tfevents.*"
 Hparam = bool | int | float | str | type

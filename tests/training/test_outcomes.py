@@ -13,6 +13,7 @@ from contextlib import suppress
 import pytest
 import torch
 
+from nodebench.records import storage
 from nodebench.reporting import find_runs
 from nodebench.training import (
     RunFolder,
@@ -20,7 +21,6 @@ from nodebench.training import (
     RunFolderError,
     TrainingSettings,
     environment,
-    storage,
     train,
 )
 from nodebench.training.protocols import NonFiniteValuesError

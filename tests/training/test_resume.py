@@ -15,13 +15,13 @@ import sys
 import pytest
 import torch
 
+from nodebench.records import jsonl, metrics, storage
 from nodebench.training import (
     RunFolderError,
     checkpoints,
     load_trained_weights,
     loop,
     run_folder,
-    storage,
 )
 from nodebench.training.protocols import NonFiniteValuesError
 
@@ -156,6 +156,8 @@ def test_killed_around_any_write_and_continued_equals_unbroken(
         for module, name in (
             (run_folder, "write_atomically"),
             (run_folder, "append_durably"),
+            (jsonl, "write_atomically"),
+            (metrics, "append_durably"),
             (checkpoints, "write_atomically"),
         ):
             patch.setattr(module, name, counted(getattr(storage, name)))

@@ -11,10 +11,11 @@ from collections import Counter
 import pytest
 import torch
 
+from nodebench import records
 from nodebench.training import loop
 from nodebench.training.interruption import InterruptGuard
 
-PACKAGE = os.path.dirname(loop.__file__) + os.sep
+PACKAGES = tuple(os.path.dirname(module.__file__) + os.sep for module in (loop, records))
 # A signal between opening a file and entering its `with` leaves the closing to the garbage collector.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:unclosed file:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
@@ -25,7 +26,7 @@ IN_A_RECORD = {
         "_record_epoch",
         "_pictures",
         "interruptible",
-        "append_record",
+        "append",
         "end_epoch",
         "_save",
         "_finish",
@@ -56,11 +57,11 @@ def traced(run, react):
 
     def trace(frame, event, _):
         code = frame.f_code
-        if not code.co_filename.startswith(PACKAGE):
+        if not code.co_filename.startswith(PACKAGES):
             return None
         holder = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
         if event == "line" and isinstance(holder, InterruptGuard):
-            react((code.co_filename.removeprefix(PACKAGE), code.co_name, frame.f_lineno))
+            react((code.co_filename, code.co_name, frame.f_lineno))
         return trace
 
     before = sys.gettrace()

@@ -13,7 +13,8 @@ import sys
 
 import pytest
 
-from nodebench.training import RunFolder, RunFolderBusyError, RunFolderError, storage
+from nodebench.records import storage
+from nodebench.training import RunFolder, RunFolderBusyError, RunFolderError
 
 FILES = ("summary.json", "metrics.jsonl", "config.yaml", "environment.json", "log.txt", "pictures.npz")
 FOLDERS = ("checkpoints", "tensorboard")

@@ -15,16 +15,16 @@ import numpy as np
 import pandas as pd
 
 from nodebench.ode.settings import precision
+from nodebench.records import evaluations
+from nodebench.records.jsonl import is_number
 from nodebench.reporting.columns import identity
 from nodebench.reporting.flow_rule import FLOW_LIMIT, UNDECIDED, judge, why_undecided
 from nodebench.reporting.layout import Column, Line, Table
 from nodebench.reporting.named_tables import NothingToTabulateError
 from nodebench.reporting.recipes import Recipes
-from nodebench.reporting.records import is_number, read_records
 from nodebench.reporting.rows import interval95
 from nodebench.reporting.runs import Run
 
-FILE = "evaluations.jsonl"
 COLUMNS = (
     Column("trained net", is_number=False),
     Column("evaluated with", is_number=False),
@@ -86,14 +86,14 @@ def swap(runs: Sequence[Run], root: Path, recipes: Recipes) -> Table:
     found: dict[str, dict[str, _Swap]] = {}
     problems: list[str] = []
     for run in runs:
-        records, damaged = read_records(run.folder / FILE)
+        records, damaged = evaluations.read(run.folder)
         problems += damaged
         evaluated = [record for record in records if _counts(record)]
         current = [record for record in evaluated if run.is_last_step(record.get("step"))]
         if left_out := len(evaluated) - len(current):
             records_are = "record is" if left_out == 1 else "records are"
             problems.append(
-                f"{run.folder / FILE}: {left_out} {records_are} of other weights than the run's last"
+                f"{run.folder / evaluations.FILE}: {left_out} {records_are} of other weights than the run's last"
             )
         latest = {json.dumps(record["solver"], sort_keys=True): record for record in current}
         for solver, record in latest.items():

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from nodebench.records.jsonl import is_number, read_records
 from nodebench.reporting.paper import FIG3, TABLE1
-from nodebench.reporting.records import is_number, read_records
 
 
 def test_readable_records_are_returned_and_every_other_line_is_named(tmp_path: Path) -> None:

@@ -1,13 +1,36 @@
-"""Reads the records that a run appends line by line: metrics.jsonl and evaluations.jsonl."""
+"""JSON as a run writes it: mappings, and files that grow by a record a line."""
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from nodebench.reading import read_json
+from nodebench.records.storage import write_atomically
 
 LARGEST = 1e100  # of what a run may have measured; its square is still a float, and axes reach that far
+
+
+def to_json(content: Mapping[str, Any], indent: int | None = None) -> str:
+    """Strict JSON: NaN and infinities, which JSON does not know, become null."""
+    finite = {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in content.items()}
+    return json.dumps(finite, indent=indent, allow_nan=False)
+
+
+def write_mapping(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a mapping as JSON under its final name at once. Raises RunFolderError."""
+    write_atomically(path, f"{to_json(content, indent=2)}\n".encode())
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The mapping in a JSON file. Raises OSError if it cannot be read, ValueError if it is no mapping."""
+    content = read_json(path.read_text(encoding="utf-8"))
+    if not isinstance(content, dict):
+        raise ValueError(f"a {type(content).__name__}, not a mapping")
+    return content
 
 
 def read_records(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
