@@ -31,6 +31,7 @@ from nodebench.config.overrides import parse
 from nodebench.config.own_code import own_code
 from nodebench.config.saved import read_config
 from nodebench.counted import counted
+from nodebench.records.measures import OWN, TOLERANCES
 
 if TYPE_CHECKING:
     from torch import nn
@@ -86,8 +87,6 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _check_reference(reference_tol: float, tols: Sequence[float]) -> None:
-    from nodebench.measurement import TOLERANCES
-
     tightest = min(tols or TOLERANCES)
     if reference_tol >= tightest:
         raise ConfigError(
@@ -198,7 +197,6 @@ def _add_rows(measurement: Measurement, files: MeasureFiles, todo: list[tuple[Ca
     """Measure what is left to do, say how long it takes, and append every row at once."""
     from tqdm import tqdm
 
-    from nodebench.measurement import OWN
     from nodebench.training.progress import about, duration, say, shown
 
     say("timing the first batch ...")

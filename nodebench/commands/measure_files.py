@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from nodebench.config.errors import ConfigError
-from nodebench.measurement import DamagedTableError, Key, ReferenceErrors, Row, header, read_rows, write_row
-from nodebench.measurement.rows import key_of
-from nodebench.reading import read_json
-from nodebench.records.storage import append_durably, write_atomically
+from nodebench.measurement import ReferenceErrors
+from nodebench.records import measures
+from nodebench.records.measures import DamagedTableError, Key, Row, key_of
+from nodebench.records.storage import write_atomically
 from nodebench.training.progress import say
 
 
@@ -33,7 +33,7 @@ class MeasureFiles:
         git_commit: str | None,
         libraries: Mapping[str, str] | None = None,
     ) -> None:
-        self.table, self.notes = folder / "measure.csv", folder / "measure.json"
+        self.folder, self.table, self.notes = folder, folder / measures.FILE, folder / measures.NOTES_FILE
         self.rows: list[Row] = []
         self.errors: ReferenceErrors | None = None
         self._made_with = json.loads(json.dumps(made_with))
@@ -54,35 +54,35 @@ class MeasureFiles:
             self.errors = errors
             self._write_notes()
             self._has_begun = True
-        if not self.table.exists() or not self.table.stat().st_size:
-            append_durably(self.table, header().encode())
-        append_durably(self.table, write_row(row).encode())
+        measures.append_row(self.folder, row)
         self.rows.append(row)
 
     def _take_over(self) -> None:
         try:
             text = self.table.read_text(encoding="utf-8", errors="replace")
-            self.rows, whole, problems = read_rows(text)
+            table = measures.read_table(text)
         except DamagedTableError as error:
             raise ConfigError(f"{self.table} is damaged: {error}; {self._again()}") from error
-        if not whole:  # killed within the first line
+        self.rows = list(table.rows.values())
+        if not table.text:  # killed within the first line
             write_atomically(self.table, b"")
             return
         if self.rows:  # a table without any is no measurement, and nothing is mixed with it
             self._compare()
-        if problems:
+        if table.problems:
+            problems = "; ".join(f"line {number} {reason}" for number, reason in table.problems)
             as_it_was = self.table.with_name(f"{self.table.name}.damaged")
             write_atomically(as_it_was, self.table.read_bytes())
             say(
-                f"{self.table} is damaged: {'; '.join(problems)}. Such lines are measured again; the table as it was "
+                f"{self.table} is damaged: {problems}. Such lines are measured again; the table as it was "
                 f"is {as_it_was.name}"
             )
-        if whole != text:
-            write_atomically(self.table, whole.encode())
+        if table.text != text:
+            write_atomically(self.table, table.text.encode())
 
     def _compare(self) -> None:
         try:
-            notes = read_json(self.notes.read_text(encoding="utf-8"))
+            notes = measures.read_notes(self.folder)
             before, commits, errors = notes["made_with"], notes["git_commits"], notes["reference_errors"]
             self.errors = None if errors is None else ReferenceErrors(**errors)
             libraries = dict(notes.get("libraries", {}))
@@ -112,7 +112,7 @@ class MeasureFiles:
             "git_commits": self._commits,  # that added rows, in order
             "reference_errors": None if self.errors is None else asdict(self.errors),
         }
-        write_atomically(self.notes, f"{json.dumps(notes, indent=2)}\n".encode())
+        measures.write_notes(self.folder, notes)
 
     def _again(self) -> str:
         return f"move {self.table.name} and {self.notes.name} away to measure anew"

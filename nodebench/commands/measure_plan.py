@@ -12,6 +12,7 @@ from nodebench.config.errors import ConfigError
 from nodebench.config.ranges import check_ranges
 from nodebench.ode.methods.traits import GRADIENTS
 from nodebench.ode.settings import SolverSettings
+from nodebench.records.measures import NUM_TIMED, TOLERANCES
 
 if TYPE_CHECKING:
     from nodebench.measurement import Case
@@ -24,8 +25,6 @@ def check_solvers(config: dict[str, Any], methods: Sequence[str], tols: Sequence
 
     Raises ConfigError for a method that does not exist or has no tolerance to vary, and for a tolerance out of range.
     """
-    from nodebench.measurement import TOLERANCES
-
     own = config["solver"]
     if own["dt"] is not None and not methods:
         raise ConfigError(
@@ -76,7 +75,6 @@ def make_cases(solvers: Solvers, num_batches: int, asked: int | None) -> list[Ca
     """The adjoint of the run's own solver on all batches, the other gradient modes and solvers on the first few."""
     from nodebench.config.build import solver_settings
     from nodebench.measurement import Case
-    from nodebench.measurement.cases import NUM_TIMED
 
     most = min(num_batches, asked or num_batches)
     cases = []
@@ -95,9 +93,8 @@ def make_baseline_cases(
     config: dict[str, Any], tols: Sequence[float], num_batches: int, asked: int | None
 ) -> list[Case]:
     """torchdiffeq's adaptive solvers at the same tolerances, forwards on the first few batches."""
-    from nodebench.measurement import TOLERANCES, Case
+    from nodebench.measurement import Case
     from nodebench.measurement.baselines import METHODS, TORCHDIFFEQ
-    from nodebench.measurement.cases import NUM_TIMED
 
     few = min(num_batches, asked or NUM_TIMED)
     budget = config["solver"]["max_steps"]

@@ -8,18 +8,15 @@ from typing import Any
 
 from tabulate import tabulate
 
-from nodebench.measurement import OWN, ReferenceErrors
+from nodebench.measurement import ReferenceErrors
+from nodebench.records.measures import COLUMNS, OWN, Measured
 
-COLUMNS = {
-    "nfe_forward": ("NFE f", "g"),
-    "nfe_backward": ("NFE b", "g"),
-    "error_endpoint": ("endpoint error", ".1e"),
-    "recon_error": ("recon error", ".1e"),
-    "error_gradient": ("gradient error", ".1e"),
-    "time_forward_ms": ("forward ms", ".0f"),
-    "time_backward_ms": ("backward ms", ".0f"),
-    "memory_saved_mib": ("saved MiB", ".1f"),
-}
+SHOWN = sorted(
+    (column for column in COLUMNS if column.heading),
+    key=lambda column: column.name.startswith(
+        ("time_", "memory_")
+    ),  # what a solve costs behind what it is worth
+)
 
 
 def summary(rows: Sequence[Mapping[str, Any]], errors: ReferenceErrors | None) -> str:
@@ -30,13 +27,13 @@ def summary(rows: Sequence[Mapping[str, Any]], errors: ReferenceErrors | None) -
     lines = [
         [
             *(solver if library == OWN else f"{library} {solver}", f"{tol:g}", gradient, len(group)),
-            *(_median(group, *column) for column in _formats()),
+            *(_median(group, column) for column in SHOWN),
         ]
         for (library, solver, tol, gradient), group in sorted(
             groups.items(), key=lambda item: _order(*item[0])
         )
     ]
-    headers = ["solver", "tol", "gradient", "batches", *(label for label, _ in COLUMNS.values())]
+    headers = ["solver", "tol", "gradient", "batches", *(column.heading for column in SHOWN)]
     failed = sum(row["nfe_forward"] is None for row in rows)
     notes = ["medians over the batches; times, gradients and memory of the ODE block on the first ones"]
     if errors is not None:
@@ -51,14 +48,10 @@ def summary(rows: Sequence[Mapping[str, Any]], errors: ReferenceErrors | None) -
     return "\n".join([table, "", *notes])
 
 
-def _formats() -> list[tuple[str, str]]:
-    return [(name, form) for name, (_, form) in COLUMNS.items()]
-
-
 def _order(library: str, solver: str, tol: float, gradient: str) -> tuple[bool, str, str, str, float]:
     return library != OWN, library, solver, gradient, -tol
 
 
-def _median(group: Sequence[Mapping[str, Any]], name: str, form: str) -> str:
-    values = [row[name] for row in group if row.get(name) is not None]
-    return format(statistics.median(values), form) if values else ""
+def _median(group: Sequence[Mapping[str, Any]], column: Measured) -> str:
+    values = [row[column.name] for row in group if row.get(column.name) is not None]
+    return format(statistics.median(values), column.format) if values else ""

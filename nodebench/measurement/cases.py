@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from nodebench.measurement.rows import OWN, Key
 from nodebench.ode.settings import SolverSettings
+from nodebench.records.measures import OWN, Key
 
-TOLERANCES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
-NUM_TIMED = 5  # batches whose times and gradients are measured
 BATCH_SIZE = 100
 
 

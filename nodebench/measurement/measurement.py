@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from nodebench.data import ImageSet
 from nodebench.measurement.baselines import TORCHDIFFEQ, TorchdiffeqBlock
-from nodebench.measurement.cases import BATCH_SIZE, NUM_TIMED, Case
+from nodebench.measurement.cases import BATCH_SIZE, Case
 from nodebench.measurement.passes import Block, Pass, now_ms, run_pass
 from nodebench.measurement.reference import (
     Reference,
@@ -21,10 +21,10 @@ from nodebench.measurement.reference import (
     endpoint_error,
     relative_error,
 )
-from nodebench.measurement.rows import Key, Row
 from nodebench.models.classifiers import ODENet
 from nodebench.models.ode_block import ODEBlock
 from nodebench.ode import Counts, SolverError
+from nodebench.records.measures import NUM_TIMED, Key, Row
 from nodebench.tasks.classification import Batch, Classification
 from nodebench.training.protocols import ShowProgress, show_nothing
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,26 +11,25 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from nodebench.ode.methods.traits import GRADIENTS
-from nodebench.reading import read_json
 from nodebench.records.jsonl import is_number
+from nodebench.records.measures import (
+    FILE,
+    NAMES,
+    NUM_TIMED,
+    NUMBERS,
+    OWN,
+    TOLERANCES,
+    DamagedTableError,
+    Key,
+    key_of,
+    read_notes,
+    read_table,
+)
 from nodebench.reporting.paper import PAPERS_DATA
 from nodebench.reporting.recipes import ANY_RECIPE, Recipes
 from nodebench.reporting.runs import Run
 
-FILE = "measure.csv"
-ORIGIN_FILE = "measure.json"
-OWN = "nodebench"
-KEY = ("library", "solver", "tol", "gradient", "batch")
-NUMBERS = (
-    *("nfe_forward", "nfe_backward"),
-    *("num_accepted_forward", "num_rejected_forward", "num_accepted_backward", "num_rejected_backward"),
-    *("error_endpoint", "error_reference", "recon_error", "time_forward_ms", "time_backward_ms"),
-    *("error_gradient", "memory_saved_mib", "tol_adjoint"),
-)
-WORDS = ("norm_adjoint",)
-TOLERANCES = (1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 NUM_BATCHES = 100  # MNIST's test set in batches of 100
-NUM_TIMED = 5
 
 
 class NotMeasuredError(ValueError):
@@ -44,7 +42,7 @@ class DamagedMeasuresError(ValueError):
 
 @dataclass(frozen=True)
 class Measures:
-    """A run's measurements: KEY, NUMBERS (NaN where there is none) and WORDS, in the order of the file.
+    """A run's measurements: the columns of a line, numbers NaN where there is none, in the order of the file.
 
     `library` is OWN in a file from before other libraries were measured.
     `notes` are sentences on lines that could not be used. `origin` is measure.json, what the lines were made
@@ -111,79 +109,47 @@ def read_measures(run: Run) -> Measures | None:
     path = run.folder / FILE
     again = f"delete it and measure again: `nodebench measure {run.argument}`"
     try:
-        text = path.read_bytes().decode("utf-8", errors="replace")
+        found = read_table(path.read_bytes().decode("utf-8", errors="replace"))
     except FileNotFoundError:
         return None
     except OSError as error:
         raise DamagedMeasuresError(f"{path} cannot be read: {error.strerror}") from error
-    *lines, rest = text.split("\n")
-    if not lines:  # killed within the first line
-        return None
-    header = lines[0].strip().split(",")
-    missing = [name for name in (*KEY[1:], *NUMBERS, *WORDS) if name not in header]
-    if missing:
-        raise DamagedMeasuresError(f"{path} has no column `{missing[0]}`; {again}")
-    if not any((*lines[1:], rest)):
+    except DamagedTableError as error:
+        what = f"has no column `{error.missing}`" if error.missing else f"is damaged: {error}"
+        raise DamagedMeasuresError(f"{path} {what}; {again}") from error
+    if not (found.rows or found.problems or (found.text and found.is_cut_off)):
         return None
     notes = []
-    if rest.strip():
+    if found.is_cut_off:
         notes.append(
             f"{path}: the last line is cut off and is left out; `nodebench measure {run.argument}` goes on"
         )
-    found: dict[tuple, dict[str, object]] = {}
-    for number, line in enumerate(csv.reader(lines[1:], quoting=csv.QUOTE_NONE), start=2):
-        if not line:
-            continue
-        values = _values(header, line)
-        if values is None:
+    lines: dict[Key, dict[str, object]] = {}
+    for number in sorted([*found.rows, *(problem.line for problem in found.problems)]):
+        row = found.rows.get(number)
+        if row is None or row["gradient"] not in GRADIENTS:
             notes.append(f"{path}: line {number} is damaged and is left out")
-        elif (key := tuple(values[name] for name in KEY)) in found:
+        elif (key := key_of(row)) in lines:
             notes.append(f"{path}: line {number} repeats {', '.join(map(str, key))} and is left out")
         else:
-            found[key] = values
-    table = pd.DataFrame(list(found.values()), columns=[*KEY, *NUMBERS, *WORDS])
+            numbers = {name: value if is_number(value := row[name]) else math.nan for name in NUMBERS}
+            lines[key] = {**row, **key._asdict(), **numbers}
+    table = pd.DataFrame(list(lines.values()), columns=list(NAMES))
     table = table.astype(dict.fromkeys(NUMBERS, float))
-    measures = Measures(run, table, tuple(notes), _read_origin(run.folder / ORIGIN_FILE))
-    if not measures.is_of_last_step:
-        weights = f"weights of step {measures.step}, and the run's last are of step {run.summary['step']}"
-        return replace(measures, notes=(f"{path} is of {weights}", *measures.notes))
-    return measures
+    found_measures = Measures(run, table, tuple(notes), _read_origin(run.folder))
+    if not found_measures.is_of_last_step:
+        weights = (
+            f"weights of step {found_measures.step}, and the run's last are of step {run.summary['step']}"
+        )
+        return replace(found_measures, notes=(f"{path} is of {weights}", *found_measures.notes))
+    return found_measures
 
 
-def _read_origin(path: Path) -> dict[str, Any]:
+def _read_origin(folder: Path) -> dict[str, Any]:
     try:
-        origin = read_json(path.read_text(encoding="utf-8"))
+        return read_notes(folder)
     except (OSError, ValueError):
         return {}
-    return origin if isinstance(origin, dict) else {}
-
-
-def _values(header: Sequence[str], line: Sequence[str]) -> dict[str, object] | None:
-    """The line's values by column, None where it is not what a run writes."""
-    texts = dict(zip(header, line, strict=False))
-    try:
-        values: dict[str, object] = {name: _number(texts[name]) for name in NUMBERS}
-        tol, batch = float(texts["tol"]), int(texts["batch"])
-    except (ValueError, KeyError):
-        return None
-    library = texts.get("library", OWN)
-    if len(line) != len(header) or not 0 < tol < math.inf or batch < 0 or texts["gradient"] not in GRADIENTS:
-        return None
-    if not library or not texts["solver"]:
-        return None
-    return {
-        "library": library,
-        "solver": texts["solver"],
-        "tol": tol,
-        "gradient": texts["gradient"],
-        "batch": batch,
-        **values,
-    } | {name: texts[name] for name in WORDS}
-
-
-def _number(text: str) -> float:
-    number = float(text or "nan")
-    return number if is_number(number) else math.nan
 
 
 def measured_runs(runs: Sequence[Run]) -> tuple[list[Measures], list[str]]:

@@ -19,7 +19,7 @@ from nodebench.commands.measure_files import MeasureFiles
 from nodebench.config.compose import compose
 from nodebench.config.identity import run_folder
 from nodebench.config.saved import config_text
-from nodebench.measurement import Key
+from nodebench.records.measures import Key
 
 NUM_IMAGES = 8
 QUICK = ("--reference-tol", "1e-2", "--batches", "2", "solver.tol=1,1e-1")

@@ -13,20 +13,12 @@ import torch
 from torch.nn import functional as F
 
 from nodebench.data import ImageSet
-from nodebench.measurement import (
-    COLUMNS,
-    OWN,
-    Case,
-    Key,
-    Measurement,
-    ReferenceErrors,
-    ReferenceSettings,
-    order,
-)
+from nodebench.measurement import Case, Measurement, ReferenceErrors, ReferenceSettings, order
 from nodebench.measurement.baselines import METHODS
 from nodebench.models.classifiers import ODENet
 from nodebench.ode import odeint
 from nodebench.ode.settings import AdjointSettings, SolverSettings
+from nodebench.records.measures import NAMES, OWN, Key
 from nodebench.tasks.classification import Classification
 from nodebench.training.memory import measure_memory
 
@@ -136,7 +128,7 @@ def test_the_adjoints_own_tolerance_and_norm_are_stated(bench: Bench) -> None:
 
 def test_forward_alone_leaves_what_is_of_the_backward_pass_empty(bench: Bench) -> None:
     (row,) = map(complete, bench.rows([Case(at(1e-2), "adjoint", 1, has_backward=False)]))
-    assert {name for name in COLUMNS if row[name] is None} == {
+    assert {name for name in NAMES if row[name] is None} == {
         *("nfe_backward", "num_accepted_backward", "num_rejected_backward", "time_backward_ms"),
         *("error_gradient", "memory_saved_mib", "tol_adjoint", "norm_adjoint"),
     }
@@ -159,7 +151,7 @@ def test_times_are_of_the_first_batches_and_the_last_batch_is_as_small_as_it_com
 def test_a_solve_that_fails_is_a_row_without_numbers_and_is_said(bench: Bench) -> None:
     failing = replace(at(1e-6), max_steps=1)
     failed, fine = map(complete, bench.rows([Case(failing, "adjoint", 1), Case(at(1e-2), "adjoint", 1)]))
-    assert [name for name in COLUMNS if failed[name] is not None] == list(Key._fields)
+    assert [name for name in NAMES if failed[name] is not None] == list(Key._fields)
     assert fine["nfe_forward"] > 0
     assert "dopri5 at tol 1e-06, batch 0: max_steps=1 reached" in bench.said[0]
 
@@ -208,7 +200,7 @@ class TestTorchdiffeq:
 
     def test_what_is_not_measured_of_it_is_empty(self, bench: Bench) -> None:
         (row,) = map(complete, bench.rows([self.theirs("bosh3", 1e-2)]))
-        assert {name for name in COLUMNS if row[name] is None} == {
+        assert {name for name in NAMES if row[name] is None} == {
             *("nfe_backward", "num_accepted_backward", "num_rejected_backward", "time_backward_ms"),
             *("recon_error", "error_gradient", "memory_saved_mib", "tol_adjoint", "norm_adjoint"),
         }
@@ -237,7 +229,7 @@ class TestTorchdiffeq:
         with torch.no_grad():
             bench.net.ode_block.vector_field.matrix.mul_(scale)
         (failed,) = map(complete, bench.rows([case]))
-        assert [name for name in COLUMNS if failed[name] is not None] == list(Key._fields)
+        assert [name for name in NAMES if failed[name] is not None] == list(Key._fields)
         assert re.match(f"torchdiffeq dopri5 at tol {tol:g}, batch 0: torchdiffeq: {reason}", bench.said[0])
         assert "\n" not in bench.said[0]
         assert len(bench.said[0]) < 120
@@ -266,5 +258,5 @@ def test_measuring_leaves_the_net_as_it_was(bench: Bench) -> None:
 
 
 def complete(row: Mapping[str, Any]) -> dict[str, Any]:
-    assert set(row) <= set(COLUMNS)
-    return {name: row.get(name) for name in COLUMNS}
+    assert set(row) <= set(NAMES)
+    return {name: row.get(name) for name in NAMES}

@@ -10,9 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
-from nodebench.reporting.measures import KEY, NUMBERS, TOLERANCES, WORDS
+from nodebench.records.measures import NAMES, TOLERANCES
 
-COLUMNS = (*KEY, *NUMBERS, *WORDS)
 OTHERS: dict[str, Any] = {
     "task": {"name": "classification"},
     "training": {"epochs": 8},
@@ -78,13 +77,13 @@ def write_measures() -> Callable[..., Path]:
         gradients: tuple[str, ...] = ("adjoint", "direct", "checkpointed"),
         tolerances: tuple[float, ...] = TOLERANCES,
     ) -> Path:
-        lines = [",".join(COLUMNS)]
+        lines = [",".join(NAMES)]
         for solver in solvers:
             for gradient in gradients if solver == "dopri5" else ("adjoint",):
                 for step, tol in enumerate(tolerances):
                     for batch in range(batches):
                         line = _measured(solver, gradient, step, tol, batch)
-                        lines.append(",".join(str(line.get(column, "")) for column in COLUMNS))
+                        lines.append(",".join(str(line.get(column, "")) for column in NAMES))
         path = run / "measure.csv"
         path.write_text("\n".join(lines) + "\n")
         return path

@@ -14,12 +14,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from nodebench.records.measures import TOLERANCES
 from nodebench.reporting import find_runs
 from nodebench.reporting.figures import Drawing, NothingToDrawError, draw, figure_names
 from nodebench.reporting.figures.drawing.charts import power
 from nodebench.reporting.figures.drawing.saving import save
 from nodebench.reporting.figures.drawing.style import TOLERANCE_COLOURS, tolerance_colour
-from nodebench.reporting.measures import TOLERANCES, NotMeasuredError
+from nodebench.reporting.measures import NotMeasuredError
 
 Write = Callable[..., Path]
 ODENET = {

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nodebench.records.measures import NAMES
 from nodebench.reporting import find_runs
 from nodebench.reporting.measures import (
     DamagedMeasuresError,
@@ -197,11 +198,13 @@ def test_a_file_without_rows_is_no_measurement(
 
 def test_a_file_with_other_columns_is_named_with_what_to_do(tmp_path: Path, write_run: Write) -> None:
     folder = write_run()
-    (folder / "measure.csv").write_text("some,other,table\n1,2,3\n")
-    with pytest.raises(
-        DamagedMeasuresError, match=r"measure.csv has no column `solver`; delete it and measure"
+    for first, what in (
+        ("some,other,table", "has no column `solver`"),
+        (",".join(reversed(NAMES)), "is damaged: its first line does not name the columns of a measurement"),
     ):
-        read(tmp_path)
+        (folder / "measure.csv").write_text(f"{first}\n1,2,3\n")
+        with pytest.raises(DamagedMeasuresError, match=rf"measure.csv {what}; delete it and measure"):
+            read(tmp_path)
 
 
 def test_the_run_with_the_most_lines_is_picked_and_the_others_are_named(

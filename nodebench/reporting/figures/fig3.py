@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from nodebench.records.measures import TOLERANCES
 from nodebench.reporting.epochs import read_epochs
 from nodebench.reporting.figures.drawing.charts import DOT_AREA, chart, dots, power, ring, say, whole_epochs
 from nodebench.reporting.figures.drawing.drawing import Drawing
@@ -14,7 +15,6 @@ from nodebench.reporting.figures.drawing.panels import new_figure, plain_label
 from nodebench.reporting.figures.drawing.style import GREY, MODEL_COLOURS, WIDTH, tolerance_colour
 from nodebench.reporting.measures import (
     NUM_BATCHES,
-    TOLERANCES,
     Measures,
     loosest_first,
     pick_measured,

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from nodebench.records.measures import OWN
 from nodebench.reporting.figures.drawing.charts import chart, plain_numbers, say, whole_decades
 from nodebench.reporting.figures.drawing.drawing import Drawing
 from nodebench.reporting.figures.drawing.panels import new_figure
 from nodebench.reporting.figures.drawing.style import GREY, WIDTH, series_looks
-from nodebench.reporting.measures import OWN, Measures, medians, pick_measured
+from nodebench.reporting.measures import Measures, medians, pick_measured
 from nodebench.reporting.recipes import Recipes
 from nodebench.reporting.runs import Run
 
