@@ -13,8 +13,9 @@ from nodebench.commands.recipes import recipes_of
 from nodebench.config.errors import ConfigError
 from nodebench.records import COLUMNS
 from nodebench.reporting.columns import default_columns
+from nodebench.reporting.layout import NothingToTabulateError
 from nodebench.reporting.measures import NotMeasuredError
-from nodebench.reporting.named_tables import NothingToTabulateError, named_table, table_names
+from nodebench.reporting.named_tables import named_table, table_names
 from nodebench.reporting.rendering import SCREEN, STYLES, render
 from nodebench.reporting.replacing import replace_file
 from nodebench.reporting.runs import find_runs, nothing_under

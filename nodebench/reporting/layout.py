@@ -8,6 +8,10 @@ from dataclasses import dataclass, field, replace
 import pandas as pd
 
 
+class NothingToTabulateError(ValueError):
+    """None of the runs belongs to the table; the message says how to make one that does."""
+
+
 @dataclass(frozen=True)
 class Column:
     """A heading, which a terminal breaks where it holds a line break, and the side that its cells keep to.

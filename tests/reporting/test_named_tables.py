@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from nodebench.reporting import find_runs
-from nodebench.reporting.layout import Table
+from nodebench.reporting.layout import NothingToTabulateError, Table
 from nodebench.reporting.measures import NotMeasuredError
-from nodebench.reporting.named_tables import NothingToTabulateError, named_table, table_names
+from nodebench.reporting.named_tables import named_table, table_names
 from nodebench.reporting.recipes import Recipe, Recipes
 from nodebench.reporting.rendering import STYLES, render
 

@@ -15,10 +15,6 @@ from nodebench.reporting.recipes import ANY_RECIPE, Recipes
 from nodebench.reporting.runs import Run
 
 
-class NothingToTabulateError(ValueError):
-    """None of the runs belongs to the table; the message says how to make one that does."""
-
-
 def table_names() -> list[str]:
     """The tables that have a name, sorted: the modules of this folder."""
     return sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.ispkg)

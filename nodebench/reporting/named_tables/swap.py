@@ -19,8 +19,7 @@ from nodebench.records import evaluations
 from nodebench.records.jsonl import is_number
 from nodebench.reporting.columns import identity
 from nodebench.reporting.flow_rule import FLOW_LIMIT, UNDECIDED, judge, why_undecided
-from nodebench.reporting.layout import Column, Line, Table
-from nodebench.reporting.named_tables import NothingToTabulateError
+from nodebench.reporting.layout import Column, Line, NothingToTabulateError, Table
 from nodebench.reporting.recipes import Recipes
 from nodebench.reporting.rows import interval95
 from nodebench.reporting.runs import Run

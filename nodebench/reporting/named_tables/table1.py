@@ -11,8 +11,7 @@ import pandas as pd
 from nodebench.counted import counted
 from nodebench.records.jsonl import is_number
 from nodebench.reporting.growth import Growth, find_growth
-from nodebench.reporting.layout import Column, Line, Table
-from nodebench.reporting.named_tables import NothingToTabulateError
+from nodebench.reporting.layout import Column, Line, NothingToTabulateError, Table
 from nodebench.reporting.paper import PAPERS_DATA, TABLE1
 from nodebench.reporting.recipes import Recipes
 from nodebench.reporting.rows import FEW_SEEDS, Row, interval95, rows_over_seeds
