@@ -39,8 +39,8 @@ OPEN_ROOMS = {"config", "commands", "cli", "__main__", "__init__"}
 _ORDER = """
     drive methods gradients
     status counts names norms packing field clock budget failures interpolation
-    methods.tableau methods.tableaus methods.traits ranges settings
-    drive.scalars drive.controllers drive.state drive.control
+    methods.tableau methods.tableaus methods.traits ranges drive.scalars drive.controllers settings
+    drive.state drive.control
     methods.stages methods.method methods.explicit methods.adams methods.scipy methods.registry
     drive.decide drive.first_step drive.outputs drive.adaptive drive.grid drive.solver
     gradients.problem gradients.augmented

@@ -6,44 +6,46 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from numbers import Real
-from typing import Any, TypedDict
+from typing import Any
 
 from torch import Tensor
 
-from nodebench.ode.drive.controllers import CONTROLLERS, Controller
+from nodebench.ode.drive.controllers import CONTROLLERS
+from nodebench.ode.methods.traits import Traits
 from nodebench.ode.names import nearest
+from nodebench.ode.settings import (
+    CHOSEN_STEPS,
+    KEPT_MIN_STEP,
+    OUR_CONTROL,
+    StepKeywords,
+    StepSettings,
+    setting,
+    settings_of,
+)
+
+_WITHOUT_EFFECT = {
+    OUR_CONTROL: "`{method}` chooses its own steps and takes no `{name}`; drop it, or use dopri5",
+    KEPT_MIN_STEP: "SciPy's `{method}` does not keep to a `{name}`; drop it, or use vode_adams",
+    CHOSEN_STEPS: "`{name}` has no effect on `{method}` with dt={dt:g}; drop one of the two",
+}
 
 
-class OptionKeywords(TypedDict, total=False):
+class OptionKeywords(StepKeywords, total=False):
     """SolverOptions as odeint takes them."""
 
-    dt: float | None
-    controller: str | Controller
-    first_step: float | None
-    min_step: float
-    max_step: float
-    max_steps: int | None
-    max_nfe: int | None
     step_ts: Iterable[float]
     jump_ts: Iterable[float]
 
 
-@dataclass(frozen=True)
-class SolverOptions:
+@dataclass(frozen=True, kw_only=True)
+class SolverOptions(StepSettings):
     """Settings of a solve beside its method and tolerances; see odeint for their meaning."""
 
-    dt: float | None = None
-    controller: str | Controller = "integral"
-    first_step: float | None = None
-    min_step: float = 0.0
-    max_step: float = math.inf
-    max_steps: int | None = None
-    max_nfe: int | None = None
-    step_ts: tuple[float, ...] = ()
-    jump_ts: tuple[float, ...] = ()
+    step_ts: tuple[float, ...] = setting((), None, OUR_CONTROL, CHOSEN_STEPS)
+    jump_ts: tuple[float, ...] = setting((), None, OUR_CONTROL, CHOSEN_STEPS)
 
     def __post_init__(self) -> None:
-        for name in ("dt", "first_step", "max_step", "max_steps", "max_nfe"):
+        for name in (name for name, known in settings_of(type(self)).items() if known.is_positive):
             value = getattr(self, name)
             if value is not None and not isinstance(value, (Real, Tensor)):
                 raise TypeError(f"`{name}` is {value!r}; it must be a positive number")
@@ -64,14 +66,14 @@ class SolverOptions:
         if both:
             raise ValueError(f"t={min(both):g} is in `step_ts` and in `jump_ts`; a jump is stepped on anyway")
 
-    def refuse_step_choice(self, method: str) -> None:
-        """ValueError for an option that chooses steps, where `dt` leaves nothing to choose."""
-        free = SolverOptions()
-        for name in ("first_step", "min_step", "max_step", "step_ts", "jump_ts"):
-            if getattr(self, name) != getattr(free, name):
-                raise ValueError(
-                    f"`{name}` has no effect on `{method}` with dt={self.dt:g}; drop one of the two"
-                )
+    def check_effect(self, method: Traits) -> None:
+        """ValueError for an option that changes nothing of a method's solve; a controller may stay where it is."""
+        for rule, message in _WITHOUT_EFFECT.items():
+            if rule.holds(method, self.dt):
+                continue
+            for name, known in settings_of(type(self)).items():
+                if rule in known.rules and name != "controller" and getattr(self, name) != known.default:
+                    raise ValueError(message.format(method=method.name, name=name, dt=self.dt))
 
     @classmethod
     def from_keywords(cls, options: Mapping[str, Any]) -> SolverOptions:

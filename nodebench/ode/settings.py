@@ -10,10 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeVar
 
 from nodebench.ode.methods.traits import Traits
 from nodebench.ode.ranges import Range, either, number, one_of, whole
+
+if TYPE_CHECKING:
+    from nodebench.ode.drive.controllers import Controller
 
 T = TypeVar("T")
 
@@ -72,9 +75,8 @@ class Setting(NamedTuple):
     is_length: bool = False
 
 
-def _setting(
-    default: T, usual: Range | None, *rules: Rule, positive: bool = False, length: bool = False
-) -> T:
+def setting(default: T, usual: Range | None, *rules: Rule, positive: bool = False, length: bool = False) -> T:
+    """A field of a class of settings, with what is known of it."""
     made: T = field(default=default, metadata={"setting": Setting(default, usual, rules, positive, length)})
     return made
 
@@ -83,33 +85,47 @@ def _setting(
 class StepSettings:
     """How steps are chosen, and how many may be taken. Sizes are positive in both directions of time. See odeint."""
 
-    dt: float | None = _setting(None, SPAN, OUR_CONTROL, positive=True, length=True)
-    controller: str = _setting("integral", one_of("integral", "pi", "pid"), OUR_CONTROL, CHOSEN_STEPS)
-    first_step: float | None = _setting(None, number(1e-15, 1e6), CHOSEN_STEPS, positive=True, length=True)
-    min_step: float = _setting(0.0, either(0, number(1e-15, 1e6)), KEPT_MIN_STEP, CHOSEN_STEPS, length=True)
-    max_step: float = _setting(math.inf, either(math.inf, SPAN), CHOSEN_STEPS, positive=True)
-    max_steps: int | None = _setting(None, STEPS, positive=True)
-    max_nfe: int | None = _setting(None, STEPS, positive=True)
+    dt: float | None = setting(None, SPAN, OUR_CONTROL, positive=True, length=True)
+    controller: str | Controller = setting(  # noqa: RUF009
+        "integral", one_of("integral", "pi", "pid"), OUR_CONTROL, CHOSEN_STEPS
+    )
+    first_step: float | None = setting(None, number(1e-15, 1e6), CHOSEN_STEPS, positive=True, length=True)
+    min_step: float = setting(0.0, either(0, number(1e-15, 1e6)), KEPT_MIN_STEP, CHOSEN_STEPS, length=True)
+    max_step: float = setting(math.inf, either(math.inf, SPAN), CHOSEN_STEPS, positive=True)
+    max_steps: int | None = setting(None, STEPS, positive=True)
+    max_nfe: int | None = setting(None, STEPS, positive=True)
+
+
+class StepKeywords(TypedDict, total=False):
+    """StepSettings as keywords: for type checkers, which read no dataclass as such."""
+
+    dt: float | None
+    controller: str | Controller
+    first_step: float | None
+    min_step: float
+    max_step: float
+    max_steps: int | None
+    max_nfe: int | None
 
 
 @dataclass(frozen=True)
 class AdjointSettings:
     """How gradient `adjoint` solves backwards; None means as forward. See odeint."""
 
-    method: str | None = _setting(None, None)
-    rtol: float | None = _setting(None, TOLERANCE, TOLERATED_ERROR)
-    atol: float | None = _setting(None, ABSOLUTE_TOLERANCE, TOLERATED_ERROR)
-    norm: str = _setting("state", one_of("full", "joint", "seminorm", "state"), TOLERATED_ERROR, OUR_CONTROL)
+    method: str | None = setting(None, None)
+    rtol: float | None = setting(None, TOLERANCE, TOLERATED_ERROR)
+    atol: float | None = setting(None, ABSOLUTE_TOLERANCE, TOLERATED_ERROR)
+    norm: str = setting("state", one_of("full", "joint", "seminorm", "state"), TOLERATED_ERROR, OUR_CONTROL)
 
 
 @dataclass(frozen=True)
 class SolverSettings(StepSettings):
     """How an ODE block solves, as plain values. See odeint for their meaning."""
 
-    method: str = _setting("dopri5", None)
-    rtol: float = _setting(1e-3, TOLERANCE, TOLERATED_ERROR)
-    atol: float = _setting(1e-3, ABSOLUTE_TOLERANCE, TOLERATED_ERROR)
-    norm: str = _setting("rms", one_of("rms", "max_sample"), OUR_CONTROL, TOLERATED_ERROR)
+    method: str = setting("dopri5", None)
+    rtol: float = setting(1e-3, TOLERANCE, TOLERATED_ERROR)
+    atol: float = setting(1e-3, ABSOLUTE_TOLERANCE, TOLERATED_ERROR)
+    norm: str = setting("rms", one_of("rms", "max_sample"), OUR_CONTROL, TOLERATED_ERROR)
     compile: bool | str = False  # while training: evaluation has batches of other sizes and few of them
     adjoint: AdjointSettings = AdjointSettings()
 
@@ -123,7 +139,7 @@ def of_config() -> dict[str, Setting]:
     """The keys below a config's `solver`: `tol` stands in for rtol and atol, which are null there; adjoint.* follow."""
     own = settings_of(SolverSettings)
     rtol, atol = (own.pop(name)._replace(default=None) for name in ("rtol", "atol"))
-    adjoint = {f"adjoint.{name}": setting for name, setting in settings_of(AdjointSettings).items()}
+    adjoint = {f"adjoint.{name}": known for name, known in settings_of(AdjointSettings).items()}
     return {"method": own.pop("method"), "tol": rtol, "rtol": rtol, "atol": atol, **own, **adjoint}
 
 

@@ -10,7 +10,7 @@ from nodebench.ode.drive.controllers import CONTROLLERS, Controller
 from nodebench.ode.drive.grid import uniform_grid
 from nodebench.ode.drive.solver import AdaptiveSolver, GridSolver, SelfDrivenSolver, Solver
 from nodebench.ode.methods.method import Method, SelfDriven
-from nodebench.ode.methods.traits import Traits, adaptive_methods
+from nodebench.ode.methods.traits import adaptive_methods
 from nodebench.ode.norms import Accuracy
 from nodebench.ode.options import SolverOptions
 
@@ -19,11 +19,11 @@ def make_solver(
     method: Method | SelfDriven, accuracy: Accuracy, options: SolverOptions, *, dense: bool = False
 ) -> Solver:
     """The solver of a method; ValueError for one that these options do not fit."""
-    if isinstance(method, SelfDriven):
-        return SelfDrivenSolver(method, _own_control(method.traits, accuracy, options))
     traits = method.traits
+    options.check_effect(traits)
+    if isinstance(method, SelfDriven):
+        return SelfDrivenSolver(method, _step_control(accuracy, options))
     if options.dt is not None:
-        options.refuse_step_choice(traits.name)
         return GridSolver(
             method,
             partial(uniform_grid, dt=options.dt),
@@ -53,15 +53,3 @@ def _step_control(accuracy: Accuracy, options: SolverOptions) -> StepControl:
         step_ts=options.step_ts,
         jump_ts=options.jump_ts,
     )
-
-
-def _own_control(traits: Traits, accuracy: Accuracy, options: SolverOptions) -> StepControl:
-    """The settings of a method that chooses its steps itself."""
-    for name in ("dt", "step_ts", "jump_ts"):
-        if getattr(options, name):
-            raise ValueError(
-                f"`{traits.name}` chooses its own steps and takes no `{name}`; drop it, or use dopri5"
-            )
-    if options.min_step and not traits.keeps_min_step:
-        raise ValueError(f"SciPy's `{traits.name}` does not keep to a `min_step`; drop it, or use vode_adams")
-    return _step_control(accuracy, options)

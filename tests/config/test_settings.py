@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import re
 import shutil
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from nodebench.config.compose import compose as own_compose
 from nodebench.config.files import flatten, load, shipped_folder
@@ -18,7 +20,7 @@ from nodebench.config.identity import hash8
 from nodebench.ode.settings import of_config, precision, precision_in_words
 
 ROOT = Path(__file__).parent.parent.parent
-FIELD = "    damping: float | None = _setting(None, number(0.5, 2), CHOSEN_STEPS, positive=True)\n"
+FIELD = "    damping: float | None = setting(None, number(0.5, 2), CHOSEN_STEPS, positive=True)\n"
 
 
 @pytest.fixture
@@ -73,7 +75,19 @@ def test_a_setting_that_is_added_is_found_everywhere(
             check(compose(overrides).config)
     config = compose(["solver.damping=1"]).config
     check(config)
-    assert solver_settings(config["solver"]).damping == 1
+    solver = solver_settings(config["solver"])
+    assert solver.damping == 1
+    block = with_damping("nodebench.models.ode_block").ODEBlock(torch.nn.Identity(), solver, "adjoint")
+    block.vector_field.forward = lambda t, y: y
+    assert block(torch.ones(1)).item() == pytest.approx(math.e, rel=1e-3)
+    odeint = with_damping("nodebench.ode").odeint
+    for options, words in (
+        ({"damping": -1}, "`damping` is -1; it must be positive"),
+        ({"method": "rk4", "dt": 0.1, "damping": 1}, "`damping` has no effect on `rk4` with dt=0.1"),
+        ({"dampin": 1}, "unknown option `dampin`; did you mean `damping`?"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=re.escape(words)):
+            odeint(lambda t, y: y, torch.ones(1), [0.0, 1.0], **options)
     assert of_copy(config) != hash8(own_compose().config)
     assert of_copy(compose().config) == hash8(own_compose().config)  # older runs keep their folders
 
