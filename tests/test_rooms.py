@@ -291,7 +291,11 @@ def test_reporting_and_what_is_data_in_ode_import_no_torch_through_anyone() -> N
         ".".join(path.with_suffix("").parts[-3:]) for path in sorted((PACKAGE / "reporting").glob("[!_]*.py"))
     ]
     assert names
-    names += ["nodebench.commands.table", *(f"nodebench.{name}" for name in sorted(DATA_IN_ODE))]
+    names += [
+        "nodebench.commands.table",
+        "nodebench.config.check",
+        *(f"nodebench.{name}" for name in sorted(DATA_IN_ODE)),
+    ]
     imports = "\n".join(f"import {name}" for name in names)
     check = "import sys; print(sorted({'torch', 'hydra', 'matplotlib'} & set(sys.modules)))"
     result = subprocess.run(
