@@ -50,7 +50,7 @@ _ORDER = """
     compat.options compat.callbacks compat.events compat.grids compat.norms compat.solvers compat.odeint compat
 """
 ODE_ORDER = _ORDER.split()  # folders alone import nothing
-# Read by rooms without torch: ode/__init__.py loads what is public when it is first asked for.
+# What is data and read by rooms without torch: ode/__init__.py loads what is public when it is first asked for.
 DATA_IN_ODE = {
     "ode.ranges",
     "ode.settings",

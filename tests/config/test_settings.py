@@ -29,7 +29,7 @@ def with_damping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
     for name in ("nodebench", "configs"):
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     for file, line, added in (
-        ("nodebench/ode/settings.py", "    max_nfe: ", FIELD),
+        ("nodebench/ode/settings.py", "    max_nfe: int | None = setting(", FIELD),
         ("configs/train.yaml", "  max_nfe: ", "  damping: null\n"),
     ):
         text = (tmp_path / file).read_text(encoding="utf-8")

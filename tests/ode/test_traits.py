@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 import torch
 from torch import Tensor
@@ -9,12 +11,14 @@ from torch import Tensor
 from nodebench.ode import odeint
 from nodebench.ode.assembly import ADJOINT_NORMS
 from nodebench.ode.drive.controllers import CONTROLLERS
+from nodebench.ode.drive.state import LoopResult
 from nodebench.ode.front_door import GRADIENTS as SOLVES
-from nodebench.ode.methods.method import SelfDriven
+from nodebench.ode.methods.method import Course, SelfDriven
 from nodebench.ode.methods.registry import find_method
-from nodebench.ode.methods.traits import GRADIENTS, known_methods, needs_tolerance
+from nodebench.ode.methods.traits import GRADIENTS, Traits, known_methods, needs_tolerance
 from nodebench.ode.norms import NORMS
-from nodebench.ode.settings import AdjointSettings, SolverSettings, settings_of
+from nodebench.ode.options import OptionKeywords, SolverOptions
+from nodebench.ode.settings import AdjointSettings, SolverSettings, StepKeywords, StepSettings, settings_of
 
 METHODS = pytest.mark.parametrize("method", list(known_methods()))
 
@@ -65,6 +69,22 @@ def test_a_method_chooses_its_steps_and_heeds_their_limits_as_it_is_said_to(meth
 def test_a_fixed_step_heeds_a_tolerance_where_it_is_said_to(method: str) -> None:
     loose, tight = (y1(method, dt=0.1, rtol=tol, atol=tol) for tol in (1.0, 1e-4))
     assert torch.equal(loose, tight) is not needs_tolerance(method, 0.1)
+
+
+def test_a_method_of_ones_own_says_whether_it_drives_itself() -> None:
+    class Unsaid:
+        traits = Traits("unsaid", order=1, has_error=True)
+
+        def drive(self, course: Course) -> LoopResult:
+            raise AssertionError("it is not asked")
+
+    with pytest.raises(TypeError, match="its traits say is_self_driven where it has `drive`"):
+        odeint(lambda t, y: y, torch.ones(1), [0.0, 1.0], method=Unsaid(), gradient="adjoint", params=())
+
+
+def test_the_options_of_odeint_are_typed_as_they_stand_among_the_settings() -> None:
+    for keywords, kind in ((StepKeywords, StepSettings), (OptionKeywords, SolverOptions)):
+        assert list(keywords.__annotations__) == [each.name for each in fields(kind)]
 
 
 def test_the_names_that_a_setting_allows_are_those_that_odeint_knows() -> None:

@@ -44,4 +44,8 @@ def _checked(method: Any) -> Method | SelfDriven:
             f"`method` is {method!r}; it must be one of list_methods(), a ButcherTableau or a Method (an object with "
             "`traits` and `begin`)"
         )
+    if isinstance(method, SelfDriven) is not method.traits.is_self_driven:
+        raise TypeError(
+            f"`method` is {method!r}; its traits say is_self_driven where it has `drive`, and else not"
+        )
     return method
