@@ -103,6 +103,8 @@ def _is_gone(holder: dict[str, object], host: object) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return True
+    except OverflowError:
+        return True  # no process has such a number
     except OSError:
         pass  # another user's
     return _start_of(process) != holder.get("started")  # the system gives a number to a later process again

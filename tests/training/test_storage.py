@@ -96,10 +96,11 @@ class TestFileSystemWithoutLocks:
         with RunFolder(tmp_path):
             pass
 
-    def test_a_process_that_is_gone_holds_nothing(self, tmp_path):
+    @pytest.mark.parametrize("process", [None, 10**12, 10**30])  # beyond what the system counts to
+    def test_a_process_that_is_gone_holds_nothing(self, tmp_path, process):
         ended = subprocess.Popen([sys.executable, "-c", ""])
         ended.wait()
-        self.hold(tmp_path, process=ended.pid)
+        self.hold(tmp_path, process=process or ended.pid)
         with RunFolder(tmp_path):
             assert json.loads((tmp_path / "lock.owner").read_text())["process"] == os.getpid()
         assert not list(tmp_path.glob("lock.owner*"))
