@@ -20,7 +20,7 @@ def make_schedule(optimizer: Optimizer, settings: TrainingSettings, steps_per_ep
 
 def _one_cycle(optimizer: Optimizer, settings: TrainingSettings) -> OneCycleLR:
     """Only the learning rate cycles: momentum stays as the optimizer's config says."""
-    warmup_share = settings.warmup_share
+    warmup_share = float(settings.warmup_share)  # OneCycleLR refuses a 0 that is an int
     if warmup_share * settings.num_steps == 1:
         warmup_share = 0.0  # OneCycleLR divides by the length of its first phase, warm-up steps - 1
     return OneCycleLR(

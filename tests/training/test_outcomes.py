@@ -422,6 +422,12 @@ def test_one_cycle_starts_low_and_ends_low_for_any_number_of_steps(num_steps):
     assert rates[-1] < 0.01
 
 
+def test_one_cycle_without_warm_up_begins_at_its_peak():
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.4)
+    make_schedule(optimizer, TrainingSettings(40, schedule="one_cycle", warmup_share=0), steps_per_epoch=10)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.4)
+
+
 def test_multistep_divides_at_its_epochs():
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
     settings = TrainingSettings(6, schedule="multistep", milestones=(1, 2), gamma=0.1)
