@@ -422,10 +422,10 @@ def test_one_cycle_starts_low_and_ends_low_for_any_number_of_steps(num_steps):
     assert rates[-1] < 0.01
 
 
-def test_one_cycle_without_warm_up_begins_at_its_peak():
+def test_one_cycle_without_warm_up_begins_near_its_peak():
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.4)
     make_schedule(optimizer, TrainingSettings(40, schedule="one_cycle", warmup_share=0), steps_per_epoch=10)
-    assert optimizer.param_groups[0]["lr"] == pytest.approx(0.4)
+    assert 0.39 < optimizer.param_groups[0]["lr"] <= 0.4  # torch takes the first of 40 steps down from it
 
 
 def test_multistep_divides_at_its_epochs():
