@@ -90,7 +90,7 @@ class Column:
             "format": self.format,
             "unit": self.unit,
             "has_interval": self.has_interval,
-            "shown": self.shown.value,
+            "shown": [place.name for place in self.shown],
             "rank": self.rank,
         }
 
@@ -100,7 +100,10 @@ class Column:
         plain = undeclared(name).to_json()
         if set(content) != set(plain) or any(type(content[key]) is not type(plain[key]) for key in plain):
             raise ValueError(f"column `{name}` is not declared as a run does")
-        shown = Shown(content["shown"])  # ValueError for a number of none
+        shown = Shown.NOWHERE
+        for place in Shown:
+            if place.name in content["shown"]:
+                shown |= place
         return Column(**{**content, "name": name, "shown": shown})
 
 

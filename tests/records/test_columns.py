@@ -45,8 +45,8 @@ def test_what_a_run_writes_of_a_column_is_read_as_it_was(column: Column) -> None
 
 def test_a_declaration_that_no_run_writes_is_refused() -> None:
     written = Column("margin").to_json()
-    for wrong in ({}, {**written, "rank": "1"}, {**written, "more": 1}, {**written, "shown": 64}):
-        with pytest.raises(ValueError, match=r"margin|64"):
+    for wrong in ({}, {**written, "rank": "1"}, {**written, "more": 1}, {**written, "shown": 7}):
+        with pytest.raises(ValueError, match="column `margin` is not declared as a run does"):
             Column.from_json("margin", wrong)
 
 
