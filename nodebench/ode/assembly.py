@@ -22,6 +22,7 @@ from nodebench.ode.drive.solver import Solver
 from nodebench.ode.gradients.problem import AdjointNorm, AdjointSolve
 from nodebench.ode.methods.explicit import ExplicitRungeKutta
 from nodebench.ode.methods.method import Method, SelfDriven
+from nodebench.ode.methods.registry import AnyMethod, find_method
 from nodebench.ode.methods.traits import Traits
 from nodebench.ode.names import nearest
 from nodebench.ode.norms import NORMS, Accuracy, LeadingNorm, MaxBlockNorm, Norm, rms_norm
@@ -63,20 +64,21 @@ class Assembly:
 
     def backward(
         self,
-        method: Method | SelfDriven,
+        method: AnyMethod | None,
         rtol: float | None,
         atol: float | None,
         norm: str,
         backend: str | None,
     ) -> AdjointSolve:
         """How the adjoint is solved backwards; what is wrong with it is said now rather than in backward()."""
+        own = self.method if method is None else find_method(method)
         rtol, atol = (
-            _adjoint_tolerance(name, forward, own)
-            for (name, forward), own in zip(self._tolerances, (rtol, atol), strict=True)
+            _adjoint_tolerance(name, forward, tolerance)
+            for (name, forward), tolerance in zip(self._tolerances, (rtol, atol), strict=True)
         )
 
         def build(norm: Norm) -> Solver:
-            return self._solver(method, Accuracy(rtol, atol, norm), backend)
+            return self._solver(own, Accuracy(rtol, atol, norm), backend)
 
         build(rms_norm)
         return AdjointSolve(build, ADJOINT_NORMS[norm])

@@ -17,9 +17,7 @@ from nodebench.ode.gradients.adjoint import solve_adjoint
 from nodebench.ode.gradients.checkpointed import solve_checkpointed
 from nodebench.ode.gradients.direct import solve_direct
 from nodebench.ode.gradients.problem import Outputs, Problem
-from nodebench.ode.methods.method import Method, SelfDriven
-from nodebench.ode.methods.registry import find_method
-from nodebench.ode.methods.tableau import ButcherTableau
+from nodebench.ode.methods.registry import AnyMethod, find_method
 from nodebench.ode.norms import Norm
 from nodebench.ode.options import OptionKeywords, SolverOptions
 from nodebench.ode.packing import Packing, S, check_state
@@ -31,8 +29,6 @@ GRADIENTS: dict[str, Callable[[Problem], Outputs]] = {
     "checkpointed": solve_checkpointed,
     "adjoint": solve_adjoint,
 }
-
-AnyMethod = str | ButcherTableau | Method | SelfDriven
 
 
 def odeint(
@@ -65,24 +61,19 @@ def odeint(
     y0: tensor of any shape, or a tuple of tensors of one dtype, in single or double precision; half is for inside f.
     ts: strictly monotonic times, increasing or decreasing, of shape (num_times,). One time, or equal times, return
         y0 without an evaluation.
-    method: see `list_methods()`; or a ButcherTableau, or a Method of one's own. With `dt` the steps are fixed (at most
-        dt long, dividing each gap between outputs evenly); without, their error is held to rtol and atol by the
-        method's embedded estimate.
-    rtol, atol: a step is accepted if norm(error / (atol + rtol max(|y0|, |y1|))) <= 1; one an entry of a tuple state
-        if sequences.
+    method: see `list_methods()`; or a ButcherTableau, or a Method. With `dt` the steps are fixed (at most dt long,
+        dividing each gap between outputs evenly); without, their estimated error is held to rtol and atol.
+    rtol, atol: a step is accepted if norm(error / (atol + rtol max(|y0|, |y1|))) <= 1; one an entry if sequences.
     gradient: `direct` (autograd through the steps), `checkpointed` (the same, steps recomputed), or `adjoint`
         (the continuous adjoint, solved backwards with the adjoint_* settings; None means as forward).
-    adjoint_norm: `full`, `joint`, `seminorm` or `state`: which of y, a and the parameters' integrals the error of
-        the backward solve is measured over.
+    adjoint_norm: `full`, `joint`, `seminorm` or `state`: what of y, a and the integrals counts in the backward error.
     norm: `rms` (over the whole state, batch included), `max_sample` (largest RMS of a sample), or a function of the
         packed error to a 0-d tensor; for a tuple state the default is the largest of its entries' RMS.
     dense_output: keep interpolants for `solution.evaluate(t)`; gradients flow through it with `direct` alone.
-    record_steps: keep (t, dt) of every accepted step in `solution.stats`.
-    stats: where to count, fresh ones: what holds them too can watch a long solve. None makes some.
+    stats: where to count, fresh ones; record_steps: keep (t, dt) of every accepted step there too.
     raise_on_failure: raise a SolverError that says what happened; or else return it as `solution.status`.
-    compile: take the steps of a Runge-Kutta method whole, under torch.compile (True, or the name of a backend); the
-        first solve of a kind takes a while. The same f must come again, not a new lambda. Where torch.compile cannot,
-        a CompileWarning says why and the steps are eager.
+    compile: take the steps of a Runge-Kutta method whole, under torch.compile (True, or a backend's name). The same f
+        must come again, not a new lambda. Where torch.compile cannot, a CompileWarning says why; steps are eager then.
     options: dt, controller (`integral`, `pi`, `pid`), first_step, min_step, max_step, max_steps, max_nfe, step_ts
         (times to step on), jump_ts (times where f jumps). A step at min_step is taken even if its error is too
         large, and counted as forced. One step size serves the whole batch.
@@ -93,8 +84,7 @@ def odeint(
     check_call(f, args, params, gradient, GRADIENTS, adjoint_norm)
     packed, settings = packing.pack(y0), SolverOptions.from_keywords(options)
     assembly = Assembly(f, packing, packed, settings, find_method(method), rtol, atol, dense_output)
-    backend = choose_backend(compile, assembly, norm)
-    clock = make_clock(ts, packed)
+    backend, clock = choose_backend(compile, assembly, norm), make_clock(ts, packed)
     problem = Problem(
         packing.wrap(f),
         packed,
@@ -107,8 +97,7 @@ def odeint(
         raise_on_failure=raise_on_failure,
     )
     if gradient == "adjoint":
-        backwards = assembly.method if adjoint_method is None else find_method(adjoint_method)
-        adjoint = assembly.backward(backwards, adjoint_rtol, adjoint_atol, adjoint_norm, backend)
+        adjoint = assembly.backward(adjoint_method, adjoint_rtol, adjoint_atol, adjoint_norm, backend)
         problem = replace(problem, adjoint=adjoint)
     dense = DenseOutput(clock if gradient == "direct" else clock.as_constants()) if dense_output else None
     return cast(Solution[S], _solution(problem, gradient, packing, dense, ts))

@@ -13,6 +13,8 @@ from nodebench.ode.methods.tableaus import load_tableaus
 from nodebench.ode.methods.traits import list_methods
 from nodebench.ode.names import nearest
 
+AnyMethod = str | ButcherTableau | Method | SelfDriven
+
 WITHOUT_TABLEAU: dict[str, Method | SelfDriven] = {
     "explicit_adams": Adams("explicit_adams"),
     "implicit_adams": Adams("implicit_adams", max_iterations=4),
@@ -21,7 +23,7 @@ WITHOUT_TABLEAU: dict[str, Method | SelfDriven] = {
 }
 
 
-def find_method(method: str | ButcherTableau | Method | SelfDriven) -> Method | SelfDriven:
+def find_method(method: AnyMethod) -> Method | SelfDriven:
     """The method of a name or a tableau; one that is a method already is that.
 
     Raises ValueError for a name that there is not, TypeError for what is no method.
