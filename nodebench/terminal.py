@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import textwrap
 from typing import TextIO
+
+from nodebench.quoting import plain
 
 
 def terminal_width(stream: TextIO | None) -> int | None:
@@ -19,3 +22,8 @@ def wrapped(text: str, width: int | None, indent: int = 0) -> str:
     return textwrap.fill(
         text, width, subsequent_indent=" " * indent, break_long_words=False, break_on_hyphens=False
     )
+
+
+def tell(line: str, indent: int = 10) -> None:
+    """Print a line of a word and what there is to say about it, which goes on below itself where the terminal ends."""
+    print(wrapped(plain(line), terminal_width(sys.stdout), indent), flush=True)

@@ -21,7 +21,7 @@ ROOMS: dict[str, set[str]] = {
     "data": {"counted"},
     "reading": set(),
     "quoting": set(),
-    "terminal": set(),
+    "terminal": {"quoting"},
     "counted": set(),
     "records": {"reading"},
     "reporting": {

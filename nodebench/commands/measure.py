@@ -32,6 +32,7 @@ from nodebench.config.own_code import own_code
 from nodebench.config.saved import read_config
 from nodebench.counted import counted
 from nodebench.records.measures import OWN, TOLERANCES
+from nodebench.terminal import terminal_width
 
 if TYPE_CHECKING:
     from torch import nn
@@ -247,4 +248,4 @@ def _print_summary(files: MeasureFiles, run: Path) -> None:
     from nodebench.commands.measure_summary import summary
 
     plot = shlex.join(["nodebench", "plot", "fig3", "--runs", str(run)])
-    print(f"\n{summary(files.rows, files.errors)}\n\nnext       {plot}")
+    print(f"\n{summary(files.rows, files.errors, terminal_width(sys.stdout))}\n\nnext       {plot}")

@@ -13,11 +13,13 @@ from nodebench.config.ranges import check_ranges
 from nodebench.ode.methods.traits import GRADIENTS
 from nodebench.ode.settings import SolverSettings
 from nodebench.records.measures import NUM_TIMED, TOLERANCES
+from nodebench.terminal import tell
 
 if TYPE_CHECKING:
     from nodebench.measurement import Case
 
 Solvers = Sequence[tuple[dict[str, Any], tuple[str, ...]]]
+_INDENT = len("reference  ")
 
 
 def check_solvers(config: dict[str, Any], methods: Sequence[str], tols: Sequence[float]) -> Solvers:
@@ -109,7 +111,7 @@ def print_plan(
     run: Path, step: int, cases: Sequence[Case], todo: Sequence[tuple[Case, int]], made_with: dict[str, Any]
 ) -> None:
     """What is measured, against which reference, and how much of it is done."""
-    print(f"run        {run}, step {step:,}")
+    print(f"run        {run}, step {step:,}")  # a folder is one word, to be copied, however long it is
     names = dict.fromkeys(case.name for case in cases)
     for name in names:
         own = [case for case in cases if case.name == name]
@@ -118,14 +120,15 @@ def print_plan(
             f"{case.gradient if case.has_backward else 'forward'} on {case.num_batches}" for case in own
         )
         noun = "batch" if own[-1].num_batches == 1 else "batches"
-        print(f"solver     {name} at tol {tols}: {', '.join(modes)} {noun} of 100")
+        tell(f"solver     {name} at tol {tols}: {', '.join(modes)} {noun} of 100", _INDENT)
     adjoint = made_with["solver"]["adjoint"]
     if any(case.has_backward for case in cases):
         tol = "the row's" if adjoint["rtol"] is None else f"{adjoint['rtol']:g}"
-        print(f"adjoint    tolerance {tol}, norm {adjoint['norm']}")
+        tell(f"adjoint    tolerance {tol}, norm {adjoint['norm']}", _INDENT)
     reference = made_with["reference"]
-    print(
-        f"reference  {reference['method']} at {reference['tol']:g} in float64, its gradient {reference['gradient']}"
+    tell(
+        f"reference  {reference['method']} at {reference['tol']:g} in float64, its gradient {reference['gradient']}",
+        _INDENT,
     )
     num_rows = sum(case.num_batches for case in cases)
-    print(f"rows       {num_rows:,}, {num_rows - len(todo):,} of them done", flush=True)
+    tell(f"rows       {num_rows:,}, {num_rows - len(todo):,} of them done", _INDENT)

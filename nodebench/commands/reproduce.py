@@ -24,6 +24,7 @@ from nodebench.config.launch import override_text
 from nodebench.counted import counted
 from nodebench.reporting.measures import DamagedMeasuresError, has_checkpoint, read_measures
 from nodebench.reporting.runs import find_runs, nothing_under
+from nodebench.terminal import tell
 
 DEFAULT_RUNS = "outputs"
 DONE, UNFINISHED, MISSING, DAMAGED = STATES = "done", "unfinished", "missing", "damaged"
@@ -46,7 +47,7 @@ def run(argv: Sequence[str]) -> int:
     elsewhere = [] if runs == DEFAULT_RUNS else [override_text("output_dir", runs)]
     members, _ = compose_members([*overrides, *elsewhere] for overrides in artefact.recipes[args.recipe])
     states = {folder: _state(folder) for folder in members}
-    print(f"{artefact.name}, recipe {args.recipe}: {artefact.description}")
+    tell(f"{artefact.name}, recipe {args.recipe}: {artefact.description}")
     if is_new and runs != DEFAULT_RUNS:  # perhaps a slip of the keyboard
         print(f"{nothing_under(runs)} yet")
     if args.dry_run:
@@ -113,9 +114,10 @@ def _print_plan(members: Mapping[Path, Member], states: Mapping[Path, str], is_f
         if states[folder] != DONE:
             not_done.append(about if is_fast else {})
     print(_counts(states))
-    print("\n".join(f"cost        {experiment}: {cost}" for experiment, cost in costs.items()))
+    for experiment, cost in costs.items():
+        tell(f"cost        {experiment}: {cost}", 12)
     if not_done:
-        print(f"together    {total_words(not_done)}")
+        tell(f"together    {total_words(not_done)}", 12)
 
 
 def _train_missing(members: Mapping[Path, Member], states: Mapping[Path, str]) -> dict[Path, Ending]:

@@ -6,8 +6,7 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +28,7 @@ from nodebench.data import Data
 from nodebench.models.ode_block import ode_blocks
 from nodebench.quoting import plain
 from nodebench.records.storage import named_disk_errors
-from nodebench.terminal import terminal_width, wrapped
+from nodebench.terminal import tell
 from nodebench.training import (
     Outcome,
     RunFolder,
@@ -122,7 +121,8 @@ def train_run(composed: Composed, config_dir: str | Path | None = None) -> Outco
     config = composed.config
     folder, force = run_folder(config), config["training"]["force"]
     print(f"run       {plain(str(folder))}", flush=True)  # one word, to be copied, however long it is
-    _print(f"note      {note}" for note in composed.notes)
+    for note in composed.notes:
+        tell(f"note      {note}")
     run = RunFolder(folder, config_text(config), _hparams(config), force, own_code(config))
     finished = None if force else finished_outcome(run)
     if finished is not None:
@@ -131,7 +131,8 @@ def train_run(composed: Composed, config_dir: str | Path | None = None) -> Outco
         check_folder(folder)
     session = assemble(config, config_dir)
     make_optimizer, settings = _how_to_train(session)
-    _print(plan(config, session.data, session.task, session.model, settings))
+    for line in plan(config, session.data, session.task, session.model, settings):
+        tell(line)
     try:
         with run:
             return _naming_the_budget(train(session.task, session.model, make_optimizer, settings, run))
@@ -166,13 +167,6 @@ def _naming_the_budget(outcome: Outcome) -> Outcome:
         f"{budget} is what solver.max_nfe=null allows a solve in training; solver.max_nfe=... sets another"
     )
     return replace(outcome, reason=f"{outcome.reason}. {whose}")
-
-
-def _print(lines: Iterable[str]) -> None:
-    """Lines of a word and what there is to say about it, which goes on below itself where the terminal ends."""
-    width = terminal_width(sys.stdout)
-    for line in lines:
-        print(wrapped(plain(line), width, indent=10), flush=True)
 
 
 def _hparams(config: Mapping[str, Any]) -> dict[str, bool | int | float | str | type]:

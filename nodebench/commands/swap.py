@@ -29,16 +29,21 @@ from nodebench.ode.methods.traits import needs_tolerance
 from nodebench.ode.settings import SolverSettings, precision_in_words, tolerances
 from nodebench.reporting.flow_rule import DISCRETISATION, FLOW, FLOW_LIMIT, judge, why_undecided
 from nodebench.tasks.classification import Classification
+from nodebench.terminal import tell
 from nodebench.training.progress import shown
 from nodebench.training.protocols import NonFiniteValuesError, ShowProgress
 
-RULE = f"rule: a flow if every solve with at least training's NFE changes the error by less than {FLOW_LIMIT} points"
+RULE = (
+    "rule        a flow if every solve with at least training's NFE changes the error by less than "
+    f"{FLOW_LIMIT} points"
+)
 FIXED = ("euler", "midpoint", "rk4")
 STEPS = (1.0, 0.5, 0.25, 0.125)
 ADAPTIVE = ("dopri5", "bosh3", "dopri8")
 TIGHT = 1e-5
 USUAL = 1e-3  # where training had fixed steps and no tolerance
 LINE = "{:<15} {:<22} {:>14} {:>16} {:>7}"
+INDENT = len("verdict     ")
 
 
 def swap(folder: Path, config: dict[str, Any], config_dir: str | None, limit: int | None) -> int:
@@ -60,7 +65,7 @@ def swap(folder: Path, config: dict[str, Any], config_dir: str | None, limit: in
     own = net.ode_block.solver
     of = f" of {data.whole['test']:,}" if "test" in data.whole else ""
     which = f"{'the first' if of else 'all'} {len(data.test):,}{of} test image{'' if len(data.test) == 1 else 's'}"
-    print(f"run         {folder}, step {trained.step:,}, {which}")
+    print(f"run         {folder}, step {trained.step:,}\ndata        {which}")
     print(LINE.format("solver", "precision", "test error (%)", "change (points)", "NFE"), flush=True)
     records: list[dict[str, Any]] = []
     unrecorded: FailedError | None = None
@@ -75,9 +80,14 @@ def swap(folder: Path, config: dict[str, Any], config_dir: str | None, limit: in
                 append_evaluation(folder, records[-1])
             except FailedError as error:  # what is computed is shown all the same
                 unrecorded = error
-    print(f"\n{verdict(records)}\n{RULE}")
+    print()
+    tell(verdict(records), INDENT)
+    tell(RULE, INDENT)
     if limit is not None:
-        print("recorded nowhere: leave out --limit to evaluate all test images and record the results")
+        tell(
+            "recorded    nowhere: leave out --limit to evaluate all test images and record the results",
+            INDENT,
+        )
     elif unrecorded is not None:
         raise unrecorded
     else:

@@ -21,6 +21,7 @@ from nodebench.config.identity import run_folder
 from nodebench.config.launch import combinations, expand, launch
 from nodebench.config.saved import config_text
 from nodebench.counted import counted
+from nodebench.terminal import tell
 
 _IN_TABLE = (  # as tol, gradient and units
     *("solver.tol", "solver.rtol", "solver.atol", "solver.dt"),
@@ -131,16 +132,25 @@ def run_member(
 ) -> Ending:
     """Compose and train one member, wherever the launcher runs it; `asked` are those of all, whose `pace` it is."""
     if pace is None or list(overrides) not in asked:
-        print(f"\nmember    {' '.join(overrides)}")
+        print()
+        tell(f"member    {' '.join(overrides)}")
         return train_member(compose(overrides, config_dir), config_dir)
     index = asked.index(list(overrides))
-    print(f"\nmember    {pace.place(index)}: {' '.join(overrides)}")
+    print()
+    tell(f"member    {pace.place(index)}: {' '.join(overrides)}")
     with pace.timed(index):
         return train_member(compose(overrides, config_dir), config_dir)
 
 
 def train_member(composed: Composed, config_dir: str | Path | None = None) -> Ending:
-    """Train one member; what goes wrong is returned, and kept in its run folder. A signal ends all members."""
+    """Train one member; what goes wrong is said, returned, and kept in its run folder. A signal ends all members."""
+    ending = _train(composed, config_dir)
+    if ending.status != "finished":
+        tell(f"{ending.status:<9} {ending.reason}")
+    return ending
+
+
+def _train(composed: Composed, config_dir: str | Path | None) -> Ending:
     from nodebench.commands.session import train_run
     from nodebench.training import RunFolderError
 
@@ -186,6 +196,6 @@ def report(folders: Iterable[Path], endings: Sequence[Any]) -> int:
             ending if isinstance(ending, tuple) else ("failed", f"{type(ending).__name__}: {ending}")
         )
         if status != "finished":
-            print(f"{status:<9} {folder}: {reason}")
+            tell(f"{status:<9} {folder}: {reason}")
             code = 1
     return code

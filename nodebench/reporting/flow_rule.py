@@ -25,8 +25,8 @@ def judge(change: float, num_images: int | None) -> str:
 
 def why_undecided(num_images: int) -> str:
     """What the test set is too small for, in half a sentence."""
-    needed = round(100 / FLOW_LIMIT)
+    needed, one_image = round(100 / FLOW_LIMIT), f"{100 / num_images:.2g}"
     return (
-        f"one of {num_images:,} test images is {100 / num_images:.2g} points: the rule's {FLOW_LIMIT} needs "
-        f"more than {needed:,} images"
+        f"one of {num_images:,} test images is {one_image} {'point' if one_image == '1' else 'points'}: the rule's "
+        f"{FLOW_LIMIT} needs more than {needed:,} images"
     )

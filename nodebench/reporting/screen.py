@@ -81,7 +81,7 @@ def _without_least(table: Table, width: int) -> tuple[Table, list[str]]:
         kept.pop()
     dropped = [_name(table, number) for number in range(len(table.columns)) if number not in kept]
     return table.select(sorted(kept)), [
-        f"Left out, for want of room: {', '.join(dropped)} (a wider terminal or --format markdown shows all)."
+        f"Left out, for want of room: {', '.join(dropped)} (a wider terminal shows all, and so does a pipe)."
     ]
 
 

@@ -178,11 +178,11 @@ class TestSwap:
         capsys.readouterr()
         assert evaluate(run, "--swap", "--limit", "4") == 0
         printed = capsys.readouterr().out
-        assert ", step 2, the first 4 of 357 test images\n" in printed
+        assert ", step 2\ndata        the first 4 of 357 test images\n" in printed
         assert "dopri5          tol 1 (training)" in printed
         assert printed.count("\nrk4 ") == printed.count("\neuler ") == 4
         assert "one of 4 test images is 25 points" in printed.partition("\nverdict     ")[2]
-        assert "rule: a flow if every solve with at least training's NFE" in printed
+        assert "rule        a flow if every solve with at least training's NFE" in printed
         assert not (run / "evaluations.jsonl").exists()
 
     def test_a_limit_above_the_test_set_is_all_of_it(
@@ -191,7 +191,7 @@ class TestSwap:
         own = [SolverSettings(rtol=1.0, atol=1.0)]
         monkeypatch.setattr("nodebench.commands.swap.swapped", lambda *_, **__: own)
         assert evaluate(trained(*smoke, "data.limit_test=null"), "--swap", "--limit", "999999") == 0
-        assert ", step 2, all 357 test images\n" in capsys.readouterr().out
+        assert ", step 2\ndata        all 357 test images\n" in capsys.readouterr().out
 
     def test_a_run_that_is_evaluated_on_part_of_the_images_says_so_again(
         self, smoke: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -204,7 +204,7 @@ class TestSwap:
             in capsys.readouterr().out
         )
         assert evaluate(run, "--swap") == 0
-        assert ", step 2, the first 100 of 357 test images\n" in capsys.readouterr().out
+        assert ", step 2\ndata        the first 100 of 357 test images\n" in capsys.readouterr().out
         assert evaluate(run) == 0
         assert "data        the first 100 test images alone: data.limit_test=100\n" in capsys.readouterr().out
 

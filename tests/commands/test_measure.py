@@ -16,6 +16,7 @@ import torch
 
 from nodebench import cli
 from nodebench.commands.measure_files import MeasureFiles
+from nodebench.commands.measure_summary import SHOWN, summary
 from nodebench.config.compose import compose
 from nodebench.config.identity import run_folder
 from nodebench.config.saved import config_text
@@ -92,6 +93,35 @@ def test_a_run_is_measured_in_pieces_that_end_as_one(run: Path, capsys: pytest.C
         ("0.1", "adjoint", ""),
     ]
     assert all(float(row["error_endpoint"]) > 0 for row in added)
+
+
+def test_the_medians_fit_the_terminal_and_what_has_no_room_is_named() -> None:
+    names = [column.name for column in SHOWN]
+    solves = [(library, tol) for library in ("nodebench", "torchdiffeq") for tol in (1.0, 0.1)]
+    measured = [
+        {"library": library, "solver": "adaptive_heun", "tol": tol, "gradient": "adjoint"}
+        | dict.fromkeys(names, 1.0 + number)
+        for number, (library, tol) in enumerate(solves)
+    ]
+    assert max(map(len, summary(measured, None).splitlines())) > 100
+    for width in (60, 80):
+        shown = summary(measured, None, width)
+        assert max(map(len, shown.splitlines())) <= width
+        told = " ".join(shown.split())
+        assert "Left out, for want of room: " in told
+        assert "The same in every row: gradient adjoint, batches 1." in told
+
+
+def test_what_is_about_to_be_measured_is_told_in_lines_of_the_terminals_width(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("nodebench.terminal.terminal_width", lambda stream: 60)
+    capsys.readouterr()
+    assert measure(run, *QUICKEST, "solver=dopri5,bosh3") == 0
+    first, *told = capsys.readouterr().out.partition("\n\n")[0].splitlines()
+    assert first == f"run        {run}, step 2"
+    assert max(map(len, told)) <= 60
+    assert any(line.startswith(" " * 11) for line in told)
 
 
 def test_a_table_from_before_other_libraries_were_measured_goes_on_as_nodebenchs_own(

@@ -79,7 +79,7 @@ def test_a_member_that_fails_is_a_row_and_the_others_run(
     printed = capsys.readouterr().out
     assert statuses() == ["failed", "finished"]
     assert "failed    outputs/classification/digits-mlp-" in printed
-    assert "`data.batch_size` is 5000" in printed
+    assert "\nfailed    `data.batch_size` is 5000" in printed.partition("member    2/2")[0]  # at once
 
 
 def test_a_bug_in_one_member_is_kept_with_its_traceback(
