@@ -8,6 +8,7 @@ machine can hold.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import yaml
@@ -18,11 +19,20 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml, where PyYAML
 
 
 def read_json(text: str) -> Any:
-    """The value of a JSON text. Raises ValueError if it is none, or is nested too deep to be read."""
+    """The value of a JSON text. Raises ValueError if it is none, or nests over MAX_DEPTH deep.
+
+    How deep Python itself reads depends on its version and on what raised its limit in this process.
+    """
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except RecursionError:
-        raise ValueError("it is nested too deep") from None
+        raise ValueError(f"it is nested over {MAX_DEPTH} deep") from None
+    level, depth = [value], 1
+    while level := [item for node in level for item in _items(node)]:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise ValueError(f"it is nested over {MAX_DEPTH} deep")
+    return value
 
 
 def read_yaml(text: str) -> Any:
@@ -34,9 +44,15 @@ def read_yaml(text: str) -> Any:
         _check_bounds(text)
         return yaml.load(text, Loader=_LOADER)
     except RecursionError:
-        raise ValueError("it is nested too deep") from None
+        raise ValueError(f"it is nested over {MAX_DEPTH} deep") from None
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from error
+
+
+def _items(node: Any) -> Iterable[Any]:
+    """What a mapping or a list holds that may hold something in turn."""
+    items = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return (item for item in items if isinstance(item, dict | list))
 
 
 def _check_bounds(text: str) -> None:

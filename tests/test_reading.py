@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from nodebench.reading import MAX_DEPTH, MAX_VALUES, read_json, read_yaml
 
 
-@pytest.mark.parametrize("depth", [1_000, 100_000])
+@pytest.mark.parametrize("depth", [MAX_DEPTH + 1, 1_000, 100_000])
 def test_json_nested_too_deep_is_an_error_of_the_file(depth: int) -> None:
-    with pytest.raises(ValueError, match="nested too deep"):
+    with pytest.raises(ValueError, match="nested over 50 deep"):
         read_json("[" * depth + "]" * depth)
+
+
+def test_how_deep_json_may_nest_does_not_depend_on_pythons_own_limit() -> None:
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(5_000)
+    try:
+        with pytest.raises(ValueError, match="nested over 50 deep"):
+            read_json("[" * 1_000 + "]" * 1_000)
+    finally:
+        sys.setrecursionlimit(before)
+    assert isinstance(read_json("[" * MAX_DEPTH + "]" * MAX_DEPTH), list)
 
 
 def test_json_within_bounds_is_read() -> None:

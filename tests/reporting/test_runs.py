@@ -61,10 +61,14 @@ def test_runs_of_other_code_of_ones_own_are_of_another_version(write_run: WriteR
             "config.yaml has no `optimizer`, so it is",
         ),
         ("environment.json", "{", "environment.json cannot be read"),
-        ("summary.json", "[" * 100_000, "summary.json cannot be read (it is nested too deep)"),
+        ("summary.json", "[" * 100_000, "summary.json cannot be read (it is nested over 50 deep)"),
         ("summary.json", b"\xff{}", "summary.json cannot be read"),
         ("config.yaml", ALIAS_BOMB, "config.yaml cannot be read (it unfolds to over"),
-        ("environment.json", '{"a":' * 100_000, "environment.json cannot be read (it is nested too deep)"),
+        (
+            "environment.json",
+            '{"a":' * 100_000,
+            "environment.json cannot be read (it is nested over 50 deep)",
+        ),
     ],
 )
 def test_a_damaged_file_makes_a_damaged_run_that_says_which(
