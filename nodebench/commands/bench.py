@@ -12,6 +12,7 @@ from nodebench.benchmark.workloads import run_workload, workload_names
 from nodebench.commands.arguments import Parser, place
 from nodebench.commands.destinations import check_folder, writing_to
 from nodebench.config.errors import ConfigError, did_you_mean
+from nodebench.terminal import terminal_width
 
 
 def run(argv: Sequence[str]) -> int:
@@ -31,6 +32,7 @@ def run(argv: Sequence[str]) -> int:
         raise ConfigError("--device cuda is not possible: torch sees no CUDA device here; leave it out")
     from nodebench.benchmark.comparison import Setup
     from nodebench.benchmark.report import write
+    from nodebench.commands.bench_page import fitted
 
     for name in names:
         with writing_to(options.out):
@@ -44,7 +46,8 @@ def run(argv: Sequence[str]) -> int:
                 setup.tell("")  # nothing of the last line stays
         with writing_to(options.out):
             written = write(report, options.out)
-        print("\n".join([report.page, *(f"wrote {path}" for path in written)]), flush=True)
+        page = fitted(report.page, terminal_width(sys.stdout))
+        print("\n".join([page, *(f"wrote {path}" for path in written)]), flush=True)
     return 0
 
 

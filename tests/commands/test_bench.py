@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from nodebench.benchmark import libraries
 from nodebench.benchmark.comparison import Effort
 from nodebench.benchmark.workloads import vdp
 from nodebench.cli import main
+from nodebench.commands.bench_page import fitted
 
 
 @pytest.fixture
@@ -50,6 +52,20 @@ def test_on_a_terminal_progress_is_one_line_of_its_width_of_which_nothing_stays(
     assert any("warming up 1 of" in line for line in lines)
     assert max(map(len, lines)) == 39
     assert lines[-1] == ""
+
+
+def test_on_a_terminal_the_page_has_its_width_and_says_what_has_no_room() -> None:
+    words = "A race of many words, " * 8
+    table = "| library   |   time_ms |   time_iqr_ms |\n|:----------|----------:|--------------:|\n"
+    rows = "".join(f"| library {number} |   {number}.25 |   0.{number} |\n" for number in range(3))
+    page = f"# bench\n\n{words}\n\n{table}{rows}"
+    assert fitted(page, None) == page
+    shown = fitted(page, 20)
+    assert max(map(len, shown.splitlines())) <= 20
+    assert [line.split() for line in shown.splitlines() if re.match("library [0-9]", line)] == [
+        ["library", str(number), f"{number}.25"] for number in range(3)
+    ]
+    assert "want of room: time_iqr_ms" in " ".join(shown.split())
 
 
 @pytest.mark.usefixtures("tiny")
