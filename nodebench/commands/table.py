@@ -57,6 +57,7 @@ def run(argv: Sequence[str]) -> int:
         return 0
     with writing_to(options.out):
         replace_file(options.out, f"{table}\n".encode())
+    print(f"wrote {options.out}")
     return 0
 
 

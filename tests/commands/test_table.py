@@ -29,10 +29,13 @@ def test_the_table_of_a_folder_is_printed(outputs: Path, capsys: pytest.CaptureF
     assert row.split() == ["mlp", "[1]", "1.25"]
 
 
-def test_the_table_is_written_to_a_file(outputs: Path, tmp_path: Path) -> None:
+def test_the_table_is_written_to_a_file_that_is_named(
+    outputs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "table.md"
     assert main(["table", "--runs", str(outputs), "--format", "markdown", "--out", str(path)]) == 0
     assert path.read_text().startswith("| model")
+    assert capsys.readouterr().out == f"wrote {path}\n"
     assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["table.md"]
 
 
