@@ -210,7 +210,8 @@ def pick_measured(
 
 
 def _what_to_measure(runs: Sequence[Run]) -> str:
-    solvable = [run for run in runs if run.setting("solver.method") and run.is_finished]
+    finished = [run for run in runs if run.is_finished and run.setting("task.name") == "classification"]
+    solvable = [run for run in finished if run.setting("solver.method")]
     with_weights = [run for run in solvable if has_checkpoint(run.folder)]
     if with_weights:
         return f"not measured yet: `nodebench measure {with_weights[0].argument}`"

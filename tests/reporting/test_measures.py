@@ -248,6 +248,15 @@ def test_where_nothing_is_measured_the_command_is_named(tmp_path: Path, write_ru
         pick_measured([], all_lines)
 
 
+def test_a_flow_which_measure_refuses_is_not_called_one_to_be_measured(
+    tmp_path: Path, write_run: Write
+) -> None:
+    flow = {"task": {"name": "density"}, "model": {"name": "cnf"}, "solver": {"method": "dopri5"}}
+    (write_run(config=flow) / "checkpoints" / "step-000000001.pt").touch()
+    with pytest.raises(NotMeasuredError, match=r"^no trained ODE net is here"):
+        pick_measured(find_runs(tmp_path), all_lines)
+
+
 def test_a_run_is_complete_with_all_tolerances_batches_and_gradients(
     tmp_path: Path, write_run: Write, write_measures: Write
 ) -> None:
