@@ -59,6 +59,7 @@ class Classification:
         self.seed = seed
         self.label_smoothing = label_smoothing
         self.batch_size = data.batch_size
+        self.num_classes = data.num_classes
         self.augmentation = data.augment
         self.steps_per_epoch = len(data.train) // data.batch_size
         self._train = data.train.to(device)
@@ -88,8 +89,16 @@ class Classification:
         return Batch(augment(chosen.images, self.augmentation, chance), chosen.labels)
 
     def loss(self, module: nn.Module, batch: Batch) -> StepOutput:
-        """Mean cross-entropy, with label smoothing, and `error_train` of the batch."""
+        """Mean cross-entropy, with label smoothing, and `error_train` of the batch.
+
+        Raises ValueError for a net, as of one's own, with too few outputs.
+        """
         logits = module(batch.images)
+        needed = (len(batch.labels), self.num_classes)
+        if logits.ndim != 2 or len(logits) != needed[0] or logits.shape[1] < needed[1]:
+            raise ValueError(
+                f"the net's outputs have the shape {tuple(logits.shape)}; needed: {needed}, a logit an image and class"
+            )
         loss = F.cross_entropy(logits, batch.labels, label_smoothing=self.label_smoothing)
         error = 100 * (logits.detach().argmax(1) != batch.labels).float().mean()
         return StepOutput(loss, len(batch.labels), {"error_train": error})

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
@@ -48,6 +49,17 @@ class Always(nn.Module):
         return self.logits.expand(len(images), 10)
 
 
+class Fixed(nn.Module):
+    """Gives the same tensor whatever it is shown."""
+
+    def __init__(self, output: Tensor) -> None:
+        super().__init__()
+        self.output = output
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.output
+
+
 def test_a_batch_depends_on_seed_and_step_alone() -> None:
     one, other = make_task("affine"), make_task("affine")
     forwards = [one.batch(step) for step in range(9)]
@@ -81,6 +93,17 @@ def test_the_same_image_is_augmented_anew_in_every_step() -> None:
     data = replace(image_data("affine"), train=image_set(22)[21:], batch_size=1)
     task = Classification(data, 0, "cpu")
     assert not torch.equal(task.batch(0).images, task.batch(1).images)
+
+
+@pytest.mark.parametrize("shape", [(5, 9), (4, 10), (5, 10, 1), (10,)])
+def test_a_net_that_gives_something_else_than_a_logit_an_image_and_class_is_told(
+    shape: tuple[int, ...],
+) -> None:
+    task = make_task()
+    with pytest.raises(
+        ValueError, match=rf"outputs have the shape {re.escape(str(shape))}; needed: \(5, 10\)"
+    ):
+        task.loss(Fixed(torch.zeros(shape)), task.batch(0))
 
 
 def test_loss_is_the_cross_entropy_with_label_smoothing_and_the_error_a_percentage() -> None:
