@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
@@ -24,6 +25,9 @@ from nodebench.config.compose import searchpath
 from nodebench.config.errors import ConfigError, FailedError, did_you_mean
 from nodebench.config.files import GROUPS, PRIMARY, config_folders, flatten, options
 from nodebench.config.overrides import parse
+
+MAX_MEMBERS = 10_000
+"""Of one sweep: every member is composed and checked before the first one runs, which takes some milliseconds each."""
 
 
 def expand(
@@ -45,13 +49,25 @@ def expand(
                 f"`{override.input_line}`: of Hydra's own settings, sweeps take hydra/launcher alone"
             )
     try:
+        listed = {
+            override.input_line: _num_values(override) for override in parsed if override.is_discrete_sweep()
+        }
+        if math.prod(listed.values()) > MAX_MEMBERS:
+            raise ConfigError(
+                f"`{' '.join(map(str, listed))}` is a sweep of over {MAX_MEMBERS:,} runs; make several of it"
+            )
         (members,) = BasicSweeper.split_arguments([o for o in parsed if o not in own], None)
     except HydraException as error:
         raise ConfigError(f"this sweep lists no values: {error}; write key=a,b or key=range(1,4)") from error
-    for override in parsed:
-        if override.is_discrete_sweep() and not list(override.sweep_iterator()):
-            raise ConfigError(f"`{override.input_line}` lists no values; write key=a,b or key=range(1,4)")
+    for line, num_values in listed.items():
+        if not num_values:
+            raise ConfigError(f"`{line}` lists no values; write key=a,b or key=range(1,4)")
     return members, [str(override.input_line) for override in own]
+
+
+def _num_values(override: Override) -> int:
+    """How many values it lists, counted no further than no sweep may have."""
+    return sum(1 for _ in itertools.islice(override.sweep_iterator(), MAX_MEMBERS + 1))
 
 
 class _Groups:

@@ -125,6 +125,14 @@ def test_a_glob_stands_for_the_choices_that_it_matches(tmp_path: Path) -> None:
     assert members == [["solver=heun", "seed=0"], ["solver=heun_mine", "seed=0"]]
 
 
+@pytest.mark.parametrize(
+    "overrides", [["seed=range(0,1000000000000)"], ["seed=range(0,200)", "optimizer.lr=range(1,60)"]]
+)
+def test_a_sweep_that_would_take_for_ever_to_check_is_refused_at_once(overrides: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"^`seed=range.*` is a sweep of over 10,000 runs"):
+        expand(overrides)
+
+
 @pytest.mark.parametrize("override", ["optimizer=glob(zz*)", "seed=glob(*)", "seed=range(3,3)"])
 def test_a_list_of_no_values_is_no_sweep(override: str) -> None:
     with pytest.raises(ConfigError) as caught:
