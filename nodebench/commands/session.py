@@ -150,11 +150,13 @@ def _how_to_train(session: Session) -> tuple[MakeOptimizer, TrainingSettings]:
     try:
         settings = training_settings(session.builder.config, session.task.steps_per_epoch, session.device)
         make_optimizer = session.builder.make_optimizer()
-        make_optimizer(session.model.parameters())  # to hear of a value that it refuses before the run begins
-    except TypeError as error:
-        raise ConfigError(f"the optimizer refuses one of its values: {error}") from error
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    try:
+        make_optimizer(session.model.parameters())  # to hear of what it refuses before the run begins
+    except (TypeError, ValueError) as error:
+        optimizer, model = (session.builder.config[node]["name"] for node in ("optimizer", "model"))
+        raise ConfigError(f"optimizer={optimizer} cannot be made for model={model}: {error}") from error
     return make_optimizer, settings
 
 

@@ -7,7 +7,6 @@ function that returns a data set.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from torch.optim import Optimizer
 from nodebench.config.errors import ConfigError
 from nodebench.config.files import content_of, flatten
 from nodebench.config.size import check_size, is_out_of_memory, out_of_memory
+from nodebench.config.targets import find, is_ours, naming_own
 from nodebench.data import Data, DataError
 from nodebench.data.protocol import kind_returned, returns_data, what_is_missing
 from nodebench.models.ode_block import ode_blocks
@@ -96,14 +96,8 @@ class Builder:
                     f"{keys['path']} is not there or not the file that the run was made with; give it as data.path=..."
                 )
             _check_keys(make, "data", keys)
-            try:
+            with naming_own("data", self.config["data"]["name"], make):
                 data = _checked(make(**keys), kind)
-            except DataError as error:
-                if _is_ours(make):
-                    raise
-                raise DataError(
-                    f"data={self.config['data']['name']} ({make.__qualname__}): {error}"
-                ) from error
             self._check_misfit(data)
             return data
 
@@ -121,10 +115,11 @@ class Builder:
             keys["solver"] = solver_settings(self.config["solver"])
         make = self._net_class()
         _check_keys(make, "model", keys)
-        if _is_ours(make):  # a net of one's own may do more in its making than be made
+        if is_ours(make):  # a net of one's own may do more in its making than be made
             check_size(make, keys, self.config["model"]["name"], pick_device(self.config["device"]))
         try:
-            model: nn.Module = make(**keys)
+            with naming_own("model", self.config["model"]["name"], make):
+                model: nn.Module = make(**keys)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -151,7 +146,7 @@ class Builder:
 
     def make_optimizer(self) -> MakeOptimizer:
         """A function of the parameters that makes the optimizer."""
-        make = _find(self.config["optimizer"]["_target_"], _is_class_of(Optimizer), "optimizer")
+        make = self._find("optimizer", _is_class_of(Optimizer), "optimizer")
         keys = self._keys("optimizer")
         _check_keys(make, "optimizer", {"params": (), **keys})
         return lambda params: make(params, **keys)
@@ -167,25 +162,25 @@ class Builder:
 
     def _task_class(self) -> type[Task]:
         kind = f"task (a class with {', '.join(_OF_A_TASK)})"
-        return _find(self.config["task"]["_target_"], _is_task, kind)
+        return self._find("task", _is_task, kind)
 
     def _net_class(self) -> type[nn.Module]:
-        return _find(self.config["model"]["_target_"], _is_class_of(nn.Module), "Module")
+        return self._find("model", _is_class_of(nn.Module), "Module")
 
     def _data_function(self) -> tuple[Callable[..., Data], type[Data]]:
         """The function that makes the data, and the kind that it says it returns."""
         example = self._task_class().data_type.__name__
         with _torchvision_explained():
             kind = f"function with a return annotation that is a kind of data, such as {example}"
-            make = _find(self.config["data"]["_target_"], returns_data, kind)
+            make = self._find("data", returns_data, kind)
             return make, kind_returned(make)
+
+    def _find(self, node: str, is_kind: Callable[[Any], TypeGuard[Kind]], kind: str) -> Kind:
+        """What the node's _target_ names. Raises ConfigError if it is not there or not of its kind."""
+        return find(node, self.config[node]["_target_"], is_kind, kind)
 
     def _keys(self, node: str) -> dict[str, Any]:
         return {key: value for key, value in self.config[node].items() if key not in ("_target_", "name")}
-
-
-def _is_ours(made: Callable[..., Any]) -> bool:
-    return made.__module__.startswith("nodebench.")
 
 
 def why_eager(model: nn.Module, device: torch.device) -> str | None:
@@ -253,29 +248,6 @@ def _refusal(key: str, target: object) -> str:
         f"{key}={target} is refused: only what the shipped configs name is built, or what a folder of your own does "
         "that you give with --config-dir"
     )
-
-
-def _find(target: str, is_kind: Callable[[Any], TypeGuard[Kind]], kind: str) -> Kind:
-    """The class or function of that name. Raises ConfigError if it is not there or not of its kind."""
-    module, _, name = target.rpartition(".")
-    try:
-        found: Any = getattr(importlib.import_module(module), name)
-    except (ImportError, SyntaxError) as error:
-        if "torchvision" in str(error):
-            raise  # explained elsewhere
-        if isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]:
-            raise ConfigError(
-                f"_target_: {target} does not exist: Python finds no module `{error.name}`; if it is yours, name the "
-                "folder that it lies in: PYTHONPATH=FOLDER nodebench ..."
-            ) from error
-        is_missing = isinstance(error, ModuleNotFoundError) and f"{module}.".startswith(f"{error.name}.")
-        what = f"does not exist ({error})" if is_missing else f"cannot be imported: {error}"
-        raise ConfigError(f"_target_: {target} {what}") from error
-    except (AttributeError, ValueError) as error:
-        raise ConfigError(f"_target_: {target} does not exist ({error})") from error
-    if not is_kind(found):
-        raise ConfigError(f"_target_: {target} is no {kind}, so it is not built")
-    return found
 
 
 def _is_class_of(base: type[Made]) -> Callable[[Any], TypeGuard[type[Made]]]:

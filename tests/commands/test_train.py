@@ -43,6 +43,18 @@ def test_where_a_run_goes_is_looked_at_before_data_and_net_are_built(
     assert "cannot be written (Not a directory); make the folder writable, or" in capsys.readouterr().err
 
 
+def test_a_net_of_ones_own_without_parameters_is_told_with_its_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("empty_net.py").write_text("from torch import nn\n\nclass Net(nn.Module): pass\n")
+    Path("model").mkdir()
+    Path("model/mine.yaml").write_text("_target_: empty_net.Net\n")
+    monkeypatch.syspath_prepend(Path.cwd())
+    arguments = ["train", "data=digits", "model=mine", "training=smoke", "--config-dir", "."]
+    assert cli.main(arguments) == 2
+    assert "optimizer=adamw cannot be made for model=mine: " in capsys.readouterr().err
+
+
 def test_a_run_leaves_its_folder_and_prints_plan_table_and_what_next(
     smoke: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:

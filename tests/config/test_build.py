@@ -252,9 +252,16 @@ class TestWhatMayBeBuilt:
         ("source", "message"),
         [
             (None, r"Python finds no module `mine_of_the_test`; .* PYTHONPATH=FOLDER nodebench"),
-            ("import nothing_of_this_name\n", "cannot be imported: No module named 'nothing_of_this_name'"),
-            ("from os import nothing_of_this_name\n", "cannot be imported: cannot import name"),
-            ("def (\n", r"cannot be imported: invalid syntax \(mine_of_the_test\.py, line 1\)"),
+            (
+                "import nothing_of_this_name\n",
+                "cannot be imported: ModuleNotFoundError: No module named 'nothing_of",
+            ),
+            ("from os import nothing_of_this_name\n", "cannot be imported: ImportError: cannot import name"),
+            ("def (\n", r"cannot be imported: SyntaxError: invalid syntax \(mine_of_the_test\.py, line 1\)$"),
+            (
+                "\n1 / 0\n",
+                r"imported: ZeroDivisionError: division by zero \(.*mine_of_the_test\.py, line 2\)$",
+            ),
         ],
     )
     def test_a_module_that_cannot_be_imported_is_told_from_one_that_is_not_found(
@@ -265,8 +272,23 @@ class TestWhatMayBeBuilt:
         monkeypatch.syspath_prepend(tmp_path)
         config = compose().config
         config["model"]["_target_"] = "mine_of_the_test.Net"
-        with pytest.raises(ConfigError, match=message):
+        with pytest.raises(ConfigError, match=rf"^model\._target_=mine_of_the_test\.Net .*{message}"):
             Builder(config, ALLOWED | {"mine_of_the_test.Net"}).model()
+
+    def test_what_goes_wrong_in_making_a_net_of_ones_own_is_told_with_its_name_and_line(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "broken_net.py").write_text(
+            "from torch import nn\n\nclass Net(nn.Module):\n    def __init__(self):\n        self.width = widht\n"
+        )
+        (tmp_path / "model").mkdir()
+        (tmp_path / "model" / "mine.yaml").write_text("_target_: broken_net.Net\n")
+        monkeypatch.syspath_prepend(tmp_path)
+        config = compose(["model=mine"], tmp_path).config
+        with pytest.raises(
+            ConfigError, match=r"^model=mine \(Net\) cannot be made: NameError: .*net\.py, line 5\)$"
+        ):
+            Builder(config, shipped_targets(config_folders(tmp_path))).model()
 
     def test_keys_that_the_class_does_not_take_are_named(self) -> None:
         with pytest.raises(ConfigError, match=r"the keys under model do not fit ODENet: .*'depth'"):

@@ -26,6 +26,10 @@ def letters() -> ImageData:
     images = ImageSet(torch.zeros(26, 1, 28, 28, dtype=torch.uint8), torch.arange(26))
     return ImageData("letters", images, None, images, 26, "none", 8)
 
+def half() -> DensityData:
+    return DensityData("mine",
+                       batch_size=8)
+
 def without_annotation():
     return float64()
 
@@ -80,3 +84,11 @@ def test_a_function_that_does_not_say_its_kind_is_told_how(
 def test_more_classes_than_a_shipped_net_has_outputs_are_refused(own: Callable[[str], Builder]) -> None:
     with pytest.raises(ConfigError, match="data=mine has 26 classes, and model=odenet has 10 outputs"):
         own("letters").data()
+
+
+def test_what_goes_wrong_in_the_function_is_told_with_its_name_and_line(
+    own: Callable[[str], Builder],
+) -> None:
+    told = r"^data=mine \(half\) cannot be made: TypeError: .* missing .*data_of_mine\.py, line 1[0-9]\)$"
+    with pytest.raises(ConfigError, match=told):
+        own("half").data()
