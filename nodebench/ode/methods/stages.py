@@ -60,7 +60,7 @@ class StageBuffer:
         self._a, self._b, self._b_err = _rows_as_tensors(tableau, y.dtype, y.device)
         if stages is None:
             stages = torch.empty((tableau.num_stages, *y.shape), dtype=y.dtype, device=y.device)
-        self._stages = stages
+        self._stages, self._device_type = stages, y.device.type
         # The views that steps use are made once, as each costs as much as a small sum.
         self._rows = [stages[i] for i in range(len(stages))]
         columns = stages.view(len(stages), -1).t()  # (n, s): each column contiguous
@@ -79,8 +79,8 @@ class StageBuffer:
         return self._add(y, dt, self._b, len(self._rows))
 
     def _add(self, y: Tensor, dt: Time, weights: Tensor, count: int) -> Tensor:
-        if torch.is_autocast_enabled(y.device.type):
-            with torch.autocast(y.device.type, enabled=False):
+        if torch.is_autocast_enabled(self._device_type):
+            with torch.autocast(self._device_type, enabled=False):
                 return self._add(y, dt, weights, count)
         columns = self._leading[count]
         if y.dim() == 1:
@@ -89,8 +89,8 @@ class StageBuffer:
 
     def error(self, dt: Time) -> Tensor:
         assert self._b_err is not None, "only a method with an error estimate is asked for its error"
-        if torch.is_autocast_enabled(self._stages.device.type):
-            with torch.autocast(self._stages.device.type, enabled=False):
+        if torch.is_autocast_enabled(self._device_type):
+            with torch.autocast(self._device_type, enabled=False):
                 return self.error(dt)
         return torch.mv(self._leading[-1], self._b_err).mul_(float(dt)).view(self._stages.shape[1:])
 
