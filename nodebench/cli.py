@@ -88,6 +88,10 @@ def _dispatch(arguments: list[str]) -> int:
     command, *rest = arguments
     if command not in COMMANDS:
         raise ConfigError(f"unknown command `{command}`.{did_you_mean(command, COMMANDS)}")
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise ConfigError("the folder that you are in is no longer there; go to another one") from error
     return int(importlib.import_module(f"nodebench.commands.{command}").run(rest))
 
 

@@ -85,6 +85,8 @@ def test_a_users_mistake_is_one_sentence_and_exit_code_2(
         (["train", "--modle"], "unrecognized arguments: --modle; `nodebench train --help` says more"),
         (["evaluate"], "the following arguments are required: RUN"),
         (["plot", "fig5", "--out", ""], "--out: `` is no name of a file or folder"),
+        (["plot", "fig5", "--out", "fig5.png"], "--out: `fig5.png` is the name of a file; name the folder"),
+        (["bench", "cnf", "--out", "cnf.md"], "--out: `cnf.md` is the name of a file; name the folder"),
         (["table", "--runs", ""], "--runs: `` is no name of a file or folder"),
         (["reproduce", "fig5", "--recipe", "best"], "--recipe: invalid choice: 'best'"),
         (["bench", "--device", "tpu"], "--device: invalid choice: 'tpu'"),
@@ -97,6 +99,19 @@ def test_options_that_cannot_be_are_one_sentence_and_exit_code_2(
     printed = capsys.readouterr().err
     assert message in printed
     assert printed.count("\n") == 1
+
+
+def test_a_folder_that_is_gone_is_told_to_whoever_stands_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert cli.main(["table"]) == 2
+    assert (
+        capsys.readouterr().err
+        == "nodebench: the folder that you are in is no longer there; go to another one\n"
+    )
 
 
 class TestWhenACommandBreaks:

@@ -12,6 +12,8 @@ from typing import Any, NoReturn
 from nodebench.config.errors import ConfigError
 from nodebench.terminal import wrapped
 
+_OF_FILES = (".png", ".pdf", ".svg", ".gif", ".csv", ".md")  # ends of names of what is written
+
 
 class Help(argparse.HelpFormatter):
     """Sentences are filled to the terminal's width, and no word is broken.
@@ -78,3 +80,13 @@ def place(text: str) -> Path:
     if not text or "\0" in text:
         raise argparse.ArgumentTypeError(f"`{text}` is no name of a file or folder")
     return Path(text)
+
+
+def folder(text: str) -> Path:
+    """The name of a folder that files go into, which may not be there."""
+    path = place(text)
+    if path.suffix in _OF_FILES and not path.is_dir():
+        raise argparse.ArgumentTypeError(
+            f"`{text}` is the name of a file; name the folder that the files go into"
+        )
+    return path

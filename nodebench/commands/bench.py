@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nodebench.benchmark.workloads import run_workload, workload_names
-from nodebench.commands.arguments import Parser, place
+from nodebench.commands.arguments import Parser, folder
 from nodebench.commands.destinations import check_folder, writing_to
 from nodebench.config.errors import ConfigError, did_you_mean
 from nodebench.terminal import terminal_width
@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
         "--quick", action="store_true", help="within a minute, compiling apart: smaller batches, fewer rounds"
     )
     parser.add_argument(
-        "--out", type=place, default=Path("outputs/bench"), metavar="DIR", help="default: outputs/bench"
+        "--out", type=folder, default=Path("outputs/bench"), metavar="DIR", help="default: outputs/bench"
     )
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: cpu")
     return parser

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from nodebench.commands.arguments import Parser, place
+from nodebench.commands.arguments import Parser, folder, place
 from nodebench.commands.destinations import check_folder, writing_to
 from nodebench.commands.recipes import recipes_of
 from nodebench.config.errors import ConfigError, did_you_mean
@@ -22,10 +22,10 @@ def run(argv: Sequence[str]) -> int:
     if options.figure not in figure_names():
         raise ConfigError(f"unknown figure `{options.figure}`.{did_you_mean(options.figure, figure_names())}")
     runs = find_runs(options.runs)
-    folder = options.runs / "figures" if options.out is None else options.out
+    out = options.runs / "figures" if options.out is None else options.out
     if runs:  # else there is nothing to draw, and perhaps no such folder
-        with writing_to(folder):
-            check_folder(folder)
+        with writing_to(out):
+            check_folder(out)
     try:
         drawing = draw(options.figure, runs, recipes_of(options.figure, runs))
     except (NothingToDrawError, NotMeasuredError) as error:
@@ -37,8 +37,8 @@ def run(argv: Sequence[str]) -> int:
         raise ConfigError(f"{options.figure} does not move, only fig5 has frames; leave out --animate")
     from nodebench.reporting.figures.drawing.saving import save
 
-    with writing_to(folder):
-        written = save(drawing, folder, options.figure, animate=options.animate)
+    with writing_to(out):
+        written = save(drawing, out, options.figure, animate=options.animate)
     print("\n".join([*map(plain, drawing.notes), *(f"wrote {path}" for path in written)]))
     return 0
 
@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("figure", metavar="FIGURE", help=", ".join(figure_names()))
     parser.add_argument("--runs", type=place, default=Path("outputs"), metavar="DIR", help="default: outputs")
     parser.add_argument(
-        "--out", type=place, metavar="DIR", help="where to write (default: `figures` inside --runs)"
+        "--out", type=folder, metavar="DIR", help="where to write (default: `figures` inside --runs)"
     )
     parser.add_argument("--animate", action="store_true", help="fig5: write the flow as a GIF too")
     return parser
