@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import cast
 
 from nodebench.ode.budget import Limits
 from nodebench.ode.drive.control import StepControl
@@ -21,8 +22,11 @@ def make_solver(
     """The solver of a method; ValueError for one that these options do not fit."""
     traits = method.traits
     options.check_effect(traits)
-    if isinstance(method, SelfDriven):
-        return SelfDrivenSolver(method, _step_control(accuracy, options))
+    if (
+        traits.is_self_driven
+    ):  # find_method has seen to it; to ask isinstance of a protocol costs as much as a step
+        return SelfDrivenSolver(cast(SelfDriven, method), _step_control(accuracy, options))
+    method = cast(Method, method)
     if options.dt is not None:
         return GridSolver(
             method,

@@ -58,7 +58,14 @@ def missing_compiler(device: torch.device) -> str | None:
         return None if find_spec("triton") else "triton is not installed"
     default = {"darwin": "clang++", "win32": "cl"}.get(sys.platform, "g++")
     name = os.environ.get("CXX", default)
-    return None if shutil.which(name) else f"no C++ compiler was found (tried {name}; $CXX names another)"
+    found = _is_program(name, os.environ.get("PATH", ""))
+    return None if found else f"no C++ compiler was found (tried {name}; $CXX names another)"
+
+
+@cache
+def _is_program(name: str, path: str) -> bool:
+    """Whether a program is on a path: looked for once, not at every solve."""
+    return shutil.which(name, path=path or None) is not None
 
 
 def hush_compiler() -> None:
