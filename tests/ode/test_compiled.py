@@ -8,13 +8,13 @@ from __future__ import annotations
 import copy
 import gc
 import logging
-import shutil
 import subprocess
 import sys
 import warnings
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -455,8 +455,8 @@ def test_a_field_that_cannot_be_compiled_runs_eagerly_and_says_so(gradient: str)
     assert "they are taken one by one" in str(caught[0].message)
 
 
-def test_without_a_compiler_steps_are_eager_and_a_warning_says_why(monkeypatch: Any) -> None:
-    monkeypatch.setattr(shutil, "which", lambda name: None)
+def test_without_a_compiler_steps_are_eager_and_a_warning_says_why(monkeypatch: Any, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     with pytest.warns(CompileWarning, match="no C\\+\\+ compiler was found"):
         ours = solve(True)

@@ -12,11 +12,18 @@ from typing import Any
 
 import pytest
 import torch
+from tensorboard.summary.writer import event_file_writer
 
 
 @pytest.fixture(autouse=True)
 def with_signals(signals_arrive: None) -> None:
     """These tests send them to themselves."""
+
+
+@pytest.fixture(autouse=True)
+def with_event_files_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Event files of one second are told apart by a counter, and read in the order of their names: 10 before 9."""
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(1000))
 
 
 @pytest.fixture(scope="session")
