@@ -28,6 +28,13 @@ def check_noise(value: float) -> float:
     return value
 
 
+def check_number(key: str, value: float, above: float) -> float:
+    """The setting itself; DataError unless it is a finite number above `above`."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not above < value < math.inf:
+        raise DataError(f"`data.{key}` is {value!r}; allowed: finite numbers above {above:g}")
+    return value
+
+
 def check_switch(key: str, value: bool) -> None:
     """DataError unless the setting is true or false."""
     if not isinstance(value, bool):
