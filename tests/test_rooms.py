@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pytest
 
 import nodebench.ode
+from nodebench.config.files import shipped_folder, shipped_targets
 
 PACKAGE = Path(__file__).parent.parent / "nodebench"
 
@@ -56,8 +57,13 @@ DATA_IN_ODE = {
     "ode.settings",
     *(f"ode.methods.{name}" for name in ("tableau", "tableaus", "traits")),
 }
+# Functions whose parameters are what a user writes: odeint's are spelled out, odeint_adjoint's are torchdiffeq's.
+# Beside them, what a shipped config names as its `_target_`: each parameter is a key of the file.
+DOORS = {("ode.front_door", "odeint"), ("ode.compat.odeint", "odeint_adjoint")}
 CATCH_ALL_NAMES = {"utils", "util", "misc", "helpers", "common"}
 MAX_LINES = 350
+MAX_LINES_OF_A_FUNCTION = 70  # from def to the end, docstring and all: a screen
+MAX_PARAMETERS = 8
 
 
 class Import(NamedTuple):
@@ -156,9 +162,48 @@ IMPORT_RULES = (
 )
 
 
+def functions(
+    tree: ast.AST, inside: str = ""
+) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """Every function with its name, `Class` for a constructor, `Class.name` for what else a class has."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            name = inside if inside and node.name == "__init__" else f"{inside}.{node.name}".lstrip(".")
+            yield name, node
+        yield from functions(node, node.name if isinstance(node, ast.ClassDef) else inside)
+
+
+def num_parameters(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """How many there are, *args and **kwargs one each; without self."""
+    given = function.args
+    named = [*given.posonlyargs, *given.args, *given.kwonlyargs]
+    return sum(arg.arg not in ("self", "cls") for arg in named) + bool(given.vararg) + bool(given.kwarg)
+
+
+def too_large(path: Path, module: str, built: set[str]) -> list[str]:
+    """One line for every function of a file that is more than a screen, or takes more than one keeps in mind.
+
+    `built`: the names of what configs name as `_target_`.
+    """
+    breaches = []
+    for name, function in functions(ast.parse(path.read_text(encoding="utf-8"))):
+        num_lines = (function.end_lineno or 0) - function.lineno + 1
+        if num_lines > MAX_LINES_OF_A_FUNCTION:
+            what = f"{num_lines} lines, over {MAX_LINES_OF_A_FUNCTION}"
+            breaches.append(f"a function is read on one screen: {path.name}: {name} has {what}")
+        number = num_parameters(function)
+        if number > MAX_PARAMETERS and name not in built and (module, name) not in DOORS:
+            what = f"{number} parameters, over {MAX_PARAMETERS}"
+            breaches.append(
+                f"what belongs together is handed over together: {path.name}: {name} takes {what}"
+            )
+    return breaches
+
+
 def broken_rules(package: Path) -> list[str]:
     """One line for every breach in a package: the rule, the file and line, and what is wrong there."""
     breaches = []
+    built = {target.rpartition(".")[2] for target in shipped_targets((shipped_folder(),))}
     for path in sorted(package.rglob("*.py")):
         name = path.relative_to(package.parent)
         for found in imports_of(path, package):
@@ -172,6 +217,7 @@ def broken_rules(package: Path) -> list[str]:
         num_lines = len(path.read_text(encoding="utf-8").splitlines())
         if num_lines > MAX_LINES:
             breaches.append(f"a file is read in one sitting: {name} has {num_lines} lines, over {MAX_LINES}")
+        breaches += too_large(path, ".".join(path.relative_to(package).with_suffix("").parts), built)
         room = path.relative_to(package).parts[0].removesuffix(".py")
         if room not in {*ROOMS, *OPEN_ROOMS}:
             breaches.append(f"a new room states here what it may import: {name}")
@@ -250,6 +296,16 @@ def test_every_module_that_the_order_of_ode_names_is_there() -> None:
         ("benchmark/libraries.py", "def f():\n    import jax.numpy as jnp", rule_of_jax.__doc__),
         ("models/utils.py", "", "a module is named after what it holds"),
         ("ode/front_door.py", "\n" * 351, "a file is read in one sitting"),
+        (
+            "tasks/flow.py",
+            "class A:\n    def f(self):\n" + "        x\n" * 70,
+            "a function is read on one screen",
+        ),
+        (
+            "tasks/flow.py",
+            "class A:\n    def __init__(self, a, b, c, d, *, e, f, g, h, **rest): ...",
+            "what belongs together is handed over together",
+        ),
         ("ode/implicit.py", "import torch", "a new module of ode states here where it stands"),
         ("extras/thing.py", "", "a new room states here what it may import"),
     ],
@@ -278,6 +334,9 @@ def test_what_the_rules_allow_is_not_reported(tmp_path: Path) -> None:
         "ode/front_door.py": "from nodebench import __version__\nfrom . import clock\nfrom .norms import rms",
         "ode/methods/scipy.py": "from scipy.integrate import ode",
         "tasks/classification.py": "from nodebench.training.protocols import StepOutput",
+        "data/spirals.py": "def spirals(a, b, c, d, e, f, g, h, i): ...",
+        "models/classifiers.py": "class ODENet:\n    def __init__(self, a, b, c, d, e, f, g, h, i): ...",
+        "tasks/flow.py": "class A:\n    def f(self, a, b, c, d, e, f, g, h):\n" + "        x\n" * 69,
         "commands/train.py": "import hydra\nfrom nodebench.training.trainer import train",
     }
     for path, source in allowed.items():

@@ -85,7 +85,10 @@ def compare(
     rows = make_rows(results, [problem for problem in (own, published) if problem is not None])
     ratios = make_ratios(rows, tol)
     figure = draw_curves(rows) if own.loss is not None else None
-    page = _page(name, what, rows, ratios, tol, effort, setup, figure, diffrax_notes(own))
+    quick = " Quick: smaller than the real workload, and few rounds; the numbers say little."
+    about = f"{what}{quick * setup.quick} {effort.num_rounds} rounds, every contestant in turn."
+    head = [f"# bench {name}", about, machine(setup.device), *left_out(), *diffrax_notes(own)]
+    page = _page(name, head, rows, ratios, tol, figure)
     return Report(name, page, {name: rows, "ratios": ratios}, figure)
 
 
@@ -116,28 +119,9 @@ def _modes(library: Library, problem: Problem) -> Sequence[str]:
 
 
 def _page(
-    name: str,
-    what: str,
-    rows: pd.DataFrame,
-    ratios: pd.DataFrame,
-    tol: float,
-    effort: Effort,
-    setup: Setup,
-    figure: Figure | None,
-    notes: Sequence[str],
+    name: str, head: list[str], rows: pd.DataFrame, ratios: pd.DataFrame, tol: float, figure: Figure | None
 ) -> str:
-    quick = (
-        " Quick: smaller than the real workload, and few rounds; the numbers say little."
-        if setup.quick
-        else ""
-    )
-    paragraphs = [
-        f"# bench {name}",
-        f"{what}{quick} {effort.num_rounds} rounds, every contestant in turn.",
-        machine(setup.device),
-        *left_out(),
-        *notes,
-    ]
+    paragraphs = [*head]
     if len(ratios):
         paragraphs += ["## Ratios", to_markdown(ratios, RATIO_COLUMNS), RATIO_LEGEND]
     if figure is not None:

@@ -11,7 +11,7 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 from torch.nn import functional as F
 
-from nodebench.data.images import ImageData, ImageSet, hold_out, make_image_data
+from nodebench.data.images import ImageData, ImageSet, ImageSettings, hold_out, make_image_data
 
 MAX_LEVEL = 16
 TEST_SIZE = 357  # leaves 1,440; 160 of them held out leave 1,280, a whole number of batches of 64
@@ -34,19 +34,8 @@ def digits(
     bundled = load_digits()
     images = enlarge(torch.as_tensor(bundled.images, dtype=torch.float32).unsqueeze(1) / MAX_LEVEL)
     train, test = hold_out(ImageSet(images, torch.as_tensor(bundled.target, dtype=torch.int64)), TEST_SIZE)
-    return make_image_data(
-        "digits",
-        train,
-        test,
-        num_classes=10,
-        val_size=val_size,
-        limit_train=limit_train,
-        limit_val=limit_val,
-        limit_test=limit_test,
-        augment=augment,
-        batch_size=batch_size,
-        deskew=deskew,
-    )
+    settings = ImageSettings(val_size, limit_train, limit_val, limit_test, augment, batch_size, deskew)
+    return make_image_data("digits", train, test, 10, settings)
 
 
 def enlarge(images: Tensor) -> Tensor:

@@ -127,19 +127,28 @@ def hold_out(images: ImageSet, size: int) -> tuple[ImageSet, ImageSet]:
     return images[order[:cut]], images[order[cut:]]
 
 
+@dataclass(frozen=True)
+class ImageSettings:
+    """What every set of images lets its user choose, in the order of the keys of configs/data/mnist.yaml."""
+
+    val_size: int
+    limit_train: int | None
+    limit_val: int | None
+    limit_test: int | None
+    augment: str
+    batch_size: int
+    deskew: bool = False
+
+    def __post_init__(self) -> None:
+        check_switch("deskew", self.deskew)
+        check_count("val_size", self.val_size, at_least=0)
+        for key in ("limit_train", "limit_val", "limit_test"):
+            if (limit := getattr(self, key)) is not None:
+                check_count(key, limit, at_least=1)
+
+
 def make_image_data(
-    name: str,
-    train: ImageSet,
-    test: ImageSet,
-    *,
-    num_classes: int,
-    val_size: int,
-    limit_train: int | None,
-    augment: str,
-    batch_size: int,
-    limit_val: int | None = None,
-    limit_test: int | None = None,
-    deskew: bool = False,
+    name: str, train: ImageSet, test: ImageSet, num_classes: int, settings: ImageSettings
 ) -> ImageData:
     """Hold out the last `val_size` training images, keep the first `limit_train` of the rest (None: all).
 
@@ -147,31 +156,32 @@ def make_image_data(
     fewer. With `deskew`, every image of both sets is deskewed by itself. Raises DataError, naming the key under `data`,
     where a setting does not fit the number of images.
     """
-    check_switch("deskew", deskew)
-    if deskew:
+    if settings.deskew:
         train, test = train.deskewed(), test.deskewed()
-    check_count("val_size", val_size, at_least=0)
-    for key, limit in {"limit_val": limit_val, "limit_test": limit_test}.items():
-        if limit is not None:
-            check_count(key, limit, at_least=1)
+    val_size, limit_train = settings.val_size, settings.limit_train
     if val_size >= len(train):
         raise DataError(
             f"`data.val_size` is {val_size}, but {name} has {len(train)} training images; "
             f"allowed: 0 to {len(train) - 1}, which leaves at least one to train on"
         )
     rest, held_out = hold_out(train, val_size)
-    if limit_train is not None:
-        check_count("limit_train", limit_train, at_least=1)
-        if limit_train > len(rest):
-            raise DataError(
-                f"`data.limit_train` is {limit_train}, but {name} has {len(rest)} training images beside the "
-                f"{val_size} for validation; allowed: 1 to {len(rest)}, or null for all"
-            )
-        rest = rest[:limit_train]
+    if limit_train is not None and limit_train > len(rest):
+        raise DataError(
+            f"`data.limit_train` is {limit_train}, but {name} has {len(rest)} training images beside the "
+            f"{val_size} for validation; allowed: 1 to {len(rest)}, or null for all"
+        )
     whole: dict[str, int] = {}
-    val = _first(held_out, "validation", limit_val, whole) if val_size else None
-    test = _first(test, "test", limit_test, whole)
-    return ImageData(name, rest, val, test, num_classes, augment, batch_size, deskew, whole)
+    return ImageData(
+        name,
+        rest[:limit_train],
+        _first(held_out, "validation", settings.limit_val, whole) if val_size else None,
+        _first(test, "test", settings.limit_test, whole),
+        num_classes,
+        settings.augment,
+        settings.batch_size,
+        settings.deskew,
+        whole,
+    )
 
 
 def _first(images: ImageSet, part: str, limit: int | None, whole: dict[str, int]) -> ImageSet:

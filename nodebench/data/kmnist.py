@@ -6,7 +6,7 @@ import os
 
 from torchvision.datasets import KMNIST
 
-from nodebench.data.images import ImageData, make_image_data
+from nodebench.data.images import ImageData, ImageSettings, make_image_data
 from nodebench.data.torchvision_images import NUM_CLASSES, load_train_and_test
 
 
@@ -22,16 +22,5 @@ def kmnist(
 ) -> ImageData:
     """Kuzushiji-MNIST, 60,000 training and 10,000 test images. Raises DataError."""
     train, test = load_train_and_test(KMNIST, root)
-    return make_image_data(
-        "kmnist",
-        train,
-        test,
-        num_classes=NUM_CLASSES,
-        val_size=val_size,
-        limit_train=limit_train,
-        limit_val=limit_val,
-        limit_test=limit_test,
-        augment=augment,
-        batch_size=batch_size,
-        deskew=deskew,
-    )
+    settings = ImageSettings(val_size, limit_train, limit_val, limit_test, augment, batch_size, deskew)
+    return make_image_data("kmnist", train, test, NUM_CLASSES, settings)

@@ -6,7 +6,7 @@ import os
 
 from torchvision.datasets import MNIST
 
-from nodebench.data.images import ImageData, make_image_data
+from nodebench.data.images import ImageData, ImageSettings, make_image_data
 from nodebench.data.torchvision_images import NUM_CLASSES, load_train_and_test
 
 SHA256 = {
@@ -29,16 +29,5 @@ def mnist(
 ) -> ImageData:
     """MNIST, 60,000 training and 10,000 test images; every file checked by SHA-256. Raises DataError."""
     train, test = load_train_and_test(MNIST, root, SHA256)
-    return make_image_data(
-        "mnist",
-        train,
-        test,
-        num_classes=NUM_CLASSES,
-        val_size=val_size,
-        limit_train=limit_train,
-        limit_val=limit_val,
-        limit_test=limit_test,
-        augment=augment,
-        batch_size=batch_size,
-        deskew=deskew,
-    )
+    settings = ImageSettings(val_size, limit_train, limit_val, limit_test, augment, batch_size, deskew)
+    return make_image_data("mnist", train, test, NUM_CLASSES, settings)

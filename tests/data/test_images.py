@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from nodebench.data import DataError, ImageData, ImageSet
-from nodebench.data.images import hold_out, make_image_data
+from nodebench.data.images import ImageSettings, hold_out, make_image_data
 
 
 def numbered(num: int) -> ImageSet:
@@ -14,9 +14,13 @@ def numbered(num: int) -> ImageSet:
     return ImageSet(torch.zeros(num, 1, 28, 28, dtype=torch.uint8), torch.arange(num))
 
 
+def settings(**changes: Any) -> ImageSettings:
+    limits = {f"limit_{part}": None for part in ("train", "val", "test")}
+    return ImageSettings(**({"val_size": 20, **limits, "augment": "none", "batch_size": 8} | changes))
+
+
 def make(**changes: Any) -> ImageData:
-    settings: dict[str, Any] = {"val_size": 20, "limit_train": None, "augment": "none", "batch_size": 8}
-    return make_image_data("tiny", numbered(100), numbered(10), num_classes=100, **(settings | changes))
+    return make_image_data("tiny", numbered(100), numbered(10), 100, settings(**changes))
 
 
 def test_training_and_validation_share_no_image_and_leave_none_out() -> None:
@@ -84,8 +88,7 @@ def test_deskewing_takes_every_image_of_every_part_and_changes_no_split() -> Non
     slanted = torch.zeros(1, 1, 28, 28, dtype=torch.uint8)
     slanted[0, 0, range(5, 20), range(5, 20)] = 255
     sets = [ImageSet(slanted.expand(num, -1, -1, -1), torch.arange(num)) for num in (100, 10)]
-    settings: dict[str, Any] = {"num_classes": 100, "val_size": 20, "limit_train": 8, "augment": "none"}
-    data = make_image_data("tiny", *sets, **settings, batch_size=8, deskew=True)
+    data = make_image_data("tiny", *sets, 100, settings(limit_train=8, deskew=True))
     assert data.val is not None
     for part in (data.train, data.val, data.test):
         assert (part.images[:, 0, 5:20, 12] == 255).all()
