@@ -21,7 +21,7 @@ from nodebench.ode.drive.solver import Solver
 from nodebench.ode.front_door import solve
 from nodebench.ode.gradients.problem import AdjointSolve, Problem
 from nodebench.ode.norms import Accuracy, Norm, Tolerance, rms_norm
-from nodebench.ode.packing import Packing, State, check_state
+from nodebench.ode.packing import Packing, S, State, check_state
 
 TorchdiffeqTolerance = float | Tensor | Sequence[float]
 Options = Mapping[str, Any] | None
@@ -29,7 +29,7 @@ Options = Mapping[str, Any] | None
 
 def odeint(
     func: Callable[[Tensor, Any], Any],
-    y0: State,
+    y0: S,
     t: Tensor,
     *,
     rtol: TorchdiffeqTolerance = 1e-7,
@@ -37,7 +37,7 @@ def odeint(
     method: str | None = None,
     options: Options = None,
     event_fn: None = None,
-) -> State:
+) -> S:
     """Solve dy/dt = func(t, y), y(t[0]) = y0, with gradients through the steps; y at every entry of t.
 
     Shape (len(t), *y0.shape), or a tuple of such for a tuple y0. t is 1-D, floating-point and strictly monotonic.
@@ -48,12 +48,13 @@ def odeint(
     """
     refuse_event(event_fn)
     problem, packing = _forward_problem(func, y0, t, rtol, atol, method, options)
-    return packing.unpack(solve(problem, "direct").ys, (len(t),))
+    ys: Any = packing.unpack(solve(problem, "direct").ys, (len(t),))
+    return ys
 
 
 def odeint_adjoint(
     func: Callable[[Tensor, Any], Any],
-    y0: State,
+    y0: S,
     t: Tensor,
     *,
     rtol: TorchdiffeqTolerance = 1e-7,
@@ -66,7 +67,7 @@ def odeint_adjoint(
     adjoint_method: str | None = None,
     adjoint_options: Options = None,
     adjoint_params: Iterable[Tensor] | None = None,
-) -> State:
+) -> S:
     """As `odeint`, with gradients by the adjoint, solved backwards with the adjoint_* settings.
 
     What is not given is as in the forward solve, but for its norm. Gradients flow to y0, t and `adjoint_params`
@@ -102,7 +103,8 @@ def odeint_adjoint(
     norm = adjoint_norm(checked, state_norm(options or {}, packing), packing, problem.y0.shape, params)
     adjoint = AdjointSolve(make_backward, norm)
     outputs = solve(replace(problem, params=params, adjoint=adjoint), "adjoint")
-    return packing.unpack(outputs.ys, (len(t),))
+    ys: Any = packing.unpack(outputs.ys, (len(t),))
+    return ys
 
 
 def _forward_problem(
