@@ -30,7 +30,7 @@ ROOMS: dict[str, set[str]] = {
         *("ode.methods.traits", "ode.settings"),
     },
     "training": {"reading", "quoting", "terminal", "counted", "records"},
-    "models": {"ode"},
+    "models": {"ode", "data.trajectories"},
     "tasks": {"ode", "models", "data", "records", "training.protocols"},
     "measurement": {"ode", "models", "data", "tasks", "records", "training.protocols"},
     "benchmark": {"ode", "models", "data", "measurement", "training.memory", "reporting.replacing"},

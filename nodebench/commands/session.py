@@ -88,7 +88,10 @@ def assemble(config: Mapping[str, Any], config_dir: str | Path | None = None) ->
         data = builder.data()
         task = builder.task(data, device)
         seed_everything(config["seed"], config["deterministic"])
-        return Session(builder, data, task, builder.model(data.dim), device)
+        model = builder.model(data.dim)
+        if check_model := getattr(task, "check_model", None):
+            check_model(model)
+        return Session(builder, data, task, model, device)
     except ValueError as error:
         raise ConfigError(str(error)) from error
 

@@ -3,5 +3,6 @@
 from nodebench.tasks.classification import Classification
 from nodebench.tasks.density import Density
 from nodebench.tasks.density_matching import DensityMatching
+from nodebench.tasks.time_series import TimeSeries
 
-__all__ = ["Classification", "Density", "DensityMatching"]
+__all__ = ["Classification", "Density", "DensityMatching", "TimeSeries"]

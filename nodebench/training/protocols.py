@@ -64,7 +64,8 @@ class Task(Protocol):
     """What is optimised and measured.
 
     A task whose numbers nodebench does not know declares their columns in an attribute `columns`, a sequence of
-    nodebench.records.Column, and so they are charted, on the screen and in tables.
+    nodebench.records.Column, and so they are charted, on the screen and in tables. One that cannot train every net of
+    its kind has a method `check_model(module)`, which raises ValueError before a run begins.
     """
 
     name: str

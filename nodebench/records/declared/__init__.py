@@ -5,7 +5,14 @@ without being named anywhere else.
 """
 
 from nodebench.records.columns import Columns
-from nodebench.records.declared import classification, density, density_matching, every_task, solves
+from nodebench.records.declared import (
+    classification,
+    density,
+    density_matching,
+    every_task,
+    solves,
+    time_series,
+)
 
 COLUMNS = Columns(
     (
@@ -14,6 +21,7 @@ COLUMNS = Columns(
         *every_task.LOSS,
         *density.COLUMNS,
         *density_matching.COLUMNS,
+        *time_series.COLUMNS,
         *every_task.SIZE,
         *solves.COUNTS,
         *every_task.COSTS,

@@ -1,0 +1,92 @@
+"""What a forecast of time series is worth: its errors beside those of predictors that learned nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from nodebench.data import SeriesSet
+from nodebench.training.protocols import NonFiniteValuesError
+
+
+def rmse(error: Tensor, where: Tensor) -> float | None:
+    """The root of the mean square of `error` (N, T, dim) at the entries of `where`; None if there are none.
+
+    Raises NonFiniteValuesError if one of them is NaN or infinite.
+    """
+    chosen = error[where].double()
+    if not len(chosen):
+        return None
+    if num_bad := int((~chosen.isfinite()).sum()):
+        raise NonFiniteValuesError(
+            f"the net predicts NaN or infinity for {num_bad:,} of {len(chosen):,} values"
+        )
+    return float(chosen.square().mean().sqrt())
+
+
+def asked(series: SeriesSet) -> Tensor:
+    """What is to be extrapolated: the values of the horizon that there are, (N, T, dim)."""
+    return series.is_horizon[..., None] & series.is_there
+
+
+def target(series: SeriesSet) -> Tensor:
+    """The values without noise, where these are known; else as they are."""
+    return series.values if series.clean is None else series.clean
+
+
+def median_rmse(error: Tensor, where: Tensor) -> float | None:
+    """The median over series of the RMSE of each; None if nothing is asked of any."""
+    count = where.sum((1, 2))
+    squares = torch.where(where, error.square(), error.new_zeros(())).sum((1, 2))
+    each = (squares / count)[count > 0].sqrt()
+    return float(each.median()) if len(each) else None
+
+
+def naive_columns(series: SeriesSet) -> dict[str, float]:
+    """`rmse_zero`, `rmse_last` and, of series that turn around 0 in the plane, `rmse_frozen`, over the horizon."""
+    where, wanted = asked(series), target(series)
+    columns = {"rmse_zero": rmse(wanted, where)}
+    read = series.readings()
+    last = read.values[torch.arange(len(series), device=wanted.device), read.lengths - 1]
+    columns["rmse_last"] = rmse(wanted - last[:, None], where)
+    if series.direction is not None and series.clean is not None:
+        end = (~series.is_horizon).sum(1) - 1
+        radius = series.clean.norm(dim=2)
+        frozen = radius.gather(1, end[:, None])[..., None]
+        columns["rmse_frozen"] = rmse(series.clean * (1 - frozen / radius[..., None]), where)
+    return {name: value for name, value in columns.items() if value is not None}
+
+
+def shape_columns(predicted: Tensor, series: SeriesSet) -> dict[str, float]:
+    """Of series that turn: how the median radius changes over the horizon, and the share that turns the right way."""
+    if series.direction is None or not bool(series.is_horizon.any()):
+        return {}
+    horizon = predicted[:, series.is_horizon[0]]
+    ratio = horizon[:, -1].norm(dim=1) / horizon[:, 0].norm(dim=1)
+    right = turning(horizon).sign() == series.direction.to(predicted.device)
+    return {"radius_ratio": float(ratio.median()), "turns_right": float(right.float().mean())}
+
+
+def turning(paths: Tensor) -> Tensor:
+    """Twice the signed area that paths (..., T, 2) sweep around 0: above 0 if they turn counter-clockwise."""
+    x, y = paths.unbind(-1)
+    return (x[..., :-1] * y[..., 1:] - x[..., 1:] * y[..., :-1]).sum(-1)
+
+
+def probe_accuracy(encode: Callable[[SeriesSet], Tensor], train: SeriesSet, test: SeriesSet) -> float | None:
+    """The share of test series whose direction a linear probe reads off their encodings; None if none is known.
+
+    The probe is the least-squares fit of 1 and -1 to the encodings of the training series.
+    """
+    if train.direction is None or test.direction is None:
+        return None
+
+    def features(series: SeriesSet) -> Tensor:
+        encoded = encode(series).cpu().double()
+        return torch.cat([encoded, encoded.new_ones(len(encoded), 1)], dim=1)
+
+    weights = torch.linalg.lstsq(features(train), train.direction.cpu().double()[:, None]).solution
+    told = (features(test) @ weights)[:, 0].sign()
+    return float((told == test.direction.cpu()).float().mean())
