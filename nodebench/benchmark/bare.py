@@ -77,4 +77,4 @@ def _number_of_calls(problem: Problem) -> int:
 
 
 def _start_time(problem: Problem) -> Tensor:
-    return torch.full((), problem.t0, dtype=problem.parts[0].dtype, device=problem.device)
+    return torch.full((), problem.ts[0], dtype=problem.parts[0].dtype, device=problem.device)

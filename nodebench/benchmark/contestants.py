@@ -24,7 +24,7 @@ class Measured(NamedTuple):
     time_backward_ms: float | None
     nfe_forward: int
     nfe_backward: int | None
-    solution: Tensor  # y(t1), flat
+    solution: Tensor  # all outputs, flat
     gradient: Tensor | None  # of the loss in everything that wants one, flat
 
     @property
@@ -53,9 +53,9 @@ class Contestant:
 
 
 class Solved(NamedTuple):
-    """The end of a forward pass; `nfe_backward` is to be called once the backward pass is through."""
+    """A forward pass: what a loss takes, and `nfe_backward`, to be called once the backward pass is through."""
 
-    y1: State
+    outputs: State
     nfe_forward: int
     nfe_backward: Callable[[], int]
 
@@ -63,9 +63,9 @@ class Solved(NamedTuple):
 def solve_net(net: torch.nn.Module, x: Tensor) -> Solved:
     """What a net gives for x, with the counts of every solve of its ODE blocks."""
     with recorded_solves(net) as solves:
-        y1 = net(x)
+        outputs = net(x)
     nfe_forward = sum(stats.forward.nfe for stats in solves)
-    return Solved(y1, nfe_forward, lambda: sum(stats.backward.nfe for stats in solves))
+    return Solved(outputs, nfe_forward, lambda: sum(stats.backward.nfe for stats in solves))
 
 
 class Stopwatch:
@@ -93,7 +93,7 @@ def run_forward(forward: Callable[[], Solved], device: torch.device) -> Measured
     with torch.no_grad():
         solved = forward()
     elapsed = watch.lap()
-    return Measured(elapsed, None, solved.nfe_forward, None, flat(solved.y1), None)
+    return Measured(elapsed, None, solved.nfe_forward, None, flat(solved.outputs), None)
 
 
 def run_step(
@@ -108,7 +108,7 @@ def run_step(
         leaf.grad = None
     watch = Stopwatch(device)
     solved = forward()
-    value = loss(solved.y1)
+    value = loss(solved.outputs)
     time_forward_ms = watch.lap()
     value.backward()
     if update is not None:
@@ -119,7 +119,7 @@ def run_step(
         time_backward_ms,
         solved.nfe_forward,
         solved.nfe_backward(),
-        flat(solved.y1),
+        flat(solved.outputs),
         flat_gradient(leaves),
     )
 
@@ -131,7 +131,7 @@ def memory_of(
     device: torch.device,
 ) -> dict[str, float | None]:
     """memory_saved_mib and memory_peak_mib of one forward and backward pass."""
-    return measure_memory(module, lambda: loss(forward().y1), device)
+    return measure_memory(module, lambda: loss(forward().outputs), device)
 
 
 def flat(state: State) -> Tensor:

@@ -2,11 +2,11 @@
 
 Value and gradient are one compiled program, on the CPU, in float32, on as many threads as JAX finds cores; the
 tolerance is an argument of it, so that it is compiled once for all tolerances. It is timed until its results are
-there. What a program does inside cannot be timed: `time_forward_ms` is that of a second program, of y(t1) alone, which
-keeps nothing for a gradient, and `time_backward_ms` what is left of the whole.
+there. What a program does inside cannot be timed: `time_forward_ms` is that of a second program, of the outputs alone,
+which keeps nothing for a gradient, and `time_backward_ms` what is left of the whole.
 
 As in nodebench, the norm is the RMS over the whole state, the controller integral with safety 0.9 and factors 0.2
-and 10, the last step ends on t1, and no gradient flows through the choice of the steps. What differs:
+and 10, the last step ends on the last time, and no gradient flows through the choice of the steps. What differs:
 
 - The first step is 0.01, whatever the problem. diffrax documents Hairer's rule, but its 0.7.2 wraps the field before
   it asks for the rule, which then does not know the field. So the rule's two evaluations are spared, and a step or two
@@ -87,23 +87,28 @@ def run_diffrax(problem: Problem, tol: float, gradient: str) -> Measured:
     inputs = (tol, _to_jax(problem.y0), [_to_jax(param) for param in problem.field.parameters()])
     forward = _program(problem, FORWARD)
     watch = Stopwatch(problem.device)
-    y1, _ = forward.run(*inputs)
+    outputs, _ = forward.run(*inputs)
     time_forward_ms = watch.lap()
     nfe_forward = forward.count(*inputs)
     if problem.loss is None:
-        return Measured(time_forward_ms, None, nfe_forward, None, _to_torch([y1]), None)
+        return Measured(time_forward_ms, None, nfe_forward, None, _to_torch([outputs]), None)
     step = _program(problem, gradient)
     watch.lap()
-    y1, gradients = step.run(*inputs)
+    outputs, gradients = step.run(*inputs)
     time_backward_ms = watch.lap() - time_forward_ms
     nfe_backward = step.count(*inputs) - nfe_forward
     return Measured(
-        time_forward_ms, time_backward_ms, nfe_forward, nfe_backward, _to_torch([y1]), _to_torch(gradients)
+        time_forward_ms,
+        time_backward_ms,
+        nfe_forward,
+        nfe_backward,
+        _to_torch([outputs]),
+        _to_torch(gradients),
     )
 
 
 class _Program:
-    """One jitted function, (tol, y0, params) -> (y(t1), gradients), and another one that counts its evaluations."""
+    """One jitted function, (tol, y0, params) -> (outputs, gradients), and another one that counts its evaluations."""
 
     def __init__(self, problem: Problem, gradient: str) -> None:
         self._calls: list[None] = []
@@ -112,11 +117,11 @@ class _Program:
         self._counted = _jitted(problem, gradient, lambda: self._calls.append(None))
 
     def run(self, tol: float, y0: Array, params: list[Array]) -> tuple[Array, list[Array]]:
-        """y(t1) and the gradients in the order of the problem's leaves, once they are there."""
+        """The outputs and the gradients in the order of the problem's leaves, once they are there."""
         import jax
 
-        y1, gradients = jax.block_until_ready(self._function(tol, y0, params))
-        return y1, jax.tree_util.tree_leaves(gradients)
+        outputs, gradients = jax.block_until_ready(self._function(tol, y0, params))
+        return outputs, jax.tree_util.tree_leaves(gradients)
 
     def count(self, tol: float, y0: Array, params: list[Array]) -> int:
         """The evaluations that a run at this tolerance makes."""
@@ -152,25 +157,27 @@ def _jitted(problem: Problem, gradient: str, on_call: Callable[[], object] | Non
         solution = diffrax.diffeqsolve(
             diffrax.ODETerm(field),
             diffrax.Dopri5(),
-            problem.t0,
-            problem.t1,
+            problem.ts[0],
+            problem.ts[-1],
             None,
             y0,
             params,
+            saveat=diffrax.SaveAt(t1=True) if len(problem.ts) == 2 else diffrax.SaveAt(ts=times),
             stepsize_controller=diffrax.PIDController(rtol=tol, atol=tol),
             adjoint=_adjoint(gradient, tol),
         )
-        return solution.ys[-1], ()
+        return solution.ys, ()
 
     def value(tol: float, y0: Array, params: list[Array]) -> tuple[Array, Array]:
         assert twin.loss is not None, "a problem with a loss has a twin with one"
-        y1, _ = solve(tol, y0, params)
-        return twin.loss(y1), y1
+        outputs, _ = solve(tol, y0, params)
+        return twin.loss(outputs), outputs
 
     def step(tol: float, y0: Array, params: list[Array]) -> tuple[Array, Sequence[Array]]:
-        (_, y1), gradients = jax.value_and_grad(value, argnums=wanted, has_aux=True)(tol, y0, params)
-        return y1, gradients
+        (_, outputs), gradients = jax.value_and_grad(value, argnums=wanted, has_aux=True)(tol, y0, params)
+        return outputs, gradients
 
+    times = jax.numpy.asarray(problem.ts[1:])
     wanted = (1, 2) if problem.parts[0].requires_grad else (2,)
     return jax.jit(solve if gradient == FORWARD else step)
 

@@ -1,6 +1,7 @@
 """Who can solve a problem: nodebench, torchdiffeq, torchode. All by dopri5, rtol = atol = tol, from their front doors.
 
-Each library's own defaults hold: torchdiffeq steps past t1 and interpolates, nodebench and torchode end on it.
+Each library's own defaults hold: torchdiffeq steps past the last time and interpolates, nodebench and
+torchode end on it.
 Evaluations of the others are counted by wrapping the field.
 """
 
@@ -26,11 +27,11 @@ from nodebench.benchmark.contestants import (
     run_forward,
     run_step,
 )
-from nodebench.benchmark.problems import OWN, Problem, last
+from nodebench.benchmark.problems import OWN, Problem, behind_start
 from nodebench.ode import Method, odeint
 
 METHOD = "dopri5"
-FORWARD = "forward"  # in place of a gradient mode where only y(t1) is wanted
+FORWARD = "forward"  # in place of a gradient mode where only the outputs are wanted
 PER_SAMPLE = "forward-per-sample"  # every sample with steps of its own
 _GRADIENTS_OF_OWN = ("direct", "checkpointed", "adjoint-full", "adjoint-seminorm", "adjoint-state")
 
@@ -58,10 +59,10 @@ class CountedCalls:
         self.num += 1
         return self._field(t, y)
 
-    def solved(self, y1: Any) -> Solved:
-        """The end of a forward pass; calls from now on are the backward pass's."""
+    def solved(self, outputs: Any) -> Solved:
+        """A forward pass with its outputs; calls from now on are the backward pass's."""
         num_forward = self.num
-        return Solved(y1, num_forward, lambda: self.num - num_forward)
+        return Solved(outputs, num_forward, lambda: self.num - num_forward)
 
 
 def solve_nodebench(
@@ -73,7 +74,7 @@ def solve_nodebench(
     solution = odeint(
         problem.field,
         problem.y0,
-        (problem.t0, problem.t1),
+        problem.ts,
         method=method,
         rtol=tol,
         atol=tol,
@@ -82,14 +83,14 @@ def solve_nodebench(
         **settings,  # type: ignore[arg-type]
     )
     stats = solution.stats
-    return Solved(last(solution.ys), stats.forward.nfe, lambda: stats.backward.nfe)
+    return Solved(behind_start(solution.ys), stats.forward.nfe, lambda: stats.backward.nfe)
 
 
 def solve_torchdiffeq(problem: Problem, tol: float, gradient: str) -> Solved:
     """`gradient`: direct is odeint, adjoint-full odeint_adjoint as it comes, adjoint-seminorm with that norm."""
     torchdiffeq = importlib.import_module("torchdiffeq")
     field = CountedCalls(problem.field)
-    ts = torch.tensor([problem.t0, problem.t1], device=problem.device)
+    ts = torch.tensor(problem.ts, device=problem.device)
     solve = partial(torchdiffeq.odeint, field, problem.y0, ts, rtol=tol, atol=tol, method=METHOD)
     if gradient.startswith("adjoint"):
         options = {"adjoint_options": {"norm": "seminorm"}} if gradient == "adjoint-seminorm" else {}
@@ -97,7 +98,7 @@ def solve_torchdiffeq(problem: Problem, tol: float, gradient: str) -> Solved:
         solve = partial(
             torchdiffeq.odeint_adjoint, *solve.args, **solve.keywords, adjoint_params=params, **options
         )
-    return field.solved(last(solve()))
+    return field.solved(behind_start(solve()))
 
 
 def solve_torchode(problem: Problem, tol: float, gradient: str) -> Solved:
@@ -121,9 +122,11 @@ def solve_torchode(problem: Problem, tol: float, gradient: str) -> Solved:
         torchode.IntegralController(atol=tol, rtol=tol, term=term),
         backprop_through_step_size_control=False,
     )
-    t_start, t_end = (start.new_full((len(start),), t) for t in (problem.t0, problem.t1))
-    solution = solver.solve(torchode.InitialValueProblem(y0=start, t_start=t_start, t_end=t_end))
-    return field.solved(solution.ys[:, -1].view(shape))
+    t_start, t_end = (start.new_full((len(start),), t) for t in (problem.ts[0], problem.ts[-1]))
+    t_eval = start.new_tensor(problem.ts).expand(len(start), -1) if len(problem.ts) > 2 else None
+    initial = torchode.InitialValueProblem(y0=start, t_start=t_start, t_end=t_end, t_eval=t_eval)
+    ys = solver.solve(initial).ys[:, 1 if t_eval is not None else -1 :]  # (samples, outputs, entries)
+    return field.solved(ys.transpose(0, 1).reshape(-1, *shape))
 
 
 NODEBENCH = Library(OWN, _GRADIENTS_OF_OWN, solve_nodebench)

@@ -20,7 +20,7 @@ OWN = "nodebench"
 
 
 class Reference(NamedTuple):
-    """y(t1) and the gradient of the continuous problem, flat, in float64."""
+    """The outputs and the gradient of the continuous problem, flat, in float64."""
 
     solution: Tensor
     gradient: Tensor | None
@@ -28,7 +28,7 @@ class Reference(NamedTuple):
 
 @dataclass(frozen=True)
 class Twin:
-    """A problem in JAX: field(t, y, params) with the parameters in the order of the torch field's, and loss(y1)."""
+    """A problem in JAX: field(t, y, params) with the parameters in the order of the torch field's, and loss(ys)."""
 
     field: Callable[[Any, Any, Sequence[Any]], Any]
     loss: Callable[[Any], Any] | None = None
@@ -36,9 +36,10 @@ class Twin:
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """dy/dt = field(t, y) from y0 at t0 to t1, and the gradient of loss(y(t1)).
+    """dy/dt = field(t, y) from y0 at ts[0], the outputs at the times behind it, and the gradient of loss(outputs).
 
-    Without a loss only y(t1) is wanted. The gradient is of the field's parameters and of y0 where it requires one.
+    Outputs have the shape (len(ts) - 1, *shape), for each part of a tuple state. Without a loss they alone are wanted.
+    The gradient is of the field's parameters and of y0 where it requires one.
     `field_name` says whose field it is. The reference is solved by `reference_method` at `reference_tol`, with the
     gradient mode `reference_gradient`: `checkpointed` where the graph of the whole solve would be too large.
     `twin` makes the same field and loss in JAX, where they have been written; called only to race diffrax.
@@ -47,8 +48,7 @@ class Problem:
     field: nn.Module
     field_name: str
     y0: State
-    t0: float
-    t1: float
+    ts: tuple[float, ...]
     loss: Callable[[State], Tensor] | None = None
     reference_method: str = "dopri8"
     reference_tol: float = 1e-9
@@ -79,18 +79,23 @@ class Problem:
             ys = odeint(
                 field,
                 y0,
-                (self.t0, self.t1),
+                self.ts,
                 method=self.reference_method,
                 rtol=self.reference_tol,
                 atol=self.reference_tol,
                 gradient=self.reference_gradient,
             ).ys
-            y1 = last(ys)
+            outputs = behind_start(ys)
         if self.loss is None:
-            return Reference(flat(y1), None)
-        self.loss(y1).backward()
+            return Reference(flat(outputs), None)
+        self.loss(outputs).backward()
         leaves = [*(part for part in parts if part.requires_grad), *field.parameters()]
-        return Reference(flat(y1), flat_gradient(leaves))
+        return Reference(flat(outputs), flat_gradient(leaves))
+
+
+def behind_start(ys: State) -> State:
+    """The outputs without the start, which a solve hands back as the first of them."""
+    return tuple(part[1:] for part in ys) if isinstance(ys, tuple) else ys[1:]
 
 
 def last(ys: State) -> State:

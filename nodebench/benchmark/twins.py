@@ -53,7 +53,8 @@ def planar_flow(width: int, dim: int, base_std: float) -> Twin:
         trace = traces.sum() - traces @ (h * h)
         return jnp.concatenate([u @ h, trace[None]])
 
-    def loss(y1: Array) -> Array:
+    def loss(ys: Array) -> Array:
+        y1 = ys[-1]
         log_normaliser = dim * (math.log(base_std) + 0.5 * math.log(2 * math.pi))
         base_log_prob = -0.5 * jnp.square(y1[:-1] / base_std).sum(0) - log_normaliser
         return -(base_log_prob + y1[-1]).mean()

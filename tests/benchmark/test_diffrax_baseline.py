@@ -44,24 +44,24 @@ def make_twin() -> Twin:
         weight, shift = params
         return jnp.tanh(y @ weight.T + t * shift) - 0.5 * y
 
-    return Twin(field, lambda y1: (y1 * y1).sum())
+    return Twin(field, lambda ys: (ys * ys).sum())
 
 
-def make_problem(with_loss: bool = True, t0: float = 0.0, t1: float = 1.5) -> Problem:
+def make_problem(with_loss: bool = True, ts: tuple[float, ...] = (0.0, 1.5)) -> Problem:
     y0 = torch.randn(5, 3, generator=torch.Generator().manual_seed(1)).requires_grad_(with_loss)
-    return Problem(Field(), OWN, y0, t0, t1, _squares if with_loss else None, twin=make_twin)
+    return Problem(Field(), OWN, y0, ts, _squares if with_loss else None, twin=make_twin)
 
 
-def _squares(y1: State) -> Tensor:
-    assert isinstance(y1, Tensor)
-    return (y1 * y1).sum()
+def _squares(ys: State) -> Tensor:
+    assert isinstance(ys, Tensor)
+    return (ys * ys).sum()
 
 
 @needs_diffrax
 @pytest.mark.slow
-@pytest.mark.parametrize(("t0", "t1"), [(0.0, 1.5), (1.5, 0.0)])
-def test_solution_and_gradient_are_those_of_the_reference(t0: float, t1: float) -> None:
-    problem = make_problem(t0=t0, t1=t1)
+@pytest.mark.parametrize("ts", [(0.0, 1.5), (1.5, 0.0), (0.0, 0.4, 0.5, 1.5)])
+def test_solution_and_gradient_are_those_of_the_reference(ts: tuple[float, ...]) -> None:
+    problem = make_problem(ts=ts)
     contestants = diffrax_contestants(problem, TOL)
     assert [(c.library_name, c.field, c.gradient, c.execution) for c in contestants] == [
         (DIFFRAX, OWN, gradient, "compiled") for gradient in GRADIENTS
@@ -116,8 +116,8 @@ def test_evaluations_are_six_a_step_tried_and_one_at_the_start() -> None:
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(make_twin().field),
         diffrax.Dopri5(),
-        problem.t0,
-        problem.t1,
+        problem.ts[0],
+        problem.ts[1],
         None,
         jnp.asarray(problem.parts[0].numpy()),
         [jnp.asarray(param.detach().numpy()) for param in problem.field.parameters()],

@@ -43,15 +43,15 @@ class Field(nn.Module):
         return torch.tanh(y @ self.weight.T + t) - 0.5 * y
 
 
-def make_problem(with_loss: bool, t0: float = 0.0, t1: float = 1.5) -> Problem:
+def make_problem(with_loss: bool, ts: tuple[float, ...] = (0.0, 1.5)) -> Problem:
     generator = torch.Generator().manual_seed(1)
     y0 = torch.randn(5, 3, generator=generator, dtype=torch.float64).requires_grad_(with_loss)
-    return Problem(Field(), OWN, y0, t0, t1, _squares if with_loss else None)
+    return Problem(Field(), OWN, y0, ts, _squares if with_loss else None)
 
 
-def _squares(y1: State) -> Tensor:
-    assert isinstance(y1, Tensor)
-    return (y1 * y1).sum()
+def _squares(ys: State) -> Tensor:
+    assert isinstance(ys, Tensor)
+    return (ys * ys).sum()
 
 
 def make(library: Library, problem: Problem, gradient: str, tol: float = TOL) -> Contestant:
@@ -60,15 +60,16 @@ def make(library: Library, problem: Problem, gradient: str, tol: float = TOL) ->
     return make_contestant(library, problem, gradient, tol)
 
 
-@pytest.mark.parametrize(("t0", "t1"), [(0.0, 1.5), (1.5, 0.0)])
+@pytest.mark.parametrize("ts", [(0.0, 1.5), (1.5, 0.0), (0.0, 0.4, 0.5, 1.5), (1.5, 0.9, 0.0)])
 @pytest.mark.parametrize(("library", "gradient"), IN_ALL)
 def test_the_same_field_has_the_same_solution_and_gradient_in_every_library(
-    library: Library, gradient: str, t0: float, t1: float
+    library: Library, gradient: str, ts: tuple[float, ...]
 ) -> None:
-    problem = make_problem(with_loss=True, t0=t0, t1=t1)
+    problem = make_problem(with_loss=True, ts=ts)
     measured = make(library, problem, gradient).run()
     assert measured.gradient is not None
     assert problem.reference.gradient is not None
+    assert len(measured.solution) == (len(ts) - 1) * problem.parts[0].numel()
     assert relative_error(measured.solution, problem.reference.solution) < 1e-5
     assert relative_error(measured.gradient, problem.reference.gradient) < 1e-4
 
@@ -98,14 +99,14 @@ def test_torchode_can_give_every_sample_steps_of_its_own() -> None:
             return -y
 
     y0 = torch.tensor([[1.0, 2.0], [30.0, 40.0]], dtype=torch.float64)
-    problem = Problem(Decay(), OWN, y0, 0.0, 1.0)
+    problem = Problem(Decay(), OWN, y0, (0.0, 1.0))
     measured = make(TORCHODE, problem, PER_SAMPLE).run()
     assert relative_error(measured.solution, (y0 * torch.tensor(-1.0).exp()).flatten()) < 1e-5
 
 
 def test_torchode_refuses_a_tuple_state() -> None:
     y0 = (torch.ones(2), torch.ones(1))
-    problem = Problem(Field(), OWN, y0, 0.0, 1.0)
+    problem = Problem(Field(), OWN, y0, (0.0, 1.0))
     with pytest.raises(ValueError, match="pack the state"):
         make(TORCHODE, problem, FORWARD).run()
 

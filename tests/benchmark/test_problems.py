@@ -28,7 +28,7 @@ def total(y1: State) -> Tensor:
 @pytest.mark.parametrize("gradient", ["direct", "checkpointed"])
 def test_the_reference_is_the_closed_form_in_float64_and_leaves_the_problem_alone(gradient: str) -> None:
     y0 = torch.tensor([3.0], requires_grad=True)
-    problem = Problem(Growth(), OWN, y0, 0.0, 2.0, total, reference_gradient=gradient)
+    problem = Problem(Growth(), OWN, y0, (0.0, 2.0), total, reference_gradient=gradient)
     solution, gradients = problem.reference
     assert solution.dtype == torch.float64
     assert solution.item() == pytest.approx(3 * math.e, rel=1e-8)
@@ -44,7 +44,7 @@ def test_the_reference_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(
         problems, "odeint", lambda *args, **options: calls.append(1) or solve(*args, **options)
     )
-    problem = Problem(Growth(), OWN, torch.ones(1), 0.0, 1.0)
+    problem = Problem(Growth(), OWN, torch.ones(1), (0.0, 1.0))
     assert problem.reference is problem.reference
     assert len(calls) == 1
     assert problem.reference.gradient is None
@@ -53,9 +53,9 @@ def test_the_reference_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None
 def test_leaves_are_the_start_where_it_wants_a_gradient_and_the_parameters() -> None:
     field = Growth()
     start = torch.ones(1)
-    assert Problem(field, OWN, start, 0.0, 1.0).leaves == [field.rate]
+    assert Problem(field, OWN, start, (0.0, 1.0)).leaves == [field.rate]
     start.requires_grad_()
-    leaves = Problem(field, OWN, (start, torch.zeros(1)), 0.0, 1.0).leaves
+    leaves = Problem(field, OWN, (start, torch.zeros(1)), (0.0, 1.0)).leaves
     assert [leaf is other for leaf, other in zip(leaves, (start, field.rate), strict=True)] == [True, True]
 
 

@@ -77,7 +77,7 @@ def test_errors_are_against_the_reference_of_the_contestants_own_field() -> None
         return (y1 * torch.tensor([3.0, 4.0])).sum()
 
     y0 = torch.ones(2).requires_grad_()
-    problem = Problem(Still(), OWN, y0, 0.0, 1.0, loss)
+    problem = Problem(Still(), OWN, y0, (0.0, 1.0), loss)
     result = make_result(OWN, "direct", 1.0, 1.0, (2, 0), gradient_value=torch.tensor([3.0, 4.5]))
     (row,) = make_rows([result], [problem]).to_dict("records")
     assert row["error_solution"] == pytest.approx(0.1 / 2**0.5, rel=1e-5)
@@ -213,7 +213,7 @@ def test_bare_evaluations_are_of_the_field_alone(packed: bool) -> None:
             return self.weight * y if isinstance(y, Tensor) else (self.weight * y[0], t + y[1])
 
     y0 = torch.ones(3) if packed else (torch.ones(3), torch.ones(1))
-    problem = Problem(Field(), OWN, y0, 2.0, 0.0, lambda y1: torch.zeros(()))
+    problem = Problem(Field(), OWN, y0, (2.0, 0.0), lambda y1: torch.zeros(()))
     without, with_vjp = (contestant.run() for contestant in bare_contestants(problem))
     assert without.solution.tolist() == ([1.0] * 3 if packed else [1.0, 1.0, 1.0, 3.0])
     assert without.time_backward_ms is None

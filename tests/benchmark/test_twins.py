@@ -58,8 +58,8 @@ def test_the_loss_is_that_of_torch() -> None:
     twin = twin_of(problem)
     assert problem.loss is not None
     assert twin.loss is not None
-    y1 = torch.randn(3, 7, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(to_torch(twin.loss(to_jax(y1))), problem.loss(y1), rtol=1e-5, atol=1e-5)
+    ys = torch.randn(1, 3, 7, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(to_torch(twin.loss(to_jax(ys))), problem.loss(ys), rtol=1e-5, atol=1e-5)
 
 
 def test_a_field_that_jax_is_too_slow_for_has_none() -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from nodebench.benchmark.comparison import Effort, Setup, compare
 from nodebench.benchmark.contestants import State
-from nodebench.benchmark.problems import OWN, PUBLISHED_BY, Problem, Twin, seeded
+from nodebench.benchmark.problems import OWN, PUBLISHED_BY, Problem, Twin, last, seeded
 from nodebench.benchmark.published import AutogradTraceField
 from nodebench.benchmark.report import Report
 from nodebench.data.toy_densities import two_circles
@@ -45,12 +45,13 @@ def problems(width: int, num_samples: int, device: torch.device) -> tuple[Proble
     points = two_circles().draw("train", num_samples, torch.Generator().manual_seed(0)).to(device)
     nothing = points.new_zeros(num_samples, 1)
 
-    def loss(y1: State) -> Tensor:
+    def loss(ys: State) -> Tensor:
+        y1 = last(ys)
         assert isinstance(y1, Tensor), "this problem's state is one tensor"
         return -(flow.base_log_prob(y1[:2].t()) + y1[2]).mean()
 
-    def published_loss(y1: State) -> Tensor:
-        z0, log_p = y1
+    def published_loss(ys: State) -> Tensor:
+        z0, log_p = last(ys)
         return -(flow.base_log_prob(z0) - log_p.view(-1)).mean()
 
     def twin() -> Twin:
@@ -60,6 +61,6 @@ def problems(width: int, num_samples: int, device: torch.device) -> tuple[Proble
 
     packed = torch.cat([points, nothing], dim=1).t().contiguous()
     return (
-        Problem(field.to(device), OWN, packed, 10.0, 0.0, loss, twin=twin),
-        Problem(published, PUBLISHED_BY, (points, nothing), 10.0, 0.0, published_loss),
+        Problem(field.to(device), OWN, packed, (10.0, 0.0), loss, twin=twin),
+        Problem(published, PUBLISHED_BY, (points, nothing), (10.0, 0.0), published_loss),
     )

@@ -121,9 +121,9 @@ def forward_of(net: nn.Module, gradient: str) -> Callable[[Tensor], Solved]:
 
     def forward_example(images: Tensor) -> Solved:
         assert isinstance(net, ExampleNet)
-        problem = Problem(net.field, PUBLISHED_BY, net.stem(images), 0.0, 1.0)
+        problem = Problem(net.field, PUBLISHED_BY, net.stem(images), (0.0, 1.0))
         solved = TORCHDIFFEQ.solve(problem, TOL, gradient)
-        return solved._replace(y1=net.head(solved.y1))
+        return solved._replace(outputs=net.head(last(solved.outputs)))
 
     return partial(solve_net, net) if isinstance(net, ODENet) else forward_example
 
@@ -132,7 +132,7 @@ def gradient_error(net: nn.Module, forward: Callable[[Tensor], Solved], batch: B
     """Relative error of the loss's gradient in all parameters against one in float64, solved to `tol`."""
     images, labels = batch
     params = list(net.parameters())
-    F.cross_entropy(_tensor(forward(images).y1), labels).backward()
+    F.cross_entropy(_tensor(forward(images).outputs), labels).backward()
     gradient = flat_gradient(params)
     for parameter in params:
         parameter.grad = None

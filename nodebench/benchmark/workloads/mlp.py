@@ -48,7 +48,7 @@ def problem(batch_size: int, t1: float, device: torch.device) -> Problem:
     with seeded(SEED):
         field = MLPField().to(device)
         y0 = torch.randn(batch_size, 4).to(device)
-    return Problem(field, OWN, y0, 0.0, t1, twin=_twin)
+    return Problem(field, OWN, y0, (0.0, t1), twin=_twin)
 
 
 def _twin() -> Twin:

@@ -6,7 +6,7 @@ import torch
 
 from nodebench.benchmark.comparison import Effort, Setup, compare
 from nodebench.benchmark.contestants import State
-from nodebench.benchmark.problems import OWN, PUBLISHED_BY, Problem, seeded
+from nodebench.benchmark.problems import OWN, PUBLISHED_BY, Problem, last, seeded
 from nodebench.benchmark.published import ConcatConvField
 from nodebench.benchmark.report import Report
 from nodebench.models import ConvVectorField
@@ -37,13 +37,14 @@ def problems(
         y0 = torch.randn(batch_size, channels, 6, 6).to(device).requires_grad_()
         weights = torch.randn(y0.shape).to(device)
 
-    def loss(y1: State) -> torch.Tensor:
+    def loss(ys: State) -> torch.Tensor:
+        y1 = last(ys)
         assert isinstance(y1, torch.Tensor), "this problem's state is one tensor"
         return (weights * y1).sum()
 
     # relu is not smooth, so a method of high order has nothing to gain
     reference = ("dopri5", reference_tol, "checkpointed")
     return (
-        Problem(field.to(device), OWN, y0, 0.0, 1.0, loss, *reference),
-        Problem(published, PUBLISHED_BY, y0, 0.0, 1.0, loss, *reference),
+        Problem(field.to(device), OWN, y0, (0.0, 1.0), loss, *reference),
+        Problem(published, PUBLISHED_BY, y0, (0.0, 1.0), loss, *reference),
     )

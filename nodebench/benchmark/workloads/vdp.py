@@ -41,7 +41,7 @@ def problem(batch_size: int, t1: float, device: torch.device) -> Problem:
     """Starts drawn evenly from [-2, 2] x [-2, 2]."""
     with seeded():
         y0 = (4 * torch.rand(batch_size, 2) - 2).to(device)
-    return Problem(VanDerPol(MU), OWN, y0, 0.0, t1, twin=_twin)
+    return Problem(VanDerPol(MU), OWN, y0, (0.0, t1), twin=_twin)
 
 
 def _twin() -> Twin:
