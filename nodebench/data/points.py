@@ -6,7 +6,6 @@ is said (`oddities`). Which points are held out follows one fixed permutation, w
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -15,12 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nodebench.counted import counted
 from nodebench.data.densities import DensityData, check_draw
 from nodebench.data.errors import DataError
+from nodebench.data.held_out import split_by_shares
 from nodebench.data.oddities import oddities
-
-SPLIT_SEED = 0
+from nodebench.data.tables import FINITE, as_number, bad_cell, file_at, read_csv
 
 
 class _Table(NamedTuple):
@@ -39,7 +37,8 @@ def points(path: str, val_share: float = 0.1, test_share: float = 0.1, batch_siz
     """
     table = _read(path)
     values = torch.from_numpy(table.values.astype(np.float32))
-    parts = _split(values, val_share, test_share, str(path))
+    split_rows = split_by_shares(len(values), "point", val_share, test_share, path)
+    parts = {split: values[rows] for split, rows in split_rows.items()}
 
     def draw(split: str, n: int, generator: torch.Generator) -> Tensor:
         check_draw(split, n)
@@ -60,15 +59,8 @@ def read_points(path: str) -> Tensor:
 
 def _read(path: str) -> _Table:
     """The content of a .npy or .csv file, every number finite in float32. Raises DataError."""
-    if not isinstance(path, str):
-        raise DataError(f"`data.path` is {path!r}; allowed: the path of a .npy or .csv file")
-    file = Path(path).expanduser()
-    readers = {".npy": _read_npy, ".csv": _read_csv}
-    if file.suffix.lower() not in readers:
-        raise DataError(f"`data.path` is {path}; allowed: files that end in .npy or .csv")
-    if not file.is_file():
-        raise DataError(f"{path} is no file; give an existing one as `data.path`")
-    table = readers[file.suffix.lower()](file)
+    file = file_at(path, ".npy", ".csv")
+    table = (_read_npy if file.suffix.lower() == ".npy" else _read_csv)(file)
     if table.values.size == 0:
         raise DataError(f"{path} is empty; allowed: one point a row, one coordinate a column")
     with np.errstate(over="ignore"):
@@ -76,26 +68,8 @@ def _read(path: str) -> _Table:
     if len(bad):
         row, column = bad[0]
         found = str(table.values[row, column])
-        raise _bad_cell(file, table.rows[row], column + 1, found, "finite numbers below 3.4e38")
+        raise bad_cell(file, table.rows[row], column + 1, found, FINITE)
     return table
-
-
-def _split(values: Tensor, val_share: float, test_share: float, path: str) -> dict[str, Tensor]:
-    """Disjoint parts of the rows, at least one row each."""
-    shares = {"val": val_share, "test": test_share}
-    for key, share in shares.items():
-        if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share < 1:
-            raise DataError(f"`data.{key}_share` is {share!r}; allowed: numbers above 0 and below 1")
-    num_val, num_test = (max(1, round(share * len(values))) for share in shares.values())
-    num_train = len(values) - num_val - num_test
-    if num_train < 1:
-        raise DataError(
-            f"{path} has {counted(len(values), 'point')}; {num_val} for validation and {num_test} for the test leave "
-            "none to train on; give more points, or lower `data.val_share` or `data.test_share`"
-        )
-    order = torch.randperm(len(values), generator=torch.Generator().manual_seed(SPLIT_SEED))
-    train, val, test = values[order].split([num_train, num_val, num_test])
-    return {"train": train, "val": val, "test": test}
 
 
 def _read_npy(file: Path) -> _Table:
@@ -112,49 +86,25 @@ def _read_npy(file: Path) -> _Table:
 
 
 def _read_csv(file: Path) -> _Table:
-    """Blank lines are left out; a header names the columns."""
-    try:
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.reader(stream)
-            lines = [(reader.line_num, cells) for cells in reader if any(cell.strip() for cell in cells)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{file} cannot be read as comma-separated text: {error}") from error
-    width = len(lines[0][1]) if lines else 0
-    if width == 1 and any(mark in lines[0][1][0] for mark in ";\t"):
-        raise DataError(f"{file} is separated by semicolons or tabs; allowed: columns separated by commas")
-    header = lines.pop(0)[1] if lines and _is_header(lines[0][1]) else ()
-    values = np.empty((len(lines), width))
+    """A header names the columns; it may be left out."""
+    lines = read_csv(file)
+    header = lines.pop(0).cells if lines and _is_header(lines[0].cells) else ()
+    values = np.empty((len(lines), len(lines[0].cells) if lines else 0))
     for index, (row, cells) in enumerate(lines):
-        if len(cells) != width:
-            raise DataError(
-                f"{file}: row {row} (counting from 1) has {counted(len(cells), 'column')}, but the first row has "
-                f"{width}; allowed: as many columns in every row, separated by commas"
-            )
         for column, cell in enumerate(cells):
-            number = _number(cell)
+            number = as_number(cell)
             if number is None:
-                raise _bad_cell(file, row, column + 1, repr(cell), "numbers, separated by commas")
+                raise bad_cell(file, row, column + 1, repr(cell), "numbers, separated by commas")
             values[index, column] = number
-    return _Table(values, [row for row, _ in lines], header)
+    return _Table(values, [line.row for line in lines], header)
 
 
 def _is_header(cells: Sequence[str]) -> bool:
     """Whether a first line names the columns: not one number, beside pandas's own names 0, 1, 2 after its index's."""
-    is_named = [_number(cell) is None for cell in cells]
+    is_named = [as_number(cell) is None for cell in cells]
     if cells[0].strip() == "":
         is_named[1:] = [
             named or cell.strip() == str(number)
             for number, (named, cell) in enumerate(zip(is_named[1:], cells[1:], strict=True))
         ]
     return all(is_named)
-
-
-def _number(cell: str) -> float | None:
-    try:
-        return None if "_" in cell else float(cell)
-    except ValueError:
-        return None
-
-
-def _bad_cell(file: Path, row: int, column: int, found: str, allowed: str) -> DataError:
-    return DataError(f"{file}: row {row}, column {column} (counting from 1) is {found}; allowed: {allowed}")
