@@ -8,4 +8,4 @@ export PATH="$PWD/.venv/bin:$PATH"
 
 nodebench bench cnf odenet vdp mlp epoch --out outputs/bench
 OMP_NUM_THREADS=1 nodebench bench cnf --out outputs/bench/one_thread
-nodebench bench scaling --out outputs/bench
+nodebench bench scaling --out outputs/bench # and scaling_flows, its part

@@ -71,9 +71,13 @@ def _with_vjp(problem: Problem, num_calls: int) -> Measured:
     return Measured(forward_ms / num_calls, backward_ms / num_calls, 1, 1, flat(slopes[-1]), None)
 
 
-def _number_of_calls(problem: Problem) -> int:
-    pilot_ms = _without_graph(problem, 1).time_forward_ms
+def enough_calls(pilot_ms: float) -> int:
+    """How many calls in a row to time together, where one has taken `pilot_ms`: 2 to 200."""
     return min(_MOST_CALLS, max(2, round(_ENOUGH_MS / pilot_ms)))
+
+
+def _number_of_calls(problem: Problem) -> int:
+    return enough_calls(_without_graph(problem, 1).time_forward_ms)
 
 
 def _start_time(problem: Problem) -> Tensor:

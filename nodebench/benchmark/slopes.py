@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from scipy.special import stdtrit
 
 
 class Slope(NamedTuple):
@@ -34,3 +35,8 @@ def fit_slope(values: Sequence[float], quantities: Sequence[float]) -> Slope:
         return Slope(exponent, math.nan)
     residuals = y - y.mean() - exponent * x
     return Slope(exponent, float(math.sqrt(residuals @ residuals / (len(values) - 2) / (x @ x))))
+
+
+def half_interval(slope: Slope, num_points: int) -> float:
+    """Half the 95 % interval of an exponent fitted to `num_points` (Student's t); NaN for two points."""
+    return float(stdtrit(num_points - 2, 0.975)) * slope.stderr if num_points > 2 else math.nan

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from nodebench.benchmark.workloads import run_workload, workload_names
+from nodebench.benchmark.workloads import run_workload, with_parts, workload_names
 from nodebench.commands.arguments import Parser, folder
 from nodebench.commands.destinations import check_folder, writing_to
 from nodebench.config.errors import ConfigError, did_you_mean
@@ -22,10 +22,10 @@ def run(argv: Sequence[str]) -> int:
     """
     options = _parser().parse_args(argv)
     known = workload_names()
-    names = list(dict.fromkeys(options.workloads)) or known
-    for name in names:
+    for name in options.workloads:
         if name not in known:
             raise ConfigError(f"unknown workload `{name}`.{did_you_mean(name, known)}")
+    names = list(dict.fromkeys(part for name in options.workloads for part in with_parts(name))) or known
     import torch
 
     if options.device == "cuda" and not torch.cuda.is_available():
@@ -66,7 +66,10 @@ def _parser() -> argparse.ArgumentParser:
         "gradient errors, memory; Markdown, CSV and a figure for each workload.",
     )
     parser.add_argument(
-        "workloads", nargs="*", metavar="WORKLOAD", help=f"{', '.join(workload_names())} (default: all)"
+        "workloads",
+        nargs="*",
+        metavar="WORKLOAD",
+        help=f"{', '.join(workload_names())} (default: all); scaling runs scaling_flows as well",
     )
     parser.add_argument(
         "--quick", action="store_true", help="within a minute, compiling apart: smaller batches, fewer rounds"

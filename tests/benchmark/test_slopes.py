@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import linregress
 
-from nodebench.benchmark.slopes import fit_slope
+from nodebench.benchmark.slopes import Slope, fit_slope, half_interval
 
 
 def test_a_power_is_its_exponent_without_error() -> None:
@@ -41,3 +41,10 @@ def test_two_points_have_no_standard_error() -> None:
 def test_what_has_no_slope_is_refused(values: list[float], quantities: list[float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         fit_slope(values, quantities)
+
+
+def test_half_an_interval_is_students_t_times_the_standard_error() -> None:
+    assert half_interval(Slope(1.0, 0.5), 4) == pytest.approx(
+        0.5 * 4.302652729911275
+    )  # t of 2 degrees of freedom
+    assert math.isnan(half_interval(Slope(1.0, math.nan), 2))

@@ -13,7 +13,18 @@ from nodebench.benchmark import libraries
 from nodebench.benchmark.comparison import Effort, Setup
 from nodebench.benchmark.report import Report, left_out, write
 from nodebench.benchmark.rows import COLUMNS
-from nodebench.benchmark.workloads import cnf, epoch, mlp, odenet, run_workload, scaling, vdp, workload_names
+from nodebench.benchmark.workloads import (
+    cnf,
+    epoch,
+    mlp,
+    odenet,
+    run_workload,
+    scaling,
+    scaling_flows,
+    vdp,
+    with_parts,
+    workload_names,
+)
 
 CPU = torch.device("cpu")
 SETUP = Setup(CPU, quick=True)
@@ -35,7 +46,13 @@ def modes(rows: pd.DataFrame, library: str, field: str, tol: float) -> list[str]
 
 
 def test_the_folder_is_the_list() -> None:
-    assert workload_names() == ["cnf", "epoch", "mlp", "odenet", "scaling", "vdp"]
+    assert workload_names() == ["cnf", "epoch", "mlp", "odenet", "scaling", "scaling_flows", "vdp"]
+
+
+def test_a_workload_is_run_with_the_parts_that_go_on_from_it() -> None:
+    assert with_parts("scaling") == ["scaling", "scaling_flows"]
+    assert with_parts("scaling_flows") == ["scaling_flows"]
+    assert with_parts("scal") == with_parts("cnf_") == []
 
 
 @needs_torchdiffeq
@@ -151,6 +168,35 @@ class TestScaling:
     def test_evaluations_that_no_steps_make_are_refused(self, depth: int) -> None:
         with pytest.raises(ValueError, match="rk4 makes 4 a step"):
             scaling.make_middle("rknet", "direct", scaling.Shape(depth=depth))
+
+
+class TestScalingFlows:
+    def test_every_cost_has_a_time_at_every_size_and_an_exponent_over_the_largest(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(scaling_flows, "QUICK", ((2, 3, 4, 5, 6), 1, 8, 1))
+        report = run_workload("scaling_flows", SETUP)
+        points, slopes = report.tables["scaling_flows"], report.tables["slopes"]
+        assert (
+            points.groupby(["cost", "axis"], sort=False)["value"].agg(list).tolist() == [[2, 3, 4, 5, 6]] * 8
+        )
+        assert (points["time_ms"] > 0).all()
+        assert slopes[["from", "to"]].drop_duplicates().to_numpy().tolist() == [[3, 6]]
+        assert slopes[["exponent_time", "half_interval"]].notna().all(axis=None)
+        assert "Quick: " in report.page
+
+    def test_both_directions_of_both_flows_are_compared_with_samples(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(scaling_flows, "QUICK", ((2, 3), 1, 8, 1))
+        directions = (
+            run_workload("scaling_flows", SETUP).tables["directions"].set_index(["model", "direction"])
+        )
+        assert directions["nfe"].notna().tolist() == [True, True, False, False]
+        for model in ("cnf", "planar_nf"):
+            times = directions.loc[model]["time_ms"]
+            assert directions.loc[model, "sample"]["ratio"] == 1.0
+            assert directions.loc[model, "density"]["ratio"] == times["density"] / times["sample"]
 
 
 class TestEpoch:

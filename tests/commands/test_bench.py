@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from nodebench.benchmark import libraries
-from nodebench.benchmark.comparison import Effort
+from nodebench.benchmark.comparison import Effort, Setup
+from nodebench.benchmark.report import Report
 from nodebench.benchmark.workloads import vdp
 from nodebench.cli import main
+from nodebench.commands import bench
 from nodebench.commands.bench_page import fitted
 
 
@@ -37,6 +39,20 @@ def test_the_page_is_printed_and_written_with_its_tables(
     rows = list(csv.DictReader((folder / "vdp.csv").read_text().splitlines()))
     assert {row["library"] for row in rows} >= {"bare", "nodebench"}
     assert str(tmp_path) not in page
+
+
+def test_a_workload_brings_its_parts_and_each_is_run_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[str] = []
+
+    def run_workload(name: str, setup: Setup) -> Report:
+        ran.append(name)
+        return Report(name, "", {})
+
+    monkeypatch.setattr(bench, "run_workload", run_workload)
+    assert main(["bench", "scaling", "vdp", "scaling_flows", "--out", str(tmp_path)]) == 0
+    assert ran == ["scaling", "scaling_flows", "vdp"]
 
 
 @pytest.mark.usefixtures("tiny")

@@ -19,6 +19,11 @@ def workload_names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(__path__))
 
 
+def with_parts(name: str) -> list[str]:
+    """The workload called `name` and those that go on from it, called `name_...`; none where there is no such one."""
+    return [known for known in workload_names() if known == name or known.startswith(f"{name}_")]
+
+
 def run_workload(name: str, setup: Setup) -> Report:
     """Run the workload called `name`, one of workload_names()."""
     report: Report = getattr(importlib.import_module(f"{__name__}.{name}"), name)(setup)
