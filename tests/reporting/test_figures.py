@@ -217,6 +217,19 @@ class TestFig5:
         assert drawing.data["nll"].tolist() == [1.5] * 4
         assert list(drawing.data.columns[:4]) == ["data", "model", "units", "seed"]
 
+    def test_its_numbers_say_how_the_way_was_where_there_is_a_picture_of_it(
+        self, tmp_path: Path, flow_run: FlowRun
+    ) -> None:
+        self.write_all(flow_run)
+        next(tmp_path.rglob("two_moons-cnf-*/*/pictures.npz")).unlink()
+        data = draw("fig5", find_runs(tmp_path)).data.set_index(["data", "model"])
+        assert data["tv_step"].notna().to_dict() == {
+            ("two_circles", "cnf"): True,
+            ("two_circles", "planar_nf"): True,
+            ("two_moons", "cnf"): False,
+            ("two_moons", "planar_nf"): True,
+        }
+
     def test_z2_grows_upwards(self, tmp_path: Path, flow_run: FlowRun) -> None:
         self.write_all(flow_run)
         axes, _ = next(images(draw("fig5", find_runs(tmp_path)).figure))

@@ -19,7 +19,8 @@ from nodebench.reporting.figures.drawing.panels import (
 )
 from nodebench.reporting.figures.drawing.style import GREY, MODEL_COLOURS, WIDTH
 from nodebench.reporting.flow_cells import NO_RUN, UNITS, FlowCell, find_flow_cell
-from nodebench.reporting.pictures import Pictures
+from nodebench.reporting.flow_ways import TURN_COLUMNS, WAY_COLUMNS, turn_columns, way_columns
+from nodebench.reporting.pictures import DamagedPicturesError, Pictures, read_pictures
 from nodebench.reporting.recipes import Recipes
 from nodebench.reporting.runs import Run
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 DATA = {"two_circles": "Two Circles", "two_moons": "Two Moons"}
 EXPERIMENTS = {"cnf": "fig5_cnf", "planar_nf": "fig5_nf"}
 NUM_UNITS = 64  # the paper's M and K
+BETWEEN_CIRCLES = 0.75  # of radius 0.5 and 1
 FRACTIONS = (0.05, 0.2, 0.4, 0.6, 0.8, 1.0)
 ROWS = (("Density", "cnf", "density"), ("Samples", "cnf", "samples"), ("NF", "planar_nf", "density"))
 SUMMARY_COLUMNS = ("nll", "nll_stderr", "nll_tight", "num_params", "nfe_forward", "nfe_backward")
@@ -144,6 +146,19 @@ def _numbers(cell: FlowCell) -> list[dict[str, object]]:
             "status": run.status,
             "hash": run.hash,
             **{column: run.summary.get(column) for column in SUMMARY_COLUMNS},
+            **_way(cell, run),
         }
         for run in (cell.row.runs if cell.row else ())
     ]
+
+
+def _way(cell: FlowCell, run: Run) -> dict[str, float | None]:
+    """The way from noise to data in numbers; None where the run left no picture of it, or a number is not of it."""
+    numbers: dict[str, float | None] = dict.fromkeys((*WAY_COLUMNS, *TURN_COLUMNS))
+    try:
+        pictures = read_pictures(run.folder)
+    except DamagedPicturesError:
+        return numbers
+    numbers |= way_columns(pictures)
+    turns = (cell.data, cell.model) == ("two_circles", "cnf")  # a planar flow's inner mass comes from outside
+    return numbers | (turn_columns(pictures, BETWEEN_CIRCLES) if turns else {})
