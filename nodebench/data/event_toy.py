@@ -10,11 +10,10 @@ from torch import Tensor
 from nodebench.data.checks import check_batch_size, check_count, check_number
 from nodebench.data.errors import DataError
 from nodebench.data.event_sequences import EventSequences, EventSet, Rate
+from nodebench.data.splits import draw_splits
 
 VARIANTS = ("sine", "spiral")
-NUM_VAL = 200
 MAX_EVENTS = 10_000  # of one sequence, were its rate always as high as it gets
-_SPLIT_SEEDS = {"train": 0, "val": 1, "test": 2}
 
 
 def event_toy(
@@ -59,8 +58,7 @@ def event_toy(
             f"sequence; allowed: up to {MAX_EVENTS:,}; lower one of them"
         )
 
-    def split(name: str, size: int) -> EventSet:
-        chance = torch.Generator().manual_seed(_SPLIT_SEEDS[name])
+    def draw(split: str, size: int, chance: torch.Generator) -> EventSet:
         if variant == "sine":
             of_time = _sine(rate, depth, omega, phase)
         else:
@@ -69,7 +67,7 @@ def event_toy(
             of_time = _spiral(rate, radius, rho, omega, 2 * math.pi * own[1])
         return EventSet(*thinned(of_time, highest, size, duration, chance), of_time)
 
-    train, val, test = split("train", num_train), split("val", NUM_VAL), split("test", num_test)
+    train, val, test = draw_splits(draw, num_train, num_test)
     return EventSequences("event_toy", train, val, test, 0.0, duration, batch_size)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nodebench.data.errors import DataError
 from nodebench.data.event_sequences import EventSequences, EventSet, padded
-from nodebench.data.held_out import split_by_shares
+from nodebench.data.splits import split_by_shares
 from nodebench.data.tables import as_number, bad_cell, file_at, read_csv
 
 

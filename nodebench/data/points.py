@@ -16,8 +16,8 @@ from torch import Tensor
 
 from nodebench.data.densities import DensityData, check_draw
 from nodebench.data.errors import DataError
-from nodebench.data.held_out import split_by_shares
 from nodebench.data.oddities import oddities
+from nodebench.data.splits import split_by_shares
 from nodebench.data.tables import FINITE, as_number, bad_cell, file_at, read_csv
 
 

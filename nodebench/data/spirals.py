@@ -9,10 +9,8 @@ from torch import Tensor
 
 from nodebench.data.checks import check_batch_size, check_noise, check_number
 from nodebench.data.errors import DataError
+from nodebench.data.splits import draw_splits
 from nodebench.data.trajectories import SeriesSet, Trajectories, check_sizes, on_grid, some_observed
-
-NUM_VAL = 200
-_SPLIT_SEEDS = {"train": 0, "val": 1, "test": 2}
 
 
 def spirals(
@@ -47,26 +45,19 @@ def spirals(
         raise DataError(f"`data.max_radius` is {max_radius}, below data.min_radius={min_radius}; swap them")
     times = torch.arange(num_points + horizon, dtype=torch.float64) * (2 * math.pi / omega / num_points)
 
-    def split(name: str, size: int) -> SeriesSet:
-        chance = torch.Generator().manual_seed(_SPLIT_SEEDS[name])
+    def draw(split: str, size: int, chance: torch.Generator) -> SeriesSet:
         direction = alternating(size)
         radius = torch.rand(size, 1, generator=chance, dtype=torch.float64)
         radius = min_radius + (max_radius - min_radius) * radius
         phase = 2 * math.pi * torch.rand(size, 1, generator=chance, dtype=torch.float64)
-        grid = times[:num_points] if name == "train" else times
+        grid = times[:num_points] if split == "train" else times
         clean = spiral(grid, radius, phase, direction[:, None], rho, omega)
         errors = check_noise(noise) * torch.randn(clean.shape, generator=chance, dtype=torch.float64)
         observed = some_observed(size, num_points, num_observed, chance)
         return on_grid(grid, clean, errors, observed, direction)
 
-    return Trajectories(
-        "spirals",
-        split("train", num_train),
-        split("val", NUM_VAL),
-        split("test", num_test),
-        batch_size,
-        noise_std=noise or None,
-    )
+    train, val, test = draw_splits(draw, num_train, num_test)
+    return Trajectories("spirals", train, val, test, batch_size, noise_std=noise or None)
 
 
 def spiral(
