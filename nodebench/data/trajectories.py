@@ -148,7 +148,7 @@ def on_grid(
     observed: Tensor,
     direction: Tensor | None = None,
 ) -> SeriesSet:
-    """Series (N, T, dim) on a grid (T,), with noise added, observed at (N, n) points of the first W: (N, W).
+    """Series (N, T, dim) at times (T,) or (N, T), with noise added, observed where (N, W) says of the first W times.
 
     What comes after the first W times is the horizon.
     """
