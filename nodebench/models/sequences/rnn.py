@@ -47,7 +47,7 @@ class RNN(SequenceModel):
     ) -> Losses:
         """See SequenceModel: the likelihood of every observation but the first, given those before it."""
         read = seen.readings()
-        _, mean, log_variance = self._read(read)
+        _, mean, log_variance = self.one_step_ahead(read)
         is_next = read.is_there[:, 1:]
         nll = gaussian_nll(read.values[:, 1:], mean[:, :-1], log_variance[:, :-1], is_next)
         return Losses(nll, None, is_next.sum((1, 2)))
@@ -55,7 +55,7 @@ class RNN(SequenceModel):
     def predict(self, seen: SeriesSet, t0: float, chance: torch.Generator | None = None) -> Tensor:
         """See SequenceModel: up to the last observation one step ahead, where something was observed; then onwards."""
         read = seen.readings()
-        states, mean, _ = self._read(read)
+        states, mean, _ = self.one_step_ahead(read)
         predicted = torch.full_like(seen.values, torch.nan)
         is_read = seen.observed.any(2)
         place = torch.arange(read.times.shape[1], device=read.times.device)
@@ -77,7 +77,7 @@ class RNN(SequenceModel):
             predicted[rows, ahead[rows, columns]] = onwards[rows, columns]
         return predicted
 
-    def _read(self, read: Readings) -> tuple[Tensor, Tensor, Tensor]:
+    def one_step_ahead(self, read: Readings) -> tuple[Tensor, Tensor, Tensor]:
         """Hidden states, and mean and log-variance of what comes next, after each reading: (N, n, ...)."""
         gaps = torch.cat([read.times.diff(dim=1), torch.zeros_like(read.times[:, :1])], dim=1)
         states = self.recurrence(self._inputs(read.values, read.is_there, gaps))
