@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -219,7 +220,7 @@ def test_an_rnn_predicts_the_next_observation_and_not_the_present_one(settings: 
     values = series.values.clone().requires_grad_()
     predicted = model.predict(replace(series, values=values), 0.0)
     (places,) = series.observed[0].any(1).nonzero(as_tuple=True)
-    for earlier, place in zip(places, places[1:], strict=False):
+    for earlier, place in pairwise(places):
         (slope,) = torch.autograd.grad(predicted[0, place].sum(), values, retain_graph=True)
         assert (slope[0, :place] != 0).any(1)[earlier]
         assert not slope[0, place:].any()
