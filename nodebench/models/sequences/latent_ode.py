@@ -117,8 +117,11 @@ class LatentODE(SequenceModel):
         """See SequenceModel: the ELBO's terms, the KL analytic, the likelihood of one sample."""
         mean, log_variance = self.posterior(seen, t0)
         z0 = sample(mean, log_variance, chance)
-        predicted = self.decoder(self.latent(z0, seen.times, t0))
-        nll = gaussian_nll(seen.values, predicted, self._log_noise_variance(noise_std), seen.observed)
+        times, values, is_there = seen.times, seen.values, seen.observed
+        if times.dim() == 2:  # of their own: solved for where something was observed, and nowhere else
+            times, values, is_there, _ = seen.readings()
+        predicted = self.decoder(self.latent(z0, times.clamp(min=t0), t0))
+        nll = gaussian_nll(values, predicted, self._log_noise_variance(noise_std), is_there)
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
         return Losses(nll, kl, seen.observed.sum((1, 2)))
 
