@@ -23,7 +23,9 @@ EPILOG = """examples:
   nodebench evaluate outputs/classification/RUN/seed0 solver=rk4 solver.dt=0.25
   nodebench evaluate outputs/classification/RUN/seed0 --swap
 
-Settings are solver, solver.*, data.root (or data.path of a run on points) and device; all others are the run's own."""
+Settings are solver, solver.*, device, and of the data where they are (data.root, data.path) and how many points of a
+series are observed (data.num_observed); all others are the run's own."""
+OF_THE_DATA = ("root", "path", "num_observed")
 TOLERANCES = {"tol", "rtol", "atol"}
 
 
@@ -70,6 +72,10 @@ def run(argv: Sequence[str]) -> int:
     print(f"run         {args.run}, step {record['step']:,}")
     if "solver" in config:
         print(f"solver      {describe_solver(config['solver'])}")
+    if (num_observed := record.get("num_observed")) is not None:
+        print(
+            f"data        {counted(record['num_series'], 'series')}, {num_observed} points of each observed"
+        )
     if (limit := config["data"].get("limit_test")) is not None:
         print(f"data        the first {counted(limit, 'test image')} alone: data.limit_test={limit}")
     print("\n".join(f"{name:<11} {value:g}" for name, value in scores_of(record).items()), flush=True)
@@ -80,12 +86,12 @@ def run(argv: Sequence[str]) -> int:
 def with_changes(
     config: dict[str, Any], overrides: Sequence[str], config_dir: str | None = None
 ) -> dict[str, Any]:
-    """The run's config with another solver, data.root or device.
+    """The run's config with another solver or device, with data from elsewhere or of which more or less is observed.
 
     Raises ConfigError for every other key, and for a solver where the net has no ODE.
     """
     solver = config.get("solver")
-    places = {f"data.{key}": key for key in ("root", "path") if key in config["data"]}
+    places = {f"data.{key}": key for key in OF_THE_DATA if key in config["data"]}
     allowed = {"solver", "device", *places}
     parsed = parse(overrides)
     given = {override.key_or_group for override in parsed}

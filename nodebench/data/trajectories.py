@@ -121,8 +121,8 @@ class Trajectories:
         return min(float(split.times.min()) for split in self.splits.values())
 
     def test_columns(self) -> dict[str, int]:
-        """How many series the test set has."""
-        return {"num_series": len(self.test)}
+        """How many series the test set has, and how many points are observed of the one with the most."""
+        return {"num_series": len(self.test), "num_observed": int(self.test.observed.any(2).sum(1).max())}
 
     def describe(self) -> str:
         """Its sizes in words: `1,000 training and 1,000 test series in 2 dimensions, 30 of 100 points observed`."""

@@ -13,7 +13,8 @@ from nodebench.records.storage import append_durably
 
 FILE = "evaluations.jsonl"
 _ABOUT_THE_EVALUATION = {
-    *("kind", "time", "step", "num_images", "solver", "status", "reason"),
+    *("kind", "time", "step", "solver", "status", "reason"),
+    *("num_images", "num_series", "num_observed", "num_sequences"),
     *("version", "git_commit", "device", "device_name"),
 }
 

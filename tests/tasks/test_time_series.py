@@ -219,8 +219,13 @@ def test_it_is_trained_and_evaluated_by_the_commands(
     assert cli.main(["evaluate", str(config.parent)]) == 0
     evaluation = json.loads((config.parent / "evaluations.jsonl").read_text())
     assert evaluation["rmse"] == pytest.approx(summary["rmse"], rel=1e-5)
-    assert evaluation["num_series"] == 20
+    assert (evaluation["num_series"], evaluation["num_observed"]) == (20, 10)
     capsys.readouterr()
+    assert cli.main(["evaluate", str(config.parent), "data.num_observed=20"]) == 0
+    assert "data        20 series, 20 points of each observed\n" in capsys.readouterr().out
+    denser = json.loads((config.parent / "evaluations.jsonl").read_text().splitlines()[1])
+    assert denser["num_observed"] == 20
+    assert denser["rmse"] != evaluation["rmse"]
 
 
 @pytest.mark.parametrize(
