@@ -5,23 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nodebench.counted import counted
+from nodebench.reporting.cells import FINISHED, choose
 from nodebench.reporting.pictures import DamagedPicturesError, Pictures, read_pictures
 from nodebench.reporting.recipes import ANY_RECIPE, Recipes
-from nodebench.reporting.rows import Row, interval95, rows_over_seeds
+from nodebench.reporting.rows import Row, interval95
 from nodebench.reporting.runs import Run
 
 UNITS = {"planar_nf": "model.num_layers", "cnf": "model.width"}  # the paper's K and M
-NO_RUN = "no run"
 
 
 @dataclass(frozen=True)
 class FlowCell:
     """One experiment that a figure asks for, over its seeds. `row` is None where it has no run.
 
-    `status` is `finished` as soon as one seed is; else what its first run says of itself, or `no run`.
-    `pictures` are those of the lowest finished seed, `notes` the sentences that a reader of the figure needs.
-    `complaint` is the note that what is drawn is not what the figure asks for.
+    `status`, `notes` and `complaint` as of cells.Choice. `pictures` are those of the lowest finished seed.
     """
 
     data: str
@@ -36,7 +33,7 @@ class FlowCell:
     @property
     def without_picture(self) -> str:
         """The words in place of a picture."""
-        return "no picture" if self.status == "finished" else self.status
+        return "no picture" if self.status == FINISHED else self.status
 
     def mean(self, column: str) -> float | None:
         """The mean of a summary's column over the finished seeds; None where there is none."""
@@ -58,11 +55,9 @@ def find_flow_cell(
     units: int,
     recipes: Recipes = ANY_RECIPE,
 ) -> FlowCell:
-    """The cell's runs among `runs`; what is missing is a note with the command that makes it.
+    """The cell's runs among `runs`, as cells.choose chooses; what is missing is a note with the command that makes it.
 
-    Runs of an experiment that says that it is for something else do not count. Of several recipes, a finished one is
-    taken, of those one of `recipes`, of those an experiment's of this figure, of those the one with the most training
-    steps; a note says so, and another that the one taken is none of `recipes`.
+    Runs of an experiment that says that it is for something else than this figure do not count.
     """
     key = UNITS[model]
     name = f"{model} on {data} with {key.partition('.')[2]} {units}"
@@ -71,56 +66,20 @@ def find_flow_cell(
     matching = [
         run
         for run in runs
-        if run.names == (data, model) and run.setting(key) == units and _is_for(run, figure) is not False
+        if run.names == (data, model) and run.setting(key) == units and _may_be_for(run, figure)
     ]
-    if not matching:
-        return FlowCell(data, model, units, None, NO_RUN, None, (f"missing: {name}: {command}",))
-    row, *others = sorted(rows_over_seeds(matching), key=lambda row: _precedence(row, figure, recipes))
-    notes = []
-    if others:
-        left_out = ", ".join(_recipe(other) for other in others)
-        notes.append(f"several recipes: {name}: drawn is {_recipe(row)}, left out: {left_out}")
-    if not row.counted:
-        first = row.runs[0]
-        reason = f": {first.problem}" if first.problem else ""
-        notes.append(f"{first.status}: {name}{reason}; again: {command}")
-        return FlowCell(data, model, units, row, first.status, None, tuple(notes))
-    complaint = recipes.complaint(row.first, name)
-    if complaint:
-        notes.append(f"{complaint}; its own: {command}")
-    notes += [f"{note} ({name})" for note in row.notes if note.startswith(("not counted", "seed "))]
-    pictures = None
-    try:
-        pictures = read_pictures(min(row.counted, key=_seed).folder)
-    except DamagedPicturesError as error:
-        notes.append(f"no picture: {name}: {error}")
-    return FlowCell(data, model, units, row, "finished", pictures, tuple(notes), complaint)
+    choice = choose(matching, name, command, recipes)
+    pictures, problems = None, []
+    if choice.drawn_run is not None:
+        try:
+            pictures = read_pictures(choice.drawn_run.folder)
+        except DamagedPicturesError as error:
+            problems.append(f"no picture: {name}: {error}")
+    notes = (*choice.notes, *problems)
+    return FlowCell(data, model, units, choice.row, choice.status, pictures, notes, choice.complaint)
 
 
-def num_steps(row: Row) -> int:
-    """The training steps that the row's recipe asks for, 0 where the config does not tell."""
-    asked = row.runs[0].setting("training.num_steps")
-    return asked if isinstance(asked, int) else 0
-
-
-def _is_for(run: Run, figure: str) -> bool | None:
-    """Whether the run's experiment reproduces `figure`, such as fig4; None for a run of no experiment."""
+def _may_be_for(run: Run, figure: str) -> bool:
+    """Whether the run's experiment reproduces `figure`, such as fig4, or it is of no experiment."""
     reproduces = run.setting("about.reproduces")
-    return None if reproduces is None else str(reproduces).startswith(figure.replace("fig", "Figure "))
-
-
-def _precedence(row: Row, figure: str, recipes: Recipes) -> tuple[bool, bool, bool, int, str]:
-    is_for = _is_for(row.first, figure)
-    return (
-        *(not row.counted, not recipes.has(row.first), is_for is None),
-        *(-num_steps(row), row.identity["hash"]),
-    )
-
-
-def _recipe(row: Row) -> str:
-    status = "" if row.counted else f", {row.runs[0].status}"
-    return f"{row.identity['hash'] or row.runs[0].folder} ({counted(num_steps(row), 'step')}{status})"
-
-
-def _seed(run: Run) -> tuple[int, str]:
-    return (int(run.seed) if run.seed.isdecimal() else 0, run.seed)
+    return reproduces is None or str(reproduces).startswith(figure.replace("fig", "Figure "))

@@ -1,9 +1,11 @@
-"""Reads pictures.npz: what a flow's run left to be drawn."""
+"""Reads pictures.npz, what a run left to be drawn: its arrays, and the pictures of a flow."""
 
 from __future__ import annotations
 
 import zipfile
 import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +18,33 @@ class DamagedPicturesError(ValueError):
     """A pictures.npz that is missing, cut off, or not what a run writes."""
 
 
-_DAMAGE = (OSError, EOFError, ValueError, TypeError, KeyError, MemoryError)
+_DAMAGE = (OSError, EOFError, ValueError, TypeError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error)
 HALF_A_FRAME = 0.026  # of the 20 that a run records
+
+
+@contextmanager
+def naming_damage(path: Path) -> Iterator[None]:
+    """Within, whatever goes wrong in reading a pictures.npz is a DamagedPicturesError that names it."""
+    try:
+        yield
+    except DamagedPicturesError:
+        raise
+    except FileNotFoundError:
+        raise DamagedPicturesError(f"{path} is missing") from None
+    except _DAMAGE as error:
+        raise DamagedPicturesError(
+            f"{path} is cut off or holds other things than a run writes; "
+            "train the run again with training.force=true"
+        ) from error
+
+
+def read_arrays(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """The arrays called `names` in a pictures.npz, of numbers. Raises DamagedPicturesError, which names the file."""
+    with naming_damage(path), open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+        arrays = {name: file[name] for name in names}
+        if unfit := [name for name, array in arrays.items() if array.dtype.kind not in "biuf"]:
+            raise TypeError(f"{unfit[0]} is no array of numbers")
+        return arrays
 
 
 @dataclass(frozen=True)
@@ -46,19 +73,10 @@ class Pictures:
 def read_pictures(run: Path) -> Pictures:
     """The pictures in a run folder. Raises DamagedPicturesError, which names the file."""
     path = run / FILE
-    try:
-        with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-            pictures = Pictures(
-                window=float(file["window"]),
-                **{name: file[name].astype(float) for name in ("fractions", "density", "samples", "target")},
-            )
-    except FileNotFoundError:
-        raise DamagedPicturesError(f"{path} is missing") from None
-    except (*_DAMAGE, zipfile.BadZipFile, zlib.error) as error:
-        raise DamagedPicturesError(
-            f"{path} is cut off or holds other things than a run writes; "
-            "train the run again with training.force=true"
-        ) from error
+    arrays = read_arrays(path, ("window", "fractions", "density", "samples", "target"))
+    with naming_damage(path):
+        window = float(arrays.pop("window"))
+    pictures = Pictures(window, **{name: array.astype(float) for name, array in arrays.items()})
     _check(pictures, path)
     return pictures
 

@@ -181,7 +181,7 @@ class TestRecipes:
         cell = self.cell(tmp_path)
         assert cell.mean("kl") == 0.1
         assert cell.notes == (
-            "several recipes: cnf on u1 with width 2: drawn is bbbbbbbb (10,000 steps), "
+            "several recipes: cnf on u1 with width 2: shown is bbbbbbbb (10,000 steps), "
             "left out: aaaaaaaa (3,000 steps)",
         )
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from nodebench.reporting.cells import NO_RUN, num_steps
 from nodebench.reporting.figures.drawing.drawing import Drawing, NothingToDrawError
 from nodebench.reporting.figures.drawing.panels import new_figure, place, show_density, show_words, write
 from nodebench.reporting.figures.drawing.style import (
@@ -18,7 +19,7 @@ from nodebench.reporting.figures.drawing.style import (
     PALE,
     WIDTH,
 )
-from nodebench.reporting.flow_cells import NO_RUN, FlowCell, find_flow_cell, num_steps
+from nodebench.reporting.flow_cells import FlowCell, find_flow_cell
 from nodebench.reporting.recipes import Recipes
 from nodebench.reporting.runs import Run
 

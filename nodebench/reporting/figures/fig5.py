@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from nodebench.reporting.cells import NO_RUN
 from nodebench.reporting.figures.drawing.drawing import Drawing, NothingToDrawError
 from nodebench.reporting.figures.drawing.panels import (
     new_figure,
@@ -18,7 +19,7 @@ from nodebench.reporting.figures.drawing.panels import (
     write,
 )
 from nodebench.reporting.figures.drawing.style import GREY, MODEL_COLOURS, WIDTH
-from nodebench.reporting.flow_cells import NO_RUN, UNITS, FlowCell, find_flow_cell
+from nodebench.reporting.flow_cells import UNITS, FlowCell, find_flow_cell
 from nodebench.reporting.flow_ways import TURN_COLUMNS, WAY_COLUMNS, turn_columns, way_columns
 from nodebench.reporting.pictures import DamagedPicturesError, Pictures, read_pictures
 from nodebench.reporting.recipes import Recipes
