@@ -10,6 +10,7 @@ import pandas as pd
 
 from nodebench.counted import counted
 from nodebench.records.jsonl import is_number
+from nodebench.reporting.circumstances import length_words, tell_circumstances
 from nodebench.reporting.growth import Growth, find_growth
 from nodebench.reporting.layout import Column, Line, NothingToTabulateError, Table
 from nodebench.reporting.paper import PAPERS_DATA, TABLE1
@@ -91,7 +92,10 @@ def table1(runs: Sequence[Run], root: Path, recipes: Recipes) -> Table:
     rows = {kind: row for row in rows_over_seeds(shown) if (kind := _kind(row.first)) is not None}
     for kind, row in rows.items():
         row.notes.extend(_about_recipe(kind, row, found[kind], recipes))
-    shared = _add_where_they_differ([row for row in rows.values() if row.counted])
+    known = [row for row in rows.values() if row.counted]
+    shared, own = tell_circumstances([[row] for row in known])
+    for row, notes in zip(known, own, strict=True):
+        row.notes.extend(notes)
     growth = find_growth(root)
     data = sorted({kind.data for kind in rows}, key=_mnist_first)
     kinds = list(_in_order(rows, data))
@@ -163,68 +167,7 @@ def _about_recipe(kind: _Kind, row: Row, found: Sequence[Row], recipes: Recipes)
 
 def _short(row: Row) -> str:
     seeds = counted(len(row.counted), "seed")
-    return f"{row.identity['hash'] or row.first.folder} ({seeds}, {_length(_epochs(row), 'epoch')})"
-
-
-def _add_where_they_differ(rows: Sequence[Row]) -> list[str]:
-    """Recipe, solver and machine: a sentence for all rows where they agree, else a note at every row."""
-    shared = []
-    for what, tell in (("recipe", _recipe), ("solver", _solver), ("measured on", _machine)):
-        told = {id(row): tell(row) for row in rows}
-        texts = sorted({text for text in told.values() if text})
-        if len(texts) == 1:
-            shared.append(f"{what.capitalize()}: {texts[0]}.")
-        elif texts:
-            for row in rows:
-                row.notes.extend([f"{what}: {told[id(row)]}"] if told[id(row)] else [])
-    return shared
-
-
-def _recipe(row: Row) -> str:
-    setting = row.first.setting
-    if setting("training.name") is None:
-        return ""
-    epochs, steps = setting("training.epochs"), setting("training.num_steps")
-    parts = [
-        f"training={setting('training.name')}",
-        _length(epochs, "epoch") if epochs else _length(steps, "step"),
-    ]
-    parts.append(f"batches of {setting('data.batch_size')}")
-    parts.append(f"{setting('optimizer.name')} at {setting('optimizer.lr')}")
-    parts.append("deskewed images" if setting("data.deskew") else "")
-    parts.append(f"augmentation {setting('data.augment')}")
-    parts.append("averaged weights" if setting("training.ema_decay") else "")
-    parts.append(
-        f"label smoothing {setting('training.label_smoothing')}"
-        if setting("training.label_smoothing")
-        else ""
-    )
-    parts.append(f"{setting('data.val_size')} training images held out" if setting("data.val_size") else "")
-    parts.append(f"{setting('data.limit_train')} training images only" if setting("data.limit_train") else "")
-    return ", ".join(part for part in parts if part)
-
-
-def _length(number: object, noun: str) -> str:
-    """`8 epochs`, whatever the run's config has in place of a number."""
-    shown = f"{number:g}" if isinstance(number, float) else number
-    return f"{shown} {noun}{'' if number == 1 else 's'}"
-
-
-def _solver(row: Row) -> str:
-    solver, tol = row.identity["solver"], row.identity["tol"]
-    return f"{solver} at {tol}" if solver else ""
-
-
-def _machine(row: Row) -> str:
-    machines = set()
-    for run in row.counted:
-        name, threads = run.environment.get("device_name"), run.environment.get("num_threads")
-        if name:
-            on_cpu = run.environment.get("device") == "cpu" and threads
-            words = f"{threads} thread" if threads == 1 else f"{threads} threads"
-            compiled = ["compile=true"] if run.setting("compile") else []
-            machines.add(", ".join([str(name), *([words] if on_cpu else []), *compiled]))
-    return "; ".join(sorted(machines))
+    return f"{row.identity['hash'] or row.first.folder} ({seeds}, {length_words(_epochs(row), 'epoch')})"
 
 
 def _about_growth(growth: Growth) -> list[str]:

@@ -1,0 +1,67 @@
+"""How the runs of a table were trained, solved and measured: told once where it is the same in all of its lines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from nodebench.reporting.rows import Row
+
+
+def tell_circumstances(lines: Sequence[Sequence[Row]]) -> tuple[list[str], list[list[str]]]:
+    """Recipe, solver and machine of every line's rows: sentences for all lines that agree, else notes of each line."""
+    shared: list[str] = []
+    own: list[list[str]] = [[] for _ in lines]
+    for what, tell in (("recipe", _recipe), ("solver", _solver), ("measured on", _machine)):
+        told = ["; ".join(sorted({text for row in rows if (text := tell(row))})) for rows in lines]
+        texts = sorted({text for text in told if text})
+        if len(texts) == 1:
+            shared.append(f"{what.capitalize()}: {texts[0]}.")
+        else:
+            for notes, text in zip(own, told, strict=True):
+                notes.extend([f"{what}: {text}"] if text else [])
+    return shared, own
+
+
+def length_words(number: object, noun: str) -> str:
+    """`8 epochs`, whatever the run's config has in place of a number."""
+    shown = f"{number:g}" if isinstance(number, float) else number
+    return f"{shown} {noun}{'' if number == 1 else 's'}"
+
+
+def _recipe(row: Row) -> str:
+    return ", ".join(part for part in _recipe_parts(row) if part)
+
+
+def _recipe_parts(row: Row) -> Iterator[str]:
+    setting = row.first.setting
+    if setting("training.name") is None:
+        return
+    epochs, steps = setting("training.epochs"), setting("training.num_steps")
+    yield f"training={setting('training.name')}"
+    yield length_words(epochs, "epoch") if epochs else length_words(steps, "step")
+    yield f"batches of {setting('data.batch_size')}"
+    yield f"{setting('optimizer.name')} at {setting('optimizer.lr')}"
+    yield "deskewed images" if setting("data.deskew") else ""
+    yield f"augmentation {setting('data.augment')}" if "augment" in (setting("data") or {}) else ""
+    yield "averaged weights" if setting("training.ema_decay") else ""
+    if smoothing := setting("training.label_smoothing"):
+        yield f"label smoothing {smoothing}"
+    yield f"{setting('data.val_size')} training images held out" if setting("data.val_size") else ""
+    yield f"{setting('data.limit_train')} training images only" if setting("data.limit_train") else ""
+
+
+def _solver(row: Row) -> str:
+    solver, tol = row.identity["solver"], row.identity["tol"]
+    return f"{solver} at {tol}" if solver else ""
+
+
+def _machine(row: Row) -> str:
+    machines = set()
+    for run in row.counted:
+        name, threads = run.environment.get("device_name"), run.environment.get("num_threads")
+        if name:
+            on_cpu = run.environment.get("device") == "cpu" and threads
+            words = f"{threads} thread" if threads == 1 else f"{threads} threads"
+            compiled = ["compile=true"] if run.setting("compile") else []
+            machines.add(", ".join([str(name), *([words] if on_cpu else []), *compiled]))
+    return "; ".join(sorted(machines))
