@@ -16,6 +16,7 @@ from nodebench.records import COLUMNS, Columns, Shown
 from nodebench.records.storage import named_disk_errors
 from nodebench.training.means import StepMeasurement
 from nodebench.training.protocols import Pictures
+from nodebench.training.series_image import series_image
 
 EVENT_FILES = "events.out.tfevents.*"
 Hparam = bool | int | float | str | type
@@ -64,8 +65,10 @@ class Dashboard:
         self._add({tag: value for tag, value in scalars.items() if tag}, record["step"])
 
     def show_pictures(self, pictures: Pictures, step: int) -> None:
-        """The last frame of density and samples, and the target."""
+        """The last frame of density and samples, and the target; or the first series with their predictions."""
         with named_disk_errors(self._folder):
+            if "prediction" in pictures:
+                self._writer.add_image("series/prediction", series_image(pictures), step, dataformats="HWC")
             for name in ("density", "samples", "target"):
                 if name in pictures:
                     frame = pictures[name].reshape(-1, *pictures[name].shape[-2:])[-1]

@@ -167,9 +167,13 @@ def test_hparams_have_the_columns_of_all_runs_whichever_comes_first(toy, tmp_pat
     assert len(errors) == 2
 
 
+def image_of(path, tag):
+    (event,) = [e for e in read_events(path).Images(tag)][-1:]
+    return Image.open(io.BytesIO(event.encoded_image_string))
+
+
 def picture_of(path):
-    (event,) = [e for e in read_events(path).Images("flow/density")][-1:]
-    return np.asarray(Image.open(io.BytesIO(event.encoded_image_string)).convert("L"), dtype=int)
+    return np.asarray(image_of(path, "flow/density").convert("L"), dtype=int)
 
 
 @pytest.mark.parametrize("grows_down", [False, True])
@@ -183,6 +187,38 @@ def test_pictures_are_drawn_the_way_up_that_the_task_says(toy, tmp_path, grows_d
     toy.toy_run(tmp_path, Pictured(), num_steps=2)
     picture = picture_of(tmp_path)
     assert (picture[0, 0] > picture[-1, 0]) != grows_down
+
+
+@pytest.mark.parametrize("dim", [1, 2, 3])
+def test_series_are_drawn_with_what_is_predicted_of_them(toy, tmp_path, dim):
+    times = np.linspace(0.0, 6.0, 20)
+    clean = np.stack([np.cos(times + shift)[:, None] * np.ones(dim) + np.arange(dim) for shift in range(3)])
+    far = clean + 1e6  # of a model that is not trained
+    values, observed = clean.copy(), np.tile(times < 3, (3, 1))
+    values[:, 3, 0] = np.nan  # a coordinate that is missing
+
+    class Pictured(toy.ToyTask):
+        prediction = clean
+
+        def pictures(self, module, is_final):
+            return {
+                **{"times": np.tile(times, (3, 1)), "clean": clean, "values": values, "observed": observed},
+                **{"is_horizon": ~observed, "prediction": self.prediction},
+            }
+
+    shown = {}
+    for name, prediction in (("near", clean), ("far", far), ("unknown", np.full_like(clean, np.nan))):
+        task = Pictured()
+        task.prediction = prediction
+        toy.toy_run(tmp_path / name, task, num_steps=2)
+        image = image_of(tmp_path / name, "series/prediction")
+        assert image.width == 3 * image.height
+        shown[name] = np.asarray(image.convert("RGB"), dtype=int)
+    is_blue = {name: (pixels[..., 2] - pixels[..., 0] > 60).sum() for name, pixels in shown.items()}
+    assert is_blue["near"] > 0
+    assert is_blue["far"] == is_blue["unknown"] == 0
+    is_black = {name: (pixels.sum(-1) < 90).sum() for name, pixels in shown.items()}
+    assert is_black["far"] == is_black["unknown"] > 0
 
 
 def measured(**metrics):
