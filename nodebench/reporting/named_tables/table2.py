@@ -1,0 +1,215 @@
+"""Table 2: what is extrapolated from irregular observations, our numbers beside the paper's and naive predictors'."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import pandas as pd
+
+from nodebench.records.jsonl import is_number
+from nodebench.reporting.cells import FINISHED, NO_RUN
+from nodebench.reporting.circumstances import tell_circumstances
+from nodebench.reporting.layout import Column, Line, NothingToTabulateError, Table
+from nodebench.reporting.paper import TABLE2
+from nodebench.reporting.recipes import Recipes
+from nodebench.reporting.rows import Row, rows_over_seeds
+from nodebench.reporting.runs import Run
+from nodebench.reporting.series_cells import (
+    NAMES,
+    NUM_POINTS,
+    NUMBERS_OBSERVED,
+    PAPERS_DATA,
+    SeriesCell,
+    cell_of,
+    find_series_cell,
+)
+from nodebench.reporting.series_words import LEGEND, about_data, compare
+
+NAIVE = {
+    "rmse_zero": "predicting 0",
+    "rmse_last": "last observation held",
+    "rmse_frozen": "right phase, radius frozen",
+}
+MORE = {
+    "rmse_noisy": "RMSE, noisy targets",
+    "rmse_mean": "RMSE, posterior mean",
+    "rmse_median": "RMSE, median series",
+    "rmse_interp": "RMSE inside the window",
+    "elbo": "ELBO (nats a scalar)",
+    "nll_scalar": "NLL (nats a scalar)",
+    "kl_z0": "KL (nats a series)",
+    "active_units": "active latent units",
+    "probe_accuracy": "direction by a probe (share)",
+    "radius_ratio": "radius, end over begin",
+    "turns_right": "turns the right way (share)",
+    "nfe_forward": "NFE forward a step",
+    "nfe_backward": "NFE backward a step",
+    "num_params": "parameters",
+    "time_step_ms": "training step (ms)",
+}
+COLUMNS = (
+    *(Column("row", is_number=False), Column("measured", is_number=False)),
+    *(Column(f"{number} of {NUM_POINTS}") for number in NUMBERS_OBSERVED),
+)
+SAME = 1e-3  # relative: the naive predictors of one test set, over machines
+TOLD_BY_A_CELL = ("not counted", "seed ")  # how those notes of a row begin that its cell has told
+
+
+@dataclass(frozen=True)
+class _Group:
+    """One model on one data set: a cell for every number of observed points."""
+
+    data: str
+    model: str
+    cells: Mapping[int, SeriesCell]
+
+    @property
+    def name(self) -> str:
+        return NAMES[self.model] + _on(self.data)
+
+    @property
+    def is_empty(self) -> bool:
+        return all(cell.status == NO_RUN for cell in self.cells.values())
+
+    @property
+    def finished(self) -> dict[int, Row]:
+        """The rows that are shown, by the number of observed points."""
+        found = {number: cell.choice.row for number, cell in self.cells.items()}
+        return {number: row for number, row in found.items() if row and row.counted}
+
+
+Written = tuple[Line, dict[str, object]]
+"""A line, and its line of the CSV."""
+
+
+def table2(runs: Sequence[Run], root: Path, recipes: Recipes) -> Table:
+    """A line for every model of Table 2, the paper's numbers, naive predictors; then what else was measured.
+
+    A cell is one recipe, as cells.choose chooses. Runs of other data than the paper's are lines of their own, without
+    the paper's numbers. Raises NothingToTabulateError if no run belongs to a cell.
+    """
+    found = {PAPERS_DATA: None} | dict.fromkeys(sorted(cell[0] for run in runs if (cell := cell_of(run))))
+    groups = [
+        _Group(data, model, {n: find_series_cell(runs, data, model, n, recipes) for n in NUMBERS_OBSERVED})
+        for data in found
+        for model in NAMES
+    ]
+    if all(group.is_empty for group in groups):
+        raise NothingToTabulateError(
+            "no run is a cell of Table 2: make them with `nodebench reproduce table2`"
+        )
+    groups = [group for group in groups if group.data == PAPERS_DATA or not group.is_empty]
+    shared, circumstances = tell_circumstances([list(group.finished.values()) for group in groups])
+    notes = {group.name: [*_limits(group), *own] for group, own in zip(groups, circumstances, strict=True)}
+    written = [
+        each for data in found for each in _block([group for group in groups if group.data == data], notes)
+    ]
+    lines, numbers = zip(*written, strict=True)
+    papers = [group for group in groups if group.data == PAPERS_DATA]
+    cells = {group.model: group.cells for group in papers}
+    legend = [*compare(cells), *LEGEND, *about_data(cells), *shared]
+    return Table(COLUMNS, lines, pd.DataFrame(list(numbers)), legend)
+
+
+def _block(groups: Sequence[_Group], notes: Mapping[str, Sequence[str]]) -> Iterator[Written]:
+    """The lines of one data set."""
+    data = groups[0].data
+    for group in groups:
+        yield _line(group, "rmse", "RMSE", notes[group.name])
+    for model, values in TABLE2.items() if data == PAPERS_DATA else ():
+        yield _papers_line(model, values)
+    for column, name in NAIVE.items():
+        yield _naive_line(groups, column, name)
+    for group in groups:
+        if group.finished:
+            yield _each_seed(group)
+    for column, words in MORE.items():
+        for group in groups:
+            if any(row.values(column) for row in group.finished.values()):
+                yield _line(group, column, words)
+
+
+def _line(group: _Group, column: str, measured: str, notes: Sequence[str] = ()) -> Written:
+    """What one model has in one column; how many seeds, where not all are finished."""
+    cells: list[str] = []
+    numbers: dict[str, object] = {}
+    for number, cell in group.cells.items():
+        words = cell.words(column)
+        row = cell.choice.row
+        if words and row and len(row.counted) < len(row.runs) and column == "rmse":
+            words += f" ({len(row.counted)} of {len(row.runs)})"
+        cells.append(words or ("" if cell.status in (NO_RUN, FINISHED) else cell.status))
+        numbers |= _in_csv(number, cell.mean(column), cell.interval(column), len(cell.values(column)))
+    line = Line([group.name, measured, *cells], notes)
+    return line, {"data": group.data, "row": group.model, "measured": column, **numbers}
+
+
+def _each_seed(group: _Group) -> Written:
+    """The RMSE of every seed, and how those ended that have none."""
+    told: list[str] = []
+    numbers: dict[str, object] = {}
+    for number, cell in group.cells.items():
+        runs = sorted(cell.choice.row.runs if cell.choice.row else (), key=lambda run: run.seed)
+        values = [run.summary.get("rmse") if run.is_finished else run.status for run in runs]
+        told.append(", ".join(f"{value:.4f}" if is_number(value) else str(value) for value in values))
+        numbers |= _in_csv(number, float(median(found)) if (found := cell.values("rmse")) else None)
+    line = Line([group.name, "RMSE of each seed", *told])
+    return line, {"data": group.data, "row": group.model, "measured": "rmse_median_seed", **numbers}
+
+
+def _papers_line(model: str, values: Mapping[int, float]) -> Written:
+    notes = ["the paper has two RNNs, and does not say which of them its row is"] if model == "rnn" else []
+    line = Line([f"{NAMES[model]} (paper)", "RMSE", *(f"{value:.4f}" for value in values.values())], notes)
+    numbers = {
+        name: value for number, each in values.items() for name, value in _in_csv(number, each).items()
+    }
+    return line, {"data": PAPERS_DATA, "row": f"{model}_paper", "measured": "rmse", **numbers}
+
+
+def _naive_line(groups: Sequence[_Group], column: str, name: str) -> Written:
+    """A predictor that learned nothing, from the runs' records, which agree where they are of the same test set."""
+    notes: list[str] = []
+    cells: list[str] = []
+    numbers: dict[str, object] = {}
+    for number in NUMBERS_OBSERVED:
+        known = {g.name: mean for g in groups if (mean := g.cells[number].mean(column)) is not None}
+        value = next(iter(known.values()), None)
+        if known and max(known.values()) - min(known.values()) > SAME * abs(max(known.values())):
+            told = ", ".join(f"{mean:.4f} by {model}" for model, mean in known.items())
+            notes.append(f"the runs at {number} are not of one test set: {told}")
+        cells.append("" if value is None else f"{value:.4f}")
+        numbers |= _in_csv(number, value)
+    data = groups[0].data
+    line = Line([name + _on(data), "RMSE", *cells], notes)
+    return line, {"data": data, "row": column.removeprefix("rmse_"), "measured": "rmse", **numbers}
+
+
+def _in_csv(
+    number: int, value: float | None, interval: float | None = None, seeds: int | None = None
+) -> dict[str, object]:
+    return {f"at_{number}": value, f"at_{number}_interval": interval, f"at_{number}_seeds": seeds}
+
+
+def _limits(group: _Group) -> list[str]:
+    """What limits a model's cells; what is said of several of them, once."""
+    notes = [note for cell in group.cells.values() for note in cell.choice.notes]
+    if group.is_empty:
+        return [f"no run: nodebench train -m experiment=table2_{group.model}"]
+    shown = rows_over_seeds([run for row in group.finished.values() for run in row.runs])
+    number_of = {row.first.group: number for number, row in group.finished.items()}
+    said: dict[str, list[int]] = {}
+    for row in shown:
+        for note in row.notes:
+            if not note.startswith(TOLD_BY_A_CELL):
+                said.setdefault(note, []).append(number_of[row.first.group])
+    for note, numbers in said.items():
+        at = "" if len(numbers) == len(NUMBERS_OBSERVED) else f" at {', '.join(map(str, sorted(numbers)))}"
+        notes.append(f"{note}{at}")
+    return notes
+
+
+def _on(data: str) -> str:
+    return "" if data == PAPERS_DATA else f" on {data}"
