@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from nodebench.commands.arguments import Parser, count, place
-from nodebench.config.check import check_device, check_net, check_solver
+from nodebench.config.check import check_device, check_solver
 from nodebench.config.compose import compose
 from nodebench.config.errors import ConfigError, did_you_mean
 from nodebench.config.files import CONFIG_DIR_HELP
@@ -53,7 +53,6 @@ def run(argv: Sequence[str]) -> int:
     config = with_changes(read_config(args.run), args.overrides, args.config_dir)
     if "solver" in config:
         check_solver(config["solver"], gradient=None)
-        check_net(config)
     check_device(config["device"])
     if args.limit is not None and not args.swap:
         raise ConfigError(f"--limit {args.limit} goes with --swap alone; drop it")

@@ -71,7 +71,7 @@ def run(argv: Sequence[str]) -> int:
     check_has_solve(own, "measure")
     config = with_changes(own, others, args.config_dir)
     check_device(config["device"])
-    solvers = check_solvers(config, methods, tols)
+    solvers = check_solvers(config, methods, tols, args.config_dir)
     _check_reference(args.reference_tol, tols)
     with writing_to(args.run, "measure.csv belongs there; measure a copy of the run"):
         check_folder(args.run)

@@ -7,8 +7,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from nodebench.config.check import check_net, check_solver, takes_fixed_steps
+from nodebench.config.check import check_solver, takes_fixed_steps
 from nodebench.config.errors import ConfigError
+from nodebench.config.files import config_folders, shipped_targets
 from nodebench.config.ranges import check_ranges
 from nodebench.ode.methods.traits import GRADIENTS
 from nodebench.ode.settings import SolverSettings
@@ -22,11 +23,19 @@ Solvers = Sequence[tuple[dict[str, Any], tuple[str, ...]]]
 _INDENT = len("reference  ")
 
 
-def check_solvers(config: dict[str, Any], methods: Sequence[str], tols: Sequence[float]) -> Solvers:
+def check_solvers(
+    config: dict[str, Any],
+    methods: Sequence[str],
+    tols: Sequence[float],
+    config_dir: str | Path | None = None,
+) -> Solvers:
     """A solver node for each (method, tol), and the gradient modes that it is measured with: none for others.
 
     Raises ConfigError for a method that does not exist or has no tolerance to vary, and for a tolerance out of range.
     """
+    from nodebench.config.build import Builder
+
+    allowed = shipped_targets(config_folders(config_dir))
     own = config["solver"]
     if own["dt"] is not None and not methods:
         raise ConfigError(
@@ -45,7 +54,7 @@ def check_solvers(config: dict[str, Any], methods: Sequence[str], tols: Sequence
                 )
             check_ranges({"solver": node})
             check_solver(node, gradient=None)
-            check_net({**config, "solver": node})
+            Builder({**config, "solver": node}, allowed).check_fit()
             solvers.append((node, tuple(_possible_gradients(node)) if is_own else ()))
     return solvers
 

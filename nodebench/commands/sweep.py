@@ -17,6 +17,7 @@ from nodebench.commands.results import show_results
 from nodebench.config.check import check
 from nodebench.config.compose import Composed, compose
 from nodebench.config.errors import ConfigError
+from nodebench.config.files import config_folders, shipped_targets
 from nodebench.config.identity import run_folder
 from nodebench.config.launch import combinations, expand, launch
 from nodebench.config.saved import config_text
@@ -75,11 +76,15 @@ def compose_members(
     A list whose experiment has a sweep of its own asks for every combination of that. Raises ConfigError, naming the
     member, for the first that cannot be run.
     """
+    from nodebench.config.build import Builder
+
+    allowed = shipped_targets(config_folders(config_dir))
     members: dict[Path, Member] = {}
     repeated = 0
     for member in (member for overrides in asked for member in _spelled_out(overrides, config_dir)):
         with _naming(member.overrides):
             check(member.composed.config)
+            Builder(member.composed.config, allowed).check_fit()
         folder = run_folder(member.composed.config)
         repeated += folder in members
         members.setdefault(folder, member)

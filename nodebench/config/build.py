@@ -19,6 +19,7 @@ from torch.optim import Optimizer
 
 from nodebench.config.errors import ConfigError
 from nodebench.config.files import content_of, flatten
+from nodebench.config.fit import check_fit, is_called
 from nodebench.config.size import check_size, is_out_of_memory, out_of_memory
 from nodebench.config.targets import find, is_ours, naming_own
 from nodebench.data import Data, DataError
@@ -57,33 +58,12 @@ class Builder:
                 raise ConfigError(_refusal(key, value))
 
     def check_fit(self) -> None:
-        """The task takes the kind of data and of model that were chosen, and counts what its length is given in.
+        """Task, data and net go together, and with the solver and the length of the run: see fit.py.
 
         Raises ConfigError that names what would fit; nothing is built.
         """
-        task = self._task_class()
-        wanted: type[Data] = task.data_type
         _, kind = self._data_function()
-        chosen = {node: self.config[node]["name"] for node in ("task", "data", "model")}
-        if not issubclass(kind, wanted):
-            raise ConfigError(
-                f"task={chosen['task']} learns from {wanted.kind} (such as data={wanted.example}), not from "
-                f"{kind.kind}, which data={chosen['data']} gives; `nodebench list data` shows all"
-            )
-        net = self._net_class()
-        net_kind = getattr(net, "net_kind", task.net_kind)
-        if net_kind != task.net_kind or not issubclass(net, task.model_type):
-            is_what = f"no {task.net_kind}" if net_kind == task.net_kind else _a(net_kind)
-            raise ConfigError(
-                f"task={chosen['task']} trains {_a(task.net_kind)}, and model={chosen['model']} is {is_what}; "
-                "`nodebench list models` shows all"
-            )
-        in_epochs = [key for key in ("epochs", "milestones") if self.config["training"][key]]
-        if in_epochs and not task.has_epochs:
-            raise ConfigError(
-                f"task={chosen['task']} draws fresh samples and has no epochs, so training.{in_epochs[0]} means "
-                "nothing; give training.num_steps, or choose a preset counted in steps, such as training=flow"
-            )
+        check_fit(self.config, self._task_class(), kind, self._net_class())
 
     def data(self) -> Data:
         """The data set, read and split. Raises DataError for files and settings that cannot be used."""
@@ -185,8 +165,7 @@ class Builder:
 
 def why_eager(model: nn.Module, device: torch.device) -> str | None:
     """Why `compile` changes nothing for a model on a device, in half a sentence; None if it does."""
-    is_called = type(model).forward is not nn.Module.forward  # and not asked for densities and the like
-    if not is_called and not ode_blocks(model):
+    if not is_called(type(model)) and not ode_blocks(model):
         return f"this {getattr(model, 'net_kind', 'net')} solves no ODE"
     return missing_compiler(device)
 
@@ -259,10 +238,6 @@ def _is_class_of(base: type[Made]) -> Callable[[Any], TypeGuard[type[Made]]]:
 
 def _is_task(found: Any) -> TypeGuard[type[Task]]:
     return isinstance(found, type) and all(hasattr(found, name) for name in _OF_A_TASK)
-
-
-def _a(kind: str) -> str:
-    return f"{'an' if kind[0].lower() in 'aeiou' else 'a'} {kind}"
 
 
 def _checked(data: Data, kind: type[Data]) -> Data:

@@ -1,8 +1,10 @@
-"""Combinations that cannot be: one sentence each, before anything is built. The ranges of single values: ranges.py."""
+"""Combinations that cannot be: one sentence each, before anything is imported that would be built.
+
+The ranges of single values are in ranges.py, what goes with which task, data and net in fit.py.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,9 +12,6 @@ from nodebench.config.effect import check_effect, check_solver_effect
 from nodebench.config.errors import ConfigError, did_you_mean
 from nodebench.config.ranges import check_ranges
 from nodebench.ode.methods.traits import Traits, adaptive_methods, known_methods
-from nodebench.ode.settings import of_config
-
-_ODE_NET = "nodebench.models.classifiers.ODENet"  # which solves from 0 to 1
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -20,15 +19,8 @@ def check(config: Mapping[str, Any]) -> None:
     check_ranges(config)
     if config["training"]["epochs"] is None and config["training"]["num_steps"] is None:
         raise ConfigError("training.epochs and training.num_steps are both null; give one of them")
-    anneal_steps = config["task"].get("anneal_steps", 0)
-    if anneal_steps > (config["training"]["num_steps"] or math.inf):
-        raise ConfigError(
-            f"task.anneal_steps={anneal_steps} is above training.num_steps={config['training']['num_steps']}, so the "
-            "energy would never have its whole weight; lower the one or raise the other"
-        )
     if "solver" in config:
         check_solver(config["solver"], config["model"]["gradient"])
-        check_net(config)
     check_effect(config)
     check_device(config["device"])
 
@@ -46,35 +38,6 @@ def check_solver(solver: Mapping[str, Any], gradient: str | None) -> None:
         check_solver_effect(solver)
     else:
         _check_gradient(solver, traits, gradient)
-
-
-def check_net(config: Mapping[str, Any]) -> None:
-    """The net's states and the interval of its solve allow what is asked of the solver."""
-    method = config["solver"]["method"]
-    max_state = known_methods()[method].max_state
-    if max_state is not None and config["task"]["name"] == "classification":
-        raise ConfigError(
-            f"{method} stores a dense Jacobian and takes states of up to {max_state:,} numbers, and a batch of images "
-            "is larger; use solver=vode_adams"
-        )
-    model = config["model"]
-    t1 = model.get("t1", 1.0 if model["_target_"] == _ODE_NET else None)
-    if t1 is not None:  # the interval of a user's own net is not known here
-        _check_span(config["solver"], t1)
-
-
-def _check_span(solver: Mapping[str, Any], t1: float) -> None:
-    """Steps fit into the solve from 0 to t1, and a limit on them is one."""
-    for key in (key for key, setting in of_config().items() if setting.is_length):
-        if solver[key] is not None and solver[key] > t1:
-            raise ConfigError(
-                f"solver.{key}={solver[key]:g} is longer than the solve from 0 to {t1:g}; give at most {t1:g}"
-            )
-    if t1 <= solver["max_step"] < math.inf:
-        raise ConfigError(
-            f"solver.max_step={solver['max_step']:g} has no effect on the solve from 0 to {t1:g}; "
-            f"drop it, or give less than {t1:g}"
-        )
 
 
 def _check_method(method: Any, key: str) -> Traits:

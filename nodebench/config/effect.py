@@ -16,8 +16,6 @@ from nodebench.config.files import GROUPS, PRIMARY, flatten, load, options, ship
 from nodebench.ode.methods.traits import known_methods
 from nodebench.ode.settings import RULES, Rule, of_config
 
-FLOW_TASKS = ("density", "density_matching")
-
 Values = Mapping[str, Any]  # by dotted key
 
 
@@ -63,10 +61,6 @@ def _changes_rate(given: Values) -> bool:
 def _ends_after_milestones(given: Values) -> bool:
     epochs = given["training.epochs"]
     return epochs is None or all(milestone < epochs for milestone in given["training.milestones"])
-
-
-def _has_part_to_compile(given: Values) -> bool:
-    return "model.gradient" in given or given["task.name"] not in FLOW_TASKS
 
 
 _FORWARD = {key: setting for key, setting in of_config().items() if not key.startswith("adjoint.")}
@@ -123,7 +117,6 @@ OF_RUNS = (
         ("optimizer.momentum",),
         "give optimizer.momentum above 0",
     ),
-    Effect(("compile",), _has_part_to_compile, ("model.name",), "choose a flow that solves an ODE"),
 )
 
 
@@ -143,9 +136,7 @@ def _check(values: Values, table: Sequence[Effect], not_given: Values) -> None:
         for key in effect.keys:
             is_given = key in values and key in not_given and values[key] != not_given[key]
             if is_given and not effect.is_there(values):
-                beside = ", ".join(
-                    f"{name.removesuffix('.name')}={_shown(values[name])}" for name in effect.beside
-                )
+                beside = ", ".join(f"{name}={_shown(values[name])}" for name in effect.beside)
                 raise ConfigError(
                     f"{key}={_shown(values[key])} has no effect{' with ' if beside else ''}{beside}; drop it, or "
                     f"{effect.cure}"

@@ -6,6 +6,8 @@ for nets without an ODE. Source: torchdiffeq, examples/odenet_mnist.py; paramete
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from nodebench.models.ode_block import ODEBlock
@@ -59,6 +61,8 @@ class ODENet(nn.Module):
     Raises ValueError for an unknown stem.
     """
 
+    t1: ClassVar[float] = 1.0
+
     def __init__(
         self,
         stem: str = "conv",
@@ -67,7 +71,7 @@ class ODENet(nn.Module):
     ) -> None:
         super().__init__()
         self.stem = make_stem(stem, WIDTH)
-        self.ode_block = ODEBlock(ConvVectorField(WIDTH), solver, gradient)
+        self.ode_block = ODEBlock(ConvVectorField(WIDTH), solver, gradient, self.t1)
         self.head = make_head(WIDTH)
 
     def forward(self, images: Tensor) -> Tensor:

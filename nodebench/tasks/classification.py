@@ -50,6 +50,7 @@ class Classification:
     model_type: ClassVar[type[nn.Module]] = nn.Module
     net_kind: ClassVar[str] = "classifier"
     has_epochs: ClassVar[bool] = True
+    large_states: ClassVar[str] = "a batch of images"
     sample_unit = "images"
     columns: ClassVar[Sequence[Column]] = classification.COLUMNS
 

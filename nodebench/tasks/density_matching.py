@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -44,6 +44,9 @@ class DensityMatching(FlowTask[EnergyData]):
     name = "density_matching"
     data_type: ClassVar[type[Data]] = EnergyData
     columns: ClassVar[Sequence[Column]] = density_matching.COLUMNS
+    ends_within_run: ClassVar[Mapping[str, str]] = {
+        "anneal_steps": "the energy would never have its whole weight"
+    }
     z2_grows_down: ClassVar[bool] = True
     """As in the paper's Figure 4."""
 

@@ -35,6 +35,7 @@ class FlowTask(ABC, Generic[FlowData]):
     model_type: ClassVar[type[nn.Module]] = Flow
     net_kind: ClassVar[str] = Flow.net_kind
     has_epochs: ClassVar[bool] = False
+    large_states: ClassVar[str] = f"an evaluation's batch of {EVAL_BATCH_SIZE:,} points"
     sample_unit = "samples"
 
     def __init__(

@@ -63,9 +63,13 @@ class StepOutput:
 class Task(Protocol):
     """What is optimised and measured.
 
-    A task whose numbers nodebench does not know declares their columns in an attribute `columns`, a sequence of
-    nodebench.records.Column, and so they are charted, on the screen and in tables. One that cannot train every net of
-    its kind has a method `check_model(module)`, which raises ValueError before a run begins.
+    A class of tasks may have further attributes:
+    - `columns`, a sequence of nodebench.records.Column: numbers that nodebench does not know are charted by them, and
+      are on the screen and in tables;
+    - `large_states`, what its nets solve, in words, that is too much for a solver that stores a dense Jacobian;
+    - `ends_within_run`, the keys of its config that are a number of training steps, with what follows of one above
+      training.num_steps;
+    - `check_model(module)`, which raises ValueError, before a run begins, for a net of its kind that it cannot train.
     """
 
     name: str

@@ -64,10 +64,15 @@ def test_members_that_are_the_same_run_run_once(
 def test_every_member_is_checked_before_the_first_one_runs(
     smoke: tuple[str, ...], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert multirun(*smoke[:-1], "solver.tol=1,0") == 2
-    errors = capsys.readouterr().err
-    assert "solver.tol=0 is not possible" in errors
-    assert "in the sweep's member" in errors
+    for impossible, message in {
+        "solver.tol=1,0": "solver.tol=0 is not possible",
+        "solver=dopri5,lsoda": "lsoda stores a dense Jacobian",
+        "model=mlp,cnf": "task=classification trains a classifier, and model=cnf is a flow",
+    }.items():
+        assert multirun(*smoke[:-1], impossible) == 2
+        errors = capsys.readouterr().err
+        assert message in errors
+        assert "in the sweep's member" in errors
     assert not Path("outputs").exists()
 
 

@@ -26,6 +26,8 @@ from nodebench.data.protocol import kind_returned
 from nodebench.models import recorded_solves
 from nodebench.tasks import Classification, Density, DensityMatching
 
+FLOW = ["task=density", "data=two_moons"]
+CNF = [*FLOW, "model=cnf"]
 SHIPPED = config_folders()
 ALLOWED = shipped_targets(SHIPPED)
 TASKS = [Classification, Density, DensityMatching]
@@ -149,7 +151,6 @@ class TestCompile:
     @pytest.mark.usefixtures("missing")
     def test_a_flow_without_an_ode_stays_as_it_is(self) -> None:
         built = builder("task=density", "data=two_moons", "model=planar_nf", "compile=true")
-        built.check_fit()
         model = built.model(2)
         assert model._compiled_call_impl is None
         assert why_eager(model, torch.device("cpu")) == "this flow solves no ODE"
@@ -328,11 +329,54 @@ class TestWhatFits:
                 ["task=density", "data=two_moons", "model=cnf", "training.epochs=3"],
                 "training.epochs means nothing",
             ),
+            (
+                [*FLOW, "model=planar_nf", "compile=true"],
+                "compile=true has no effect with model=planar_nf; .* a flow",
+            ),
+            (
+                [
+                    "task=density_matching",
+                    "data=u1",
+                    "model=cnf",
+                    "training.num_steps=9",
+                    "task.anneal_steps=10",
+                ],
+                "task.anneal_steps=10 is above training.num_steps=9, so the energy would never have its whole weight",
+            ),
+            (["solver=lsoda"], "lsoda stores a dense Jacobian and .* and a batch of images is larger"),
+            (
+                [*CNF, "solver=lsoda", "model.gradient=adjoint"],
+                "and an evaluation's batch of 10,000 points is larger",
+            ),
+            (["solver.dt=7"], "solver.dt=7 is longer than the solve from 0 to 1; give at most 1"),
+            (["solver.min_step=5"], "solver.min_step=5 is longer than the solve from 0 to 1"),
+            (["solver.first_step=1.5"], "solver.first_step=1.5 is longer than the solve from 0 to 1"),
+            (["solver.max_step=1"], "solver.max_step=1 has no effect on the solve from 0 to 1"),
+            ([*CNF, "model.t1=0.5", "solver.dt=0.6"], "solver.dt=0.6 is longer than the solve from 0 to 0.5"),
         ],
     )
     def test_what_does_not_go_together_is_named(self, overrides: list[str], message: str) -> None:
         with pytest.raises(ConfigError, match=message):
             builder(*overrides).check_fit()
+
+    @pytest.mark.parametrize(
+        "overrides",
+        [
+            ["compile=true", "model=resnet"],
+            ["compile=true", *CNF],
+            [
+                "task=density_matching",
+                "data=u1",
+                "model=cnf",
+                "training.num_steps=10",
+                "task.anneal_steps=10",
+            ],
+            ["solver.dt=1"],
+        ],
+        ids=" ".join,
+    )
+    def test_what_goes_together_passes(self, overrides: list[str]) -> None:
+        builder(*overrides).check_fit()
 
     def test_label_smoothing_of_a_flow_is_refused(self) -> None:
         built = builder("task=density", "data=two_moons", "model=cnf", "training.label_smoothing=0.1")
