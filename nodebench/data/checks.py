@@ -21,6 +21,13 @@ def check_count(key: str, value: int, at_least: int) -> None:
         raise DataError(f"`data.{key}` is {value!r}; allowed: whole numbers from {at_least} on")
 
 
+def check_finite_or_null(key: str, value: float | None) -> None:
+    """DataError unless the setting is a finite number or None."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if value is not None and not is_number:
+        raise DataError(f"`data.{key}` is {value!r}; allowed: finite numbers, or null")
+
+
 def check_noise(value: float) -> float:
     """`noise` itself; DataError unless it is a finite number from 0 on."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from nodebench.data.checks import check_finite_or_null
 from nodebench.data.errors import DataError
 from nodebench.data.event_sequences import EventSequences, EventSet, padded
 from nodebench.data.splits import split_by_shares
@@ -82,11 +83,8 @@ def _read(file: Path) -> Iterator[_Event]:
 
 
 def _window_end(key: str, given: float | None, otherwise: float) -> float:
-    if given is None:
-        return otherwise
-    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(given):
-        raise DataError(f"`data.{key}` is {given!r}; allowed: finite numbers, or null")
-    return float(given)
+    check_finite_or_null(key, given)
+    return otherwise if given is None else float(given)
 
 
 def _check_window(file: Path, rows: list[_Event], begin: float, end: float) -> None:

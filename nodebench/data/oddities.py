@@ -1,4 +1,4 @@
-"""What is odd about a table of points: said, and not mended, as only its owner knows what was meant."""
+"""What is odd about a user's points or series: said, and not mended, as only their owner knows what was meant."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import numpy as np
 
 NARROW, WIDE = 0.1, 10.0  # a deviation between these, and a mean below, is near a flow's base of 1 and 0
 FEW_VALUES = 20
+LONG = (
+    100.0  # a span of time over which a solver takes many steps, and a field that is too large has no mercy
+)
 _ENOUGH_ROWS = 10  # of fewer, nothing can be said
 _SHARE_REPEATED = 0.01
 
@@ -29,7 +32,11 @@ def oddities(values: np.ndarray, header: Sequence[str] = ()) -> tuple[str, ...]:
             coordinates.append((name, column))
         else:
             notes.append(note)
-    notes += [*_far_from_base(coordinates), *_repeated_rows(values), *_names_as_a_point(values, header)]
+    notes += [
+        *_far_from_base(coordinates, "a flow"),
+        *_repeated_rows(values),
+        *_names_as_a_point(values, header),
+    ]
     if values.shape[1] == 1:
         notes.append(
             "the points have one column, so this is a density on a line, of which no pictures are drawn"
@@ -61,7 +68,37 @@ def _no_coordinate(name: str, column: np.ndarray) -> str | None:
     return None
 
 
-def _far_from_base(coordinates: Sequence[tuple[str, np.ndarray]]) -> Iterator[str]:
+def oddities_of_series(
+    times: np.ndarray, values: np.ndarray, names: Sequence[str], time_scale: float
+) -> Iterator[str]:
+    """A sentence each on the times (n,) of all series, divided by time_scale, and their values (n, dim).
+
+    names: of the coordinates, each with one value or more that is not NaN.
+    """
+    span = float(times.max()) - float(times.min())
+    if span > LONG:
+        advised = float(f"{time_scale * span / 10:.2g}")
+        yield (
+            f"times go from {times.min():.5g} to {times.max():.5g}, which is long for an ODE that is to be learnt; "
+            f"data.time_scale={advised:g} divides them so that they span about 10"
+        )
+    varying = []
+    for name, column in zip(names, values.T.astype(np.float64), strict=True):
+        there = column[~np.isnan(column)]
+        if (there == there[0]).all():
+            yield f"{name} is {there[0]:g} at every time; drop it"
+        else:
+            varying.append((name, there))
+    yield from _far_from_base(varying, "a net")
+    is_missing = np.isnan(values)
+    if (is_missing.any(1) & ~is_missing.all(1)).any():
+        yield (
+            "some observations lack a coordinate, for which a net reads 0; with model.mask_input=true it also reads "
+            "which of them are there"
+        )
+
+
+def _far_from_base(coordinates: Sequence[tuple[str, np.ndarray]], net: str) -> Iterator[str]:
     """One sentence for all the columns that are, with the first of them as the example."""
     far = [
         (name, column.mean(), column.std())
@@ -72,8 +109,8 @@ def _far_from_base(coordinates: Sequence[tuple[str, np.ndarray]]) -> Iterator[st
         name, mean, deviation = far[0]
         others = f" (and {len(far) - 1} more)" if far[1:] else ""
         yield (
-            f"{name}{others} has mean {mean:.3g} and standard deviation {deviation:.3g}, and a flow starts from 0 and "
-            "1: it will learn slowly or not at all; give (x - mean) / deviation of each column instead of x"
+            f"{name}{others} has mean {mean:.3g} and standard deviation {deviation:.3g}, and {net} starts from 0 "
+            "and 1: it will learn slowly or not at all; give (x - mean) / deviation of each column instead of x"
         )
 
 
