@@ -112,6 +112,24 @@ OF_RUNS = (
         "choose model.divergence=hutchinson",
     ),
     Effect(
+        ("model.hidden_dim",),
+        lambda given: given.get("model.encoder") != "none",
+        ("model.encoder",),
+        "choose model.encoder=rnn",
+    ),
+    Effect(
+        _under("data", "depth", "phase"),
+        _is("data.variant", "sine"),
+        ("data.variant",),
+        "choose data.variant=sine",
+    ),
+    Effect(
+        _under("data", "rho", "min_radius", "max_radius"),
+        lambda given: given.get("data.variant", "spiral") == "spiral",
+        ("data.variant",),
+        "choose data.variant=spiral",
+    ),
+    Effect(
         ("optimizer.nesterov",),
         _is_not("optimizer.momentum", 0),
         ("optimizer.momentum",),

@@ -96,11 +96,9 @@ class EventSequences:
         )
 
     def check(self) -> None:
-        """Raises DataError unless every split is as EventSet says, inside the window, with an event to train on."""
+        """Raises DataError unless every split is as EventSet says, inside the window, with an event at least."""
         for name, split in self.splits.items():
             self._check(f"its {name} split", split)
-        if not self.train.num_events:
-            raise DataError("its train split has no event")
 
     def _check(self, name: str, split: EventSet) -> None:
         times, lengths = split.times, split.lengths
@@ -118,6 +116,8 @@ class EventSequences:
                 f"{name} has lengths of shape {tuple(lengths.shape)} for times of shape {tuple(times.shape)}; needed: "
                 "the number of events of each sequence"
             )
+        if not split.num_events:
+            raise DataError(f"{name} has no event")
         is_event = split.is_event
         if not ((times >= self.t_start) & (times <= self.t_end))[is_event].all():
             raise DataError(f"{name} has events outside the window from {self.t_start:g} to {self.t_end:g}")

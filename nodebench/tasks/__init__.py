@@ -3,6 +3,7 @@
 from nodebench.tasks.classification import Classification
 from nodebench.tasks.density import Density
 from nodebench.tasks.density_matching import DensityMatching
+from nodebench.tasks.point_process import PointProcess
 from nodebench.tasks.time_series import TimeSeries
 
-__all__ = ["Classification", "Density", "DensityMatching", "TimeSeries"]
+__all__ = ["Classification", "Density", "DensityMatching", "PointProcess", "TimeSeries"]

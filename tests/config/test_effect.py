@@ -15,6 +15,7 @@ from nodebench.config.identity import hash8
 
 CNF = ["task=density", "data=two_moons", "model=cnf"]
 FFJORD = [*CNF[:2], "model=ffjord"]
+RATES = ["task=point_process", "data=event_toy", "model=latent_rate"]
 WITHOUT_EFFECT = [
     (
         ["solver=rk4", "solver.tol=1e-3"],
@@ -44,6 +45,18 @@ WITHOUT_EFFECT = [
     (["solver=rk4", "solver.adjoint.atol=1e-3"], "solver.adjoint.atol"),
     (["solver=rk4", "solver.adjoint.rtol=1e-3"], "solver.adjoint.rtol"),
     (["solver=vode_adams", "solver.adjoint.norm=full"], "solver.adjoint.norm"),
+    (
+        [*RATES, "model.hidden_dim=9"],
+        "model.hidden_dim=9 has no effect with model.encoder=none; drop it, or choose model.encoder=rnn",
+    ),
+    (
+        [*RATES, "data.variant=spiral", "data.depth=0.5"],
+        "data.depth=0.5 has no effect with data.variant=spiral",
+    ),
+    ([*RATES, "data.variant=spiral", "data.phase=1.0"], "data.phase"),
+    ([*RATES, "data.rho=0.2"], "data.rho=0.2 has no effect with data.variant=sine"),
+    ([*RATES, "data.min_radius=0.2"], "data.min_radius"),
+    ([*RATES, "data.max_radius=2.0"], "data.max_radius"),
     (["training.milestones=[3]"], "training.milestones=[3] has no effect with training.schedule=one_cycle"),
     (["training.gamma=0.5"], "training.gamma"),
     (

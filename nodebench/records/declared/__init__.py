@@ -10,6 +10,7 @@ from nodebench.records.declared import (
     density,
     density_matching,
     every_task,
+    point_process,
     solves,
     time_series,
 )
@@ -22,6 +23,7 @@ COLUMNS = Columns(
         *density.COLUMNS,
         *density_matching.COLUMNS,
         *time_series.COLUMNS,
+        *point_process.COLUMNS,
         *every_task.SIZE,
         *solves.COUNTS,
         *every_task.COSTS,

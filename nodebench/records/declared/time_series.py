@@ -23,6 +23,8 @@ _rmse = partial(
 )
 _share = partial(Column, format=".3f", has_interval=True, chart="shape", shown=Shown.NOWHERE)
 
+KL_Z0 = Column("kl_z0", ".2f", "kl_z0 in nats", has_interval=True, chart="elbo", shown=Shown.NOWHERE)
+
 COLUMNS = (
     _nats("elbo_train", screen="ELBO"),
     _nats("elbo_val", screen="ELBO"),
@@ -39,7 +41,7 @@ COLUMNS = (
     _rmse("rmse_frozen", chart=""),
     _nats("elbo", has_interval=True, shown=Shown.AFTER_TRAINING | Shown.HPARAMS),
     _nats("nll_scalar", chart="nll", has_interval=True, shown=Shown.AFTER_TRAINING | Shown.HPARAMS),
-    Column("kl_z0", ".2f", "kl_z0 in nats", has_interval=True, chart="elbo", shown=Shown.NOWHERE),
+    KL_Z0,
     Column("active_units", ".0f", chart="elbo", shown=Shown.NOWHERE),
     _share("probe_accuracy", unit="probe_accuracy as a share"),
     _share("radius_ratio", unit="radius_ratio from the horizon's begin to its end"),
