@@ -18,10 +18,10 @@ from torch import nn
 from torch.optim import Optimizer
 
 from nodebench.config.errors import ConfigError
-from nodebench.config.files import content_of, flatten
+from nodebench.config.files import content_of, flatten, is_ours
 from nodebench.config.fit import check_fit, is_called
 from nodebench.config.size import check_size, is_out_of_memory, out_of_memory
-from nodebench.config.targets import find, is_ours, naming_own
+from nodebench.config.targets import find, naming_own
 from nodebench.data import Data, DataError
 from nodebench.data.protocol import kind_returned, returns_data, what_is_missing
 from nodebench.models.ode_block import ode_blocks
@@ -95,7 +95,7 @@ class Builder:
             keys["solver"] = solver_settings(self.config["solver"])
         make = self._net_class()
         _check_keys(make, "model", keys)
-        if is_ours(make):  # a net of one's own may do more in its making than be made
+        if is_ours(make.__module__):  # a net of one's own may do more in its making than be made
             check_size(make, keys, self.config["model"]["name"], pick_device(self.config["device"]))
         try:
             with naming_own("model", self.config["model"]["name"], make):

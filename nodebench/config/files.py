@@ -127,6 +127,11 @@ def shipped_targets(folders: tuple[Path, ...]) -> frozenset[str]:
     )
 
 
+def is_ours(target: str) -> bool:
+    """Whether a dotted name, or the module of a class or function, is of this package."""
+    return target.startswith("nodebench.")
+
+
 def content_of(path: object) -> str | None:
     """A hash of a file's content, 16 hexadecimal digits; None if there is no such file."""
     file = Path(str(path)).expanduser()

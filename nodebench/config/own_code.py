@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from nodebench.config.files import flatten, shipped_folder, shipped_targets
+from nodebench.config.files import flatten, is_ours, shipped_folder, shipped_targets
 
 _STDLIB = Path(sysconfig.get_path("stdlib")).resolve()
 _PACKAGES = {"site-packages", "dist-packages"}  # where pip, conda and Debian install to
@@ -28,17 +28,15 @@ def own_code(config: Mapping[str, Any]) -> dict[str, str]:
     found = {}
     for key, target in flatten(dict(config)):
         node, _, last = key.rpartition(".")
-        if last != "_target_" or not isinstance(target, str) or _is_ours(target):
+        if last != "_target_" or not isinstance(target, str):
+            continue
+        if is_ours(target) or target in shipped_targets((shipped_folder(),)):
             continue
         files: dict[str, Path] = {}
         _collect(target.rpartition(".")[0], files)
         if files:
             found[f"{node}={config[node]['name']}"] = _digest(files)
     return found
-
-
-def _is_ours(target: str) -> bool:
-    return target.startswith("nodebench.") or target in shipped_targets((shipped_folder(),))
 
 
 def _digest(files: Mapping[str, Path]) -> str:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, TypeGuard, TypeVar
 
 from nodebench.config.errors import ConfigError
+from nodebench.config.files import is_ours
 from nodebench.config.size import is_out_of_memory
 from nodebench.data import DataError
 
@@ -38,11 +39,6 @@ def find(node: str, target: str, is_kind: Callable[[Any], TypeGuard[Kind]], kind
     return found
 
 
-def is_ours(made: Callable[..., Any]) -> bool:
-    """Whether it is a part of this package."""
-    return made.__module__.startswith("nodebench.")
-
-
 @contextmanager
 def naming_own(node: str, name: str, make: Callable[..., Any]) -> Iterator[None]:
     """Within, what goes wrong in code of one's own becomes a sentence with the name of what it makes, and the line.
@@ -52,7 +48,7 @@ def naming_own(node: str, name: str, make: Callable[..., Any]) -> Iterator[None]
     try:
         yield
     except Exception as error:
-        if is_ours(make) or isinstance(error, ConfigError) or is_out_of_memory(error):
+        if is_ours(make.__module__) or isinstance(error, ConfigError) or is_out_of_memory(error):
             raise
         whose = f"{node}={name} ({make.__qualname__})"
         if isinstance(error, DataError):

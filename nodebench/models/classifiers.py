@@ -23,6 +23,8 @@ WIDTH = 64
 class MLP(nn.Module):
     """784-300-10 perceptron with one hidden layer: the first row of Table 1 (LeCun et al. 1998)."""
 
+    num_outputs: ClassVar[int] = NUM_CLASSES
+
     def __init__(self) -> None:
         super().__init__()
         self.ode_block: ODEBlock | None = None
@@ -40,6 +42,8 @@ class ResNet(nn.Module):
 
     Raises ValueError for an unknown stem or a negative number of blocks.
     """
+
+    num_outputs: ClassVar[int] = NUM_CLASSES
 
     def __init__(self, stem: str = "conv", num_blocks: int = 6) -> None:
         super().__init__()
@@ -61,6 +65,7 @@ class ODENet(nn.Module):
     Raises ValueError for an unknown stem.
     """
 
+    num_outputs: ClassVar[int] = NUM_CLASSES
     t1: ClassVar[float] = 1.0
 
     def __init__(

@@ -12,6 +12,7 @@ from typing import Any
 
 from nodebench.reading import read_yaml
 from nodebench.records.jsonl import read_mapping
+from nodebench.records.summary import FILE as SUMMARY
 
 # What every run's config has. Training writes the optimizer last, so a file that was cut off lacks it.
 _SECTIONS = ("task", "data", "model", "training", "optimizer")
@@ -112,7 +113,7 @@ def find_runs(folder: Path | str) -> list[Run]:
     """
     runs = []
     for path, subfolders, files in os.walk(folder):
-        if {"config.yaml", "summary.json"} & set(files):
+        if {"config.yaml", SUMMARY} & set(files):
             runs.append(_read_run(Path(path)))
             subfolders.clear()
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
@@ -131,7 +132,7 @@ def nothing_under(folder: Path | str, what: str = "no runs") -> str:
 def _read_run(folder: Path) -> Run:
     problems = []
     contents: dict[str, dict[str, Any]] = {}
-    for name in ("config.yaml", "summary.json", "environment.json"):
+    for name in ("config.yaml", SUMMARY, "environment.json"):
         contents[name] = {}
         try:
             contents[name] = _read_mapping(folder / name)
@@ -144,13 +145,13 @@ def _read_run(folder: Path) -> Run:
     lacking = [name for name in _SECTIONS if not isinstance(config.get(name), dict)]
     if lacking and not problems:
         problems.append(f"config.yaml has no `{lacking[0]}`, so it is cut off or not a run's")
-    summary = contents["summary.json"]
+    summary = contents[SUMMARY]
     if problems:
         status, problem = "damaged", "; ".join(problems)
-    elif not (folder / "summary.json").exists():
-        status, problem = "unfinished", "no summary.json yet"
+    elif not (folder / SUMMARY).exists():
+        status, problem = "unfinished", f"no {SUMMARY} yet"
     elif "status" not in summary:
-        status, problem = "damaged", "summary.json has no status"
+        status, problem = "damaged", f"{SUMMARY} has no status"
     else:
         status, problem = str(summary["status"]), str(summary.get("reason") or "")
     return Run(folder, status, problem, config, summary, contents["environment.json"])

@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from nodebench.data import Data, ImageData
 from nodebench.data.augmentation import augment
-from nodebench.models.classifiers import NUM_CLASSES
 from nodebench.models.ode_block import ODEBlock, ode_blocks
 from nodebench.records import Column
 from nodebench.records.declared import classification
@@ -73,11 +72,10 @@ class Classification:
 
     @classmethod
     def misfit(cls, data: ImageData, net: type[nn.Module]) -> tuple[str, str] | None:
-        """More classes than our nets have outputs; of a net of one's own these are not known."""
-        is_ours = net.__module__.startswith("nodebench.")
-        if is_ours and data.num_classes > NUM_CLASSES:
-            return f"{data.num_classes} classes", f"{NUM_CLASSES} outputs"
-        return None
+        """More classes than nets of the class have outputs, if it says its `num_outputs`, as ours do."""
+        num_outputs = getattr(net, "num_outputs", data.num_classes)
+        too_many = data.num_classes > num_outputs
+        return (f"{data.num_classes} classes", f"{num_outputs} outputs") if too_many else None
 
     def batch(self, step: int) -> Batch:
         """The training batch of a step, counted from 0, augmented."""

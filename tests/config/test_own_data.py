@@ -6,12 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
 from nodebench.config.build import Builder
 from nodebench.config.compose import compose
 from nodebench.config.errors import ConfigError
 from nodebench.config.files import config_folders, shipped_targets
-from nodebench.data import DataError
+from nodebench.data import DataError, ImageData, ImageSet
+from nodebench.tasks import Classification
 
 MODULE = """import torch
 from nodebench.data import DensityData, ImageData, ImageSet
@@ -84,6 +87,18 @@ def test_a_function_that_does_not_say_its_kind_is_told_how(
 def test_more_classes_than_a_shipped_net_has_outputs_are_refused(own: Callable[[str], Builder]) -> None:
     with pytest.raises(ConfigError, match="data=mine has 26 classes, and model=odenet has 10 outputs"):
         own("letters").data()
+
+
+@pytest.mark.parametrize(
+    ("says", "outputs"), [({}, None), ({"num_outputs": 25}, 25), ({"num_outputs": 26}, None)]
+)
+def test_outputs_of_a_net_of_ones_own_are_known_where_it_says_them(
+    says: dict[str, int], outputs: int | None
+) -> None:
+    images = ImageSet(torch.zeros(26, 1, 28, 28, dtype=torch.uint8), torch.arange(26))
+    data = ImageData("mine", images, None, images, 26, "none", 8)
+    misfit = Classification.misfit(data, type("Net", (nn.Module,), says))
+    assert misfit == (None if outputs is None else ("26 classes", f"{outputs} outputs"))
 
 
 def test_what_goes_wrong_in_the_function_is_told_with_its_name_and_line(
