@@ -339,3 +339,14 @@ def test_table1_has_one_seed_of_every_row_before_the_second() -> None:
             f"seed={seed}" for seed in range(3) for _ in range(6)
         ]
         assert len({override[0] for override in overrides[:6]}) == 6
+
+
+def test_table2_has_one_seed_of_every_cell_before_the_second_and_its_figures_show_some_of_them() -> None:
+    for recipe in RECIPES:
+        members = ARTEFACTS["table2"].recipes[recipe]
+        assert len(set(members)) == 27
+        assert [member[-1] for member in members] == [f"seed={seed}" for seed in range(3) for _ in range(9)]
+        for figure, size in (("fig8", 2), ("fig9", 1), ("fig10", 3)):
+            shown = ARTEFACTS[figure].recipes[recipe]
+            assert len(shown) == size
+            assert set(shown) <= set(members)

@@ -103,7 +103,14 @@ def table2(runs: Sequence[Run], root: Path, recipes: Recipes) -> Table:
         )
     groups = [group for group in groups if group.data == PAPERS_DATA or not group.is_empty]
     shared, circumstances = tell_circumstances([list(group.finished.values()) for group in groups])
-    notes = {group.name: [*_limits(group), *own] for group, own in zip(groups, circumstances, strict=True)}
+    # Once more together, for what is said of rows that stand beside each other.
+    together = rows_over_seeds(
+        [run for group in groups for row in group.finished.values() for run in row.runs]
+    )
+    shown = {row.first.group: row for row in together}
+    notes = {
+        group.name: [*_limits(group, shown), *own] for group, own in zip(groups, circumstances, strict=True)
+    }
     written = [
         each for data in found for each in _block([group for group in groups if group.data == data], notes)
     ]
@@ -193,22 +200,22 @@ def _in_csv(
     return {f"at_{number}": value, f"at_{number}_interval": interval, f"at_{number}_seeds": seeds}
 
 
-def _limits(group: _Group) -> list[str]:
-    """What limits a model's cells; what is said of several of them, once."""
-    notes = [note for cell in group.cells.values() for note in cell.choice.notes]
+def _limits(group: _Group, shown: Mapping[str, Row]) -> list[str]:
+    """What limits a model's cells; what is said of several of them, once. `shown`: every row of the table, by group."""
     if group.is_empty:
         return [f"no run: nodebench train -m experiment=table2_{group.model}"]
-    shown = rows_over_seeds([run for row in group.finished.values() for run in row.runs])
-    number_of = {row.first.group: number for number, row in group.finished.items()}
     said: dict[str, list[int]] = {}
-    for row in shown:
-        for note in row.notes:
+    for number, row in group.finished.items():
+        clock = row.first.setting("model.clock")
+        notes = [f"rolled out over the horizon by model.clock={clock}"] if clock else []
+        for note in (*notes, *shown[row.first.group].notes):
             if not note.startswith(TOLD_BY_A_CELL):
-                said.setdefault(note, []).append(number_of[row.first.group])
+                said.setdefault(note, []).append(number)
+    limits = [note for cell in group.cells.values() for note in cell.choice.notes]
     for note, numbers in said.items():
-        at = "" if len(numbers) == len(NUMBERS_OBSERVED) else f" at {', '.join(map(str, sorted(numbers)))}"
-        notes.append(f"{note}{at}")
-    return notes
+        at = "" if len(numbers) == len(NUMBERS_OBSERVED) else f" at {', '.join(map(str, numbers))}"
+        limits.append(f"{note}{at}")
+    return limits
 
 
 def _on(data: str) -> str:
