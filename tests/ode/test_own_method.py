@@ -99,7 +99,7 @@ def test_it_is_a_row_of_the_bench_table(trapezoid: OneStep) -> None:
         def forward(self, t: Tensor, y: Tensor) -> Tensor:
             return -y
 
-    problem = Problem(field=Decay(), field_name="own", y0=torch.ones(2, 3), t0=0.0, t1=1.0, loss=None)
+    problem = Problem(field=Decay(), field_name="own", y0=torch.ones(2, 3), ts=(0.0, 1.0), loss=None)
     library = Library("trapezoid", ("direct",), partial(solve_nodebench, method=trapezoid))
     results = race([make_contestant(library, problem, "direct", 1e-3)], num_rounds=1)
     (row,) = make_rows(results, [problem]).to_dict("records")
