@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nodebench.ode import odeint
 from nodebench.ode.interpolation import cubic_hermite
-from nodebench.ode.methods.explicit import interpolated
+from nodebench.ode.methods.explicit import interpolated, interpolated_many
 from nodebench.ode.methods.stages import StageBuffer, StageList
 from nodebench.ode.methods.tableaus import load_tableaus
 
@@ -135,3 +135,28 @@ def test_hermites_last_slope_is_counted() -> None:
         for d in (False, True)
     )
     assert dense.forward.nfe == plain.forward.nfe + 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+@pytest.mark.parametrize("method", OWN)
+def test_several_times_of_a_step_in_one_go_are_each_of_them_with_its_gradients(
+    method: str, dtype: torch.dtype
+) -> None:
+    tableau = load_tableaus()[method]
+    generator = torch.Generator().manual_seed(0)
+    y0, *stages = (
+        torch.randn(3, 2, dtype=dtype, generator=generator).requires_grad_()
+        for _ in range(1 + tableau.num_stages)
+    )
+    thetas = THETAS[1:]
+    values = interpolated_many(tableau, y0, -0.3, stages, thetas)
+    expected = torch.stack([interpolated(tableau, y0, -0.3, stages, theta) for theta in thetas])
+    torch.testing.assert_close(values, expected, rtol=1e-13, atol=1e-13)
+    cotangent = torch.randn(values.shape, dtype=dtype, generator=generator)
+    used = [y0, *(stage for stage, row in zip(stages, tableau.interpolant or (), strict=True) if any(row))]
+    for ours, one_by_one in zip(
+        torch.autograd.grad(values, used, cotangent),
+        torch.autograd.grad(expected, used, cotangent),
+        strict=True,
+    ):
+        torch.testing.assert_close(ours, one_by_one, rtol=1e-12, atol=1e-12)

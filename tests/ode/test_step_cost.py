@@ -86,6 +86,27 @@ def test_a_step_hands_no_more_operations_to_torch(gradient: str, forward: int, b
         assert cost_a_step(gradient, backward=True)[0] <= backward
 
 
+@pytest.mark.parametrize("gradient", ["direct", "checkpointed"])
+@pytest.mark.parametrize("method", ["dopri5", "dopri8", "tsit5"])
+def test_more_outputs_inside_the_same_steps_are_no_more_operations(method: str, gradient: str) -> None:
+    totals = []
+    for num_outputs in (11, 11, 101):  # what is made once for a method is made in the first
+        with Operations() as operations:
+            solution = odeint(
+                Halving(),
+                torch.ones(8, requires_grad=True),
+                torch.linspace(0, 3, num_outputs),
+                method=method,
+                gradient=gradient,
+                first_step=1.0,
+                max_step=1.0,
+            )
+            solution.ys.square().sum().backward()
+        assert solution.stats.forward.num_accepted == 3
+        totals.append(operations.counts.total())
+    assert totals[1] == totals[2]
+
+
 def test_a_step_without_a_graph_makes_one_state_a_stage_beside_what_f_makes_and_four_for_its_error() -> None:
     shape = (1000,)
     _, num_bytes = cost_a_step("forward", backward=False, shape=shape)

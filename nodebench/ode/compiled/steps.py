@@ -18,7 +18,13 @@ from nodebench.ode.compiled.traced import StepKind, TracedStep, make_step
 from nodebench.ode.drive.state import LoopState
 from nodebench.ode.field import CountedField, kept, time_tensor
 from nodebench.ode.gradients.augmented import AugmentedField
-from nodebench.ode.methods.explicit import ExplicitRungeKutta, Weights, interpolated, num_evaluations
+from nodebench.ode.methods.explicit import (
+    ExplicitRungeKutta,
+    Weights,
+    interpolated,
+    interpolated_many,
+    num_evaluations,
+)
 from nodebench.ode.methods.method import Course, Step, Steps
 from nodebench.ode.methods.traits import Traits
 from nodebench.ode.packing import Packing
@@ -82,8 +88,9 @@ class CompiledSteps(Steps):
         f1 = taken.kept[-1] if with_last and self._tableau.is_fsal else None
         if self._tableau.interpolant is None or not record.inside:
             return Step(taken.y1, f1, error_ratio=taken.error_ratio)
-        at = partial(interpolated, self._tableau, y0, record.dt, [f0, *taken.kept])
-        return Step(taken.y1, f1, at=at, error_ratio=taken.error_ratio)
+        inputs = self._tableau, y0, record.dt, [f0, *taken.kept]
+        at, at_many = partial(interpolated, *inputs), partial(interpolated_many, *inputs)
+        return Step(taken.y1, f1, at=at, at_many=at_many, error_ratio=taken.error_ratio)
 
     def cost(self, record: StepRecord) -> int:
         """See Steps."""

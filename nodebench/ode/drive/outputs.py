@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Protocol
 
 from torch import Tensor
 
 from nodebench.ode.clock import Clock, StepRecord, end_time
-from nodebench.ode.field import Field
+from nodebench.ode.field import Field, Time
 from nodebench.ode.interpolation import cubic_hermite
 from nodebench.ode.methods.method import Step
 
@@ -27,15 +28,22 @@ def step_outputs(
     outputs: dict[int, Tensor] = {}
     if record.inside:
         t, dt = clock.start_and_size(record)
-        for i in record.inside:
-            theta = clock.theta(i, t, dt)
-            if step.at is not None:
-                outputs[i] = step.at(theta)
-                continue
-            if step.f1 is None:
-                step = step._replace(f1=f(end_time(clock, record, step.y1), step.y1))
-            assert step.f1 is not None
-            outputs[i] = cubic_hermite(y0, step.y1, f0, step.f1, dt, theta)
+        thetas = [clock.theta(i, t, dt) for i in record.inside]
+        if step.at is None and step.f1 is None:
+            step = step._replace(f1=f(end_time(clock, record, step.y1), step.y1))
+        if step.at_many is not None and clock.tensor is None and len(thetas) > 1:
+            inside: Iterable[Tensor] = step.at_many([float(theta) for theta in thetas]).unbind()
+        else:
+            inside = (_interpolated(y0, f0, step, dt, theta) for theta in thetas)
+        outputs.update(zip(record.inside, inside, strict=True))
     if record.lands_on is not None:
         outputs[record.lands_on] = step.y1
     return outputs, step
+
+
+def _interpolated(y0: Tensor, f0: Tensor, step: Step, dt: Time, theta: Time) -> Tensor:
+    """y inside a step, by the method's own interpolant or by the slopes at both ends."""
+    if step.at is not None:
+        return step.at(theta)
+    assert step.f1 is not None
+    return cubic_hermite(y0, step.y1, f0, step.f1, dt, theta)

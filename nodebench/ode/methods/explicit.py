@@ -6,12 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import torch
 from torch import Tensor
 
 from nodebench.ode.clock import StepRecord, end_time, start_time
 from nodebench.ode.field import StageFields, Time, kept
 from nodebench.ode.methods.method import Course, Step, Steps
-from nodebench.ode.methods.stages import RidingBuffer, StageBuffer, StageList, Stages, weighted_sum
+from nodebench.ode.methods.stages import (
+    RidingBuffer,
+    StageBuffer,
+    StageList,
+    Stages,
+    weighted_sum,
+    weighted_sums,
+)
 from nodebench.ode.methods.tableau import ButcherTableau
 from nodebench.ode.methods.traits import Traits, of_tableau
 from nodebench.ode.norms import Accuracy
@@ -93,7 +101,8 @@ class ExplicitSteps(Steps):
         f1 = stages[-1] if all_stages and tableau.is_fsal else None
         if tableau.interpolant is None or not (record.inside or course.dense):
             return Step(y1, f1, error)
-        return Step(y1, f1, error, partial(interpolated, tableau, y0, dt, stages))
+        at = partial(interpolated, tableau, y0, dt, stages)
+        return Step(y1, f1, error, at, at_many=partial(interpolated_many, tableau, y0, record.dt, stages))
 
     def cost(self, record: StepRecord) -> int:
         """See Steps."""
@@ -168,6 +177,17 @@ def interpolated(
     # Term by term: weights of a single use are not worth a copy to the device, which the host would wait for.
     weights = [dt * float(_horner(row, theta)) for row in tableau.interpolant]
     return weighted_sum(y0, [(weight, stages[i]) for i, weight in enumerate(weights) if weight])
+
+
+def interpolated_many(
+    tableau: ButcherTableau, y0: Tensor, dt: float, stages: Stages | Sequence[Tensor], thetas: Sequence[float]
+) -> Tensor:
+    """`interpolated` at several times of one step in one go, to rounding: (len(thetas), *y0.shape)."""
+    assert tableau.interpolant is not None
+    used = [i for i, row in enumerate(tableau.interpolant) if any(row)]
+    rows = torch.tensor([tableau.interpolant[i] for i in used], dtype=torch.float64)
+    powers = torch.tensor(thetas, dtype=torch.float64)[:, None] ** torch.arange(1, rows.shape[1] + 1)
+    return weighted_sums(y0, dt * (powers @ rows.t()), [stages[i] for i in used])
 
 
 def _horner(coefficients: tuple[float, ...], theta: Time) -> Time:

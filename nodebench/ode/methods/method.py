@@ -8,7 +8,7 @@ a history. A loop hands over where to step from and gets a `Step`. Whoever needs
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor
@@ -29,7 +29,8 @@ class Step(NamedTuple):
 
     f1 = f(t1, y1) where the step evaluated it. `error` estimates the error of y1: of its shape (integrals that the
     norm leaves out may be missing). `at(theta)` is y inside the step, theta from 0 to 1, by an interpolant of the
-    method's own. `error_ratio`: the error in units of the tolerance, 0-d, where it was computed along with the step.
+    method's own; `at_many(thetas)` is the same at several, along a new first axis, where the method has them in one go.
+    `error_ratio`: the error in units of the tolerance, 0-d, where it was computed along with the step.
     What a step hands out is good until the next one is taken, and for ever in a solve with dense output.
     """
 
@@ -38,6 +39,7 @@ class Step(NamedTuple):
     error: Tensor | None = None
     at: Callable[[Time], Tensor] | None = None
     error_ratio: Tensor | None = None
+    at_many: Callable[[Sequence[float]], Tensor] | None = None
 
 
 class Course(NamedTuple):

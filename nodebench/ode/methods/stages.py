@@ -157,6 +157,42 @@ def weighted_sum(y: Tensor, terms: Sequence[tuple[float, Tensor]]) -> Tensor:
     return _Combine.apply(y, tuple(weight for weight, _ in terms), *(k for _, k in terms))
 
 
+class _CombineMany(torch.autograd.Function):
+    """Row i: y + sum_j weights[i, j] k_j with constant weights (m, s); keeps nothing else for its backward.
+
+    A product with one stage at a time, as a matrix product of all would be taken in less than y's precision where the
+    user has allowed it for the products of nets.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, weights: Tensor, *ks: Tensor) -> Tensor:
+        ctx.weights = weights
+        total = y.expand(len(weights), *y.shape).clone(memory_format=torch.contiguous_format)
+        for column, k in zip(_columns(weights, y.dim()), ks, strict=True):
+            total.addcmul_(column, k)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        (grad,) = grad_outputs
+        columns = _columns(ctx.weights, grad.dim() - 1)
+        wanted = ctx.needs_input_grad[2:]
+        grads = ((grad * c).sum(0) if wants else None for c, wants in zip(columns, wanted, strict=True))
+        return grad.sum(0) if ctx.needs_input_grad[0] else None, None, *grads
+
+
+def _columns(weights: Tensor, num_dims: int) -> list[Tensor]:
+    """The columns of (m, s) weights, each of shape (m, 1, ..., 1) beside a state of so many dimensions."""
+    return [column.view(-1, *[1] * num_dims) for column in weights.unbind(1)]
+
+
+def weighted_sums(y: Tensor, weights: Tensor, ks: Sequence[Tensor]) -> Tensor:
+    """`weighted_sum` for every row of weights (m, s), float64 on the CPU: (m, *y.shape)."""
+    weights = weights.to(y.device, y.dtype, non_blocking=True)
+    result: Tensor = _CombineMany.apply(y, weights, *ks)
+    return result
+
+
 class StageList:
     """Stages as separate tensors that autograd can follow; copies of those it does not.
 
