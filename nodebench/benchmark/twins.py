@@ -34,6 +34,19 @@ def perceptron() -> Twin:
     return Twin(field)
 
 
+def latent_field() -> Twin:
+    """LatentField with one hidden layer, and the loss of the workload latent."""
+
+    def field(t: Array, y: Array, params: Sequence[Array]) -> Array:
+        w1, b1, w2, b2 = params
+        return jnp.tanh(y @ w1.T + b1) @ w2.T + b2
+
+    def loss(ys: Array) -> Array:
+        return 0.5 * jnp.square(ys).sum() / ys.shape[1]
+
+    return Twin(field, loss)
+
+
 def planar_flow(width: int, dim: int, base_std: float) -> Twin:
     """PlanarField of variant `example`, and the negative log-likelihood of the workload cnf.
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nodebench.benchmark import libraries
 from nodebench.benchmark.problems import Problem, Twin
-from nodebench.benchmark.workloads import cnf, mlp, odenet, vdp
+from nodebench.benchmark.workloads import cnf, latent, mlp, odenet, vdp
 
 pytestmark = pytest.mark.skipif(
     libraries.DIFFRAX in libraries.missing_baselines(), reason="diffrax is not installed"
@@ -41,7 +41,13 @@ def to_torch(array: object) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    "make", [make_cnf, lambda: vdp.problem(6, 1.0, CPU), lambda: mlp.problem(6, 1.0, CPU)]
+    "make",
+    [
+        make_cnf,
+        lambda: vdp.problem(6, 1.0, CPU),
+        lambda: mlp.problem(6, 1.0, CPU),
+        lambda: latent.problem(6, 3, CPU),
+    ],
 )
 @pytest.mark.parametrize("t", [0.0, 7.5])
 def test_the_field_is_that_of_torch_with_the_same_weights(make: Callable[[], Problem], t: float) -> None:
@@ -53,12 +59,15 @@ def test_the_field_is_that_of_torch_with_the_same_weights(make: Callable[[], Pro
         torch.testing.assert_close(to_torch(dy), problem.field(torch.tensor(t), y), rtol=1e-5, atol=1e-6)
 
 
-def test_the_loss_is_that_of_torch() -> None:
-    problem = make_cnf()
+@pytest.mark.parametrize(
+    ("make", "shape"), [(make_cnf, (1, 3, 7)), (lambda: latent.problem(6, 3, CPU), (2, 6, 4))]
+)
+def test_the_loss_is_that_of_torch(make: Callable[[], Problem], shape: tuple[int, ...]) -> None:
+    problem = make()
     twin = twin_of(problem)
     assert problem.loss is not None
     assert twin.loss is not None
-    ys = torch.randn(1, 3, 7, generator=torch.Generator().manual_seed(0))
+    ys = torch.randn(shape, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(to_torch(twin.loss(to_jax(ys))), problem.loss(ys), rtol=1e-5, atol=1e-5)
 
 

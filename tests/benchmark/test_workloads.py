@@ -16,6 +16,7 @@ from nodebench.benchmark.rows import COLUMNS
 from nodebench.benchmark.workloads import (
     cnf,
     epoch,
+    latent,
     mlp,
     odenet,
     run_workload,
@@ -25,6 +26,7 @@ from nodebench.benchmark.workloads import (
     with_parts,
     workload_names,
 )
+from nodebench.ode.settings import SolverSettings
 
 CPU = torch.device("cpu")
 SETUP = Setup(CPU, quick=True)
@@ -46,7 +48,7 @@ def modes(rows: pd.DataFrame, library: str, field: str, tol: float) -> list[str]
 
 
 def test_the_folder_is_the_list() -> None:
-    assert workload_names() == ["cnf", "epoch", "mlp", "odenet", "scaling", "scaling_flows", "vdp"]
+    assert workload_names() == ["cnf", "epoch", "latent", "mlp", "odenet", "scaling", "scaling_flows", "vdp"]
 
 
 def test_a_workload_is_run_with_the_parts_that_go_on_from_it() -> None:
@@ -122,6 +124,52 @@ def test_without_baselines_they_are_named_and_ours_alone_is_measured(monkeypatch
 def test_nothing_is_left_out_where_all_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(libraries, "find_spec", lambda name: object())
     assert left_out() == []
+
+
+class TestLatent:
+    @needs_torchdiffeq
+    @pytest.mark.slow
+    def test_the_solve_alone_and_the_whole_model_are_raced_in_every_mode(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(latent, "QUICK", (2, 4, Effort(1, (1e-2,))))
+        report = run_workload("latent", SETUP)
+        assert set(report.tables) == {"latent", "ratios", "model", "model_ratios"}
+        for name in ("latent", "model"):
+            rows = report.tables[name]
+            assert modes(rows, "nodebench", "nodebench", latent.TOL) == OURS
+            assert modes(rows, "torchdiffeq", "nodebench", latent.TOL) == THEIRS
+        errors = report.tables["latent"].set_index(["library", "gradient", "tol"])["error_gradient"]
+        assert errors["nodebench", "direct", latent.TOL] < 1e-3
+        assert set(report.tables["model_ratios"]["comparison"]) == {"same field"}
+        assert "## The whole model" in report.page
+        assert "Quick: " in report.page
+
+    @pytest.mark.parametrize(
+        "library", [libraries.NODEBENCH, libraries.TORCHDIFFEQ], ids=lambda lib: lib.name
+    )
+    @pytest.mark.parametrize("gradient", ["direct", "adjoint-full"])
+    def test_a_raced_model_is_the_latent_ode_that_is_trained(
+        self, library: libraries.Library, gradient: str
+    ) -> None:
+        if not libraries.installed(library):
+            pytest.skip(f"{library.name} is not installed")
+        seen = latent.spirals(num_observed=6, num_points=6, num_train=4, num_test=1, horizon=1).train
+        with latent.seeded():
+            trained = latent.LatentODE(
+                gradient=gradient.partition("-")[0], solver=SolverSettings(rtol=latent.TOL, atol=latent.TOL)
+            )
+        with latent.seeded():
+            raced = latent.RacedLatentODE(library, gradient)
+        losses = trained.losses(seen, 0.0, latent.NOISE_STD, torch.Generator().manual_seed(0))
+        loss, solved = losses.negative_elbo.mean(), raced.negative_elbo(seen)
+        assert isinstance(solved.outputs, torch.Tensor)
+        for value in (loss, solved.outputs):
+            value.backward()
+        torch.testing.assert_close(solved.outputs, loss, rtol=1e-4, atol=0)
+        for ours, theirs in zip(trained.parameters(), raced.parameters(), strict=True):
+            torch.testing.assert_close(theirs.grad, ours.grad, rtol=1e-3, atol=1e-2)
+        assert (solved.nfe_backward() == 0) == (gradient == "direct")
 
 
 class TestScaling:
