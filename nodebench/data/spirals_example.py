@@ -61,7 +61,8 @@ def spirals_example(
         clean = example_spiral(_time(start[:, None] + steps_of_split), direction[:, None])
         errors = noise * torch.randn(clean.shape, generator=chance, dtype=torch.float64)
         observed = some_observed(size, num_points, num_observed, chance)
-        return on_grid(_time(steps_of_split), clean, errors, observed, direction)
+        centre = torch.stack([direction * CENTRE, torch.zeros(size)], dim=1)
+        return on_grid(_time(steps_of_split), clean, errors, observed, direction, centre)
 
     train, val, test = draw_splits(draw, num_train, num_test)
     return Trajectories("spirals_example", train, val, test, batch_size, noise_std=noise or None)

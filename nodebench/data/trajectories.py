@@ -37,6 +37,7 @@ class SeriesSet:
     is_horizon: (N, T), times after the window, where nothing is observed: what is to be extrapolated.
     clean: (N, T, dim), the values without noise, where they are known.
     direction: (N,), 1 for series that turn counter-clockwise and -1 for the others, where they turn.
+    centre: (N, dim), what they turn around, if that is not 0.
     """
 
     times: Tensor
@@ -46,21 +47,16 @@ class SeriesSet:
     is_horizon: Tensor
     clean: Tensor | None = None
     direction: Tensor | None = None
+    centre: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.values)
 
     def __getitem__(self, rows: Tensor | slice) -> SeriesSet:
         """Some of the series."""
-        return SeriesSet(
-            self.times if self.times.dim() == 1 else self.times[rows],
-            self.values[rows],
-            self.is_there[rows],
-            self.observed[rows],
-            self.is_horizon[rows],
-            None if self.clean is None else self.clean[rows],
-            None if self.direction is None else self.direction[rows],
-        )
+        shared = {"times"} if self.times.dim() == 1 else set()
+        parts = {name: part for name, part in vars(self).items() if isinstance(part, Tensor)}
+        return replace(self, **{name: part[rows] for name, part in parts.items() if name not in shared})
 
     def to(self, device: torch.device | str) -> SeriesSet:
         """The same on another device."""
@@ -138,6 +134,8 @@ class Trajectories:
     def check(self) -> None:
         """Raises DataError unless every split is as SeriesSet says, and no series is without an observation."""
         for name, split in self.splits.items():
+            _check_kind(f"its {name} split", split)
+        for name, split in self.splits.items():
             _check(f"its {name} split", split, self.dim)
 
 
@@ -147,6 +145,7 @@ def on_grid(
     noise: Tensor,
     observed: Tensor,
     direction: Tensor | None = None,
+    centre: Tensor | None = None,
 ) -> SeriesSet:
     """Series (N, T, dim) at times (T,) or (N, T), with noise added, observed where (N, W) says of the first W times.
 
@@ -164,6 +163,7 @@ def on_grid(
         is_horizon=is_horizon.expand(shape).contiguous(),
         clean=clean.float(),
         direction=direction,
+        centre=None if centre is None else centre.float(),
     )
 
 
@@ -189,34 +189,58 @@ def check_sizes(num_points: int, num_observed: int, **others: int) -> None:
         )
 
 
-def _check(name: str, split: SeriesSet, dim: int) -> None:
+def _check_kind(name: str, split: SeriesSet) -> None:
+    if not isinstance(split, SeriesSet):
+        raise DataError(f"{name} is a {type(split).__name__}; it must be a SeriesSet")
     values = split.values
     if not isinstance(values, Tensor) or values.dtype != torch.float32 or values.dim() != 3:
         raise DataError(f"{name} has values {tensor_words(values)}; needed: float32 of shape (N, T, dim)")
-    num_series, num_times, own_dim = values.shape
-    if own_dim != dim or num_series == 0 or num_times < 2:
-        raise DataError(
-            f"{name} has values of shape {tuple(values.shape)}; needed: series of {counted(dim, 'coordinate')} at two "
-            "times or more"
-        )
-    shapes: dict[str, Sequence[tuple[int, ...]]] = {
-        "times": [(num_times,), (num_series, num_times)],
-        **{part: [(num_series, num_times, dim)] for part in ("is_there", "observed", "clean")},
-        "is_horizon": [(num_series, num_times)],
-        "direction": [(num_series,)],
-    }
-    for part, allowed in shapes.items():
-        found = getattr(split, part)
-        if found is not None and tuple(found.shape) not in allowed:
-            raise DataError(
-                f"{name} has {part} of shape {tuple(found.shape)}; needed: {' or '.join(map(str, allowed))}"
-            )
-    if not values.isfinite().all() or not split.times.isfinite().all():
-        raise DataError(f"{name} has times or values that are NaN or infinite")
-    if (split.times.diff(dim=-1) < 0).any() or (split.times.dim() == 1 and (split.times.diff() == 0).any()):
+
+
+def _check(name: str, split: SeriesSet, dim: int) -> None:
+    _check_shapes(name, split, dim)
+    for part in ("values", "times", "clean", "centre"):
+        numbers = getattr(split, part)
+        if numbers is not None and not numbers.isfinite().all():
+            raise DataError(f"{name} has {part} that are NaN or infinite")
+    times, is_there = split.own_times, split.is_there.any(2)
+    is_repeated = (times.diff() == 0) & (is_there[:, 1:] | (split.times.dim() == 1))
+    if (times.diff() < 0).any() or is_repeated.any():
         raise DataError(f"{name} has times that do not increase")
     if (split.observed & ~split.is_there).any() or (split.observed & split.is_horizon[..., None]).any():
         raise DataError(f"{name} observes values that are not there, or that are of the horizon")
     empty = (~split.observed.flatten(1).any(1)).nonzero()
     if len(empty):
         raise DataError(f"{name} observes nothing of series {int(empty[0])}")
+
+
+def _check_shapes(name: str, split: SeriesSet, dim: int) -> None:
+    num_series, num_times, own_dim = split.values.shape
+    if own_dim != dim or num_series == 0 or num_times < 2:
+        raise DataError(
+            f"{name} has values of shape {tuple(split.values.shape)}; needed: series of {counted(dim, 'coordinate')} "
+            "at two times or more"
+        )
+    whole = tuple(split.values.shape)
+    needed: dict[str, tuple[torch.dtype | None, Sequence[tuple[int, ...]]]] = {
+        "times": (torch.float32, [(num_times,), whole[:2]]),
+        "is_there": (torch.bool, [whole]),
+        "observed": (torch.bool, [whole]),
+        "is_horizon": (torch.bool, [whole[:2]]),
+        "clean": (torch.float32, [whole]),
+        "direction": (None, [whole[:1]]),
+        "centre": (torch.float32, [(num_series, dim)]),
+    }
+    for part, (dtype, shapes) in needed.items():
+        found = getattr(split, part)
+        if found is None and part in ("clean", "direction", "centre"):
+            continue
+        if (
+            not isinstance(found, Tensor)
+            or tuple(found.shape) not in shapes
+            or found.dtype != (dtype or found.dtype)
+        ):
+            words = "" if dtype is None else f"{str(dtype).removeprefix('torch.')} "
+            raise DataError(
+                f"{name} has {part} {tensor_words(found)}; needed: {words}of shape {' or '.join(map(str, shapes))}"
+            )

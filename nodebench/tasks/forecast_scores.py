@@ -45,28 +45,41 @@ def median_rmse(error: Tensor, where: Tensor) -> float | None:
 
 
 def naive_columns(series: SeriesSet) -> dict[str, float]:
-    """`rmse_zero`, `rmse_last` and, of series that turn around 0 in the plane, `rmse_frozen`, over the horizon."""
+    """`rmse_zero`, `rmse_last` and, of series that turn in the plane, `rmse_frozen`, over the horizon."""
     where, wanted = asked(series), target(series)
-    columns = {"rmse_zero": rmse(wanted, where)}
-    read = series.readings()
-    last = read.values[torch.arange(len(series), device=wanted.device), read.lengths - 1]
-    columns["rmse_last"] = rmse(wanted - last[:, None], where)
+    columns = {
+        "rmse_zero": rmse(wanted, where),
+        "rmse_last": rmse(wanted - last_seen(series)[:, None], where),
+    }
     if series.direction is not None and series.clean is not None:
         end = (~series.is_horizon).sum(1) - 1
-        radius = series.clean.norm(dim=2)
+        path = _from_centre(series.clean, series)
+        radius = path.norm(dim=2)
         frozen = radius.gather(1, end[:, None])[..., None]
-        columns["rmse_frozen"] = rmse(series.clean * (1 - frozen / radius[..., None]), where)
+        columns["rmse_frozen"] = rmse(path * (1 - frozen / radius[..., None]), where)
     return {name: value for name, value in columns.items() if value is not None}
+
+
+def last_seen(series: SeriesSet) -> Tensor:
+    """The last value that was observed of each coordinate (N, dim), 0 where none was."""
+    place = torch.arange(series.observed.shape[1], device=series.observed.device)[:, None]
+    last = torch.where(series.observed, place, -1).amax(1, keepdim=True)
+    return (series.values.gather(1, last.clamp(min=0)) * (last >= 0))[:, 0]
 
 
 def shape_columns(predicted: Tensor, series: SeriesSet) -> dict[str, float]:
     """Of series that turn: how the median radius changes over the horizon, and the share that turns the right way."""
     if series.direction is None or not bool(series.is_horizon.any()):
         return {}
-    horizon = predicted[:, series.is_horizon[0]]
+    horizon = _from_centre(predicted, series)[:, series.is_horizon[0]]
     ratio = horizon[:, -1].norm(dim=1) / horizon[:, 0].norm(dim=1)
     right = turning(horizon).sign() == series.direction.to(predicted.device)
     return {"radius_ratio": float(ratio.median()), "turns_right": float(right.float().mean())}
+
+
+def _from_centre(path: Tensor, series: SeriesSet) -> Tensor:
+    """(N, T, dim) beside what the series turn around."""
+    return path if series.centre is None else path - series.centre[:, None]
 
 
 def turning(paths: Tensor) -> Tensor:

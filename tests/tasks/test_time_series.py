@@ -12,12 +12,20 @@ from torch import Tensor, nn
 from nodebench import cli
 from nodebench.data import SeriesSet, Trajectories
 from nodebench.data.spirals import spirals
+from nodebench.data.spirals_example import spirals_example
 from nodebench.models.ode_block import ode_blocks
 from nodebench.models.sequences import RNN, LatentODE, Losses, SequenceModel
 from nodebench.ode.settings import SolverSettings
 from nodebench.records.declared.time_series import COLUMNS
 from nodebench.tasks import TimeSeries
-from nodebench.tasks.forecast_scores import naive_columns, probe_accuracy, rmse, shape_columns, turning
+from nodebench.tasks.forecast_scores import (
+    last_seen,
+    naive_columns,
+    probe_accuracy,
+    rmse,
+    shape_columns,
+    turning,
+)
 from nodebench.training.protocols import NonFiniteValuesError
 
 LOOSE = SolverSettings(rtol=1e-3, atol=1e-3)
@@ -113,6 +121,29 @@ def test_turning_has_the_sign_of_the_direction() -> None:
         angle, both, everywhere[..., None], everywhere[..., None], everywhere, both, torch.tensor([1, 1])
     )
     assert shape_columns(both, series)["turns_right"] == 0.5
+
+
+def test_the_spirals_of_the_example_are_measured_from_their_own_centres() -> None:
+    data = spirals_example(num_train=2, num_test=40)
+    columns = make_task(data).evaluate(Oracle(), "test")
+    assert columns["turns_right"] == 1
+    assert columns["radius_ratio"] > 1
+    assert columns["rmse_frozen"] < columns["rmse_zero"]
+
+
+def test_the_last_value_held_is_that_of_each_coordinate() -> None:
+    observed = torch.tensor([[[1, 1], [1, 0], [0, 0]], [[1, 0], [0, 0], [0, 0]]]).bool()
+    values = torch.arange(12.0).reshape(2, 3, 2) + 1
+    series = SeriesSet(
+        torch.arange(3.0),
+        values,
+        torch.ones_like(observed),
+        observed,
+        torch.tensor([[False, False, True]] * 2),
+    )
+    assert last_seen(series).tolist() == [[3, 2], [7, 0]]
+    errors = torch.tensor([5.0 - 3, 6 - 2, 11 - 7, 12 - 0])
+    assert naive_columns(series)["rmse_last"] == pytest.approx(float(errors.square().mean().sqrt()))
 
 
 def test_a_linear_probe_reads_what_is_linear_and_nothing_else(data: Trajectories) -> None:
