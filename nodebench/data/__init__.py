@@ -5,8 +5,9 @@ A data set is a function that takes plain keyword arguments; what its return ann
 `protocol.Data`. Images are uint8 tensors (one module a set, files read and checked by `idx_files` and
 `torchvision_images`, sheared upright once by `deskewing` if asked for, warped a batch at a time by `augmentation`);
 points are drawn fresh from a generator (`toy_densities`) or come from a user's file (`points`); `energies` holds the
-targets of density matching; time series (`spirals`) and events (`event_toy`) are drawn once, the same in every run.
-There are no data loaders and no worker processes.
+targets of density matching; time series (`spirals`, `spirals_example`, `periodic`) and events (`event_toy`) are drawn
+once, the same in every run, or come from a user's file (`series`, `events`). There are no data loaders and no worker
+processes.
 """
 
 from __future__ import annotations
