@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from nodebench.counted import counted
 from nodebench.reporting.recipes import Recipes
-from nodebench.reporting.rows import Row, rows_over_seeds
+from nodebench.reporting.rows import Row, interval95, rows_over_seeds
 from nodebench.reporting.runs import Run
 
 NO_RUN = "no run"
@@ -28,9 +28,47 @@ class Choice:
     complaint: str = ""
 
     @property
+    def without_picture(self) -> str:
+        """The words in place of a picture."""
+        return "no picture" if self.status == FINISHED else self.status
+
+    @property
     def drawn_run(self) -> Run | None:
         """The lowest finished seed, whose pictures are shown; None where no seed is finished."""
         return min(self.row.counted, key=_seed) if self.row and self.row.counted else None
+
+    def values(self, column: str) -> list[float]:
+        """The summary's column of every finished seed that has it."""
+        return self.row.values(column) if self.row else []
+
+    def mean(self, column: str) -> float | None:
+        """The mean of a summary's column over the finished seeds; None where there is none."""
+        return self.row.number(column) if self.row else None
+
+    def interval(self, column: str) -> float | None:
+        """Half the 95 % interval of `column` over the seeds; None below two."""
+        return interval95(self.values(column))
+
+    def words(self, column: str, style: str = "") -> str:
+        """The mean, `0.092 ± 0.004` where the column has intervals, in its format or in `style`; empty without one."""
+        mean = self.mean(column)
+        if mean is None or self.row is None:
+            return ""
+        shown = self.row.columns[column]
+        interval, style = self.interval(column) if shown.has_interval else None, style or shown.format
+        return f"{mean:{style}}" + ("" if interval is None else f" ± {interval:{style}}")
+
+    def numbers(self, which: Mapping[str, object], columns: Sequence[str]) -> Iterator[dict[str, object]]:
+        """A line of a figure's CSV for each run: `which` it is, how it ended, and these columns of its summary."""
+        for run in self.row.runs if self.row else ():
+            yield {
+                **which,
+                "seed": run.seed,
+                "status": run.status,
+                "hash": run.hash,
+                "is_drawn": run is self.drawn_run,
+                **{column: run.summary.get(column) for column in columns},
+            }
 
 
 def choose(matching: Sequence[Run], name: str, command: str, recipes: Recipes) -> Choice:

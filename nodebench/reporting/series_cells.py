@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from nodebench.reporting.cells import FINISHED, Choice, choose
+from nodebench.reporting.cells import Choice, choose
 from nodebench.reporting.pictures import DamagedPicturesError
 from nodebench.reporting.recipes import ANY_RECIPE, Recipes
-from nodebench.reporting.rows import interval95
 from nodebench.reporting.runs import Run
 from nodebench.reporting.series_pictures import (
     LatentPictures,
@@ -39,43 +38,24 @@ class SeriesCell:
 
     @property
     def without_picture(self) -> str:
-        """The words in place of a picture."""
-        return "no picture" if self.status == FINISHED else self.status
+        return self.choice.without_picture
 
     def values(self, column: str) -> list[float]:
-        """The summary's column of every finished seed that has it."""
-        return self.choice.row.values(column) if self.choice.row else []
+        """See Choice, as of what follows."""
+        return self.choice.values(column)
 
     def mean(self, column: str) -> float | None:
-        """The mean of a summary's column over the finished seeds; None where there is none."""
-        return self.choice.row.number(column) if self.choice.row else None
+        return self.choice.mean(column)
 
     def interval(self, column: str) -> float | None:
-        """Half the 95 % interval of `column` over the seeds; None below two."""
-        return interval95(self.values(column))
+        return self.choice.interval(column)
 
     def words(self, column: str, style: str = "") -> str:
-        """The mean, `0.092 ± 0.004` where the column has intervals, in its format or in `style`; empty without one."""
-        mean, row = self.mean(column), self.choice.row
-        if mean is None or row is None:
-            return ""
-        shown = row.columns[column]
-        interval, style = self.interval(column) if shown.has_interval else None, style or shown.format
-        return f"{mean:{style}}" + ("" if interval is None else f" ± {interval:{style}}")
+        return self.choice.words(column, style)
 
     def numbers(self, columns: Sequence[str]) -> Iterator[dict[str, object]]:
-        """A line of a figure's CSV for each of its runs: which it is, how it ended, and these columns."""
-        for run in self.choice.row.runs if self.choice.row else ():
-            yield {
-                "data": self.data,
-                "model": self.model,
-                "num_observed": self.num_observed,
-                "seed": run.seed,
-                "status": run.status,
-                "hash": run.hash,
-                "is_drawn": run is self.choice.drawn_run,
-                **{column: run.summary.get(column) for column in columns},
-            }
+        which = {"data": self.data, "model": self.model, "num_observed": self.num_observed}
+        return self.choice.numbers(which, columns)
 
 
 def find_series_cell(
