@@ -36,7 +36,7 @@ SMALL = 7.5  # points
 
 # Inches.
 LEFT, RIGHT, TOP, GAP = 0.5, 0.08, 0.5, 0.42
-HIGH, WORDS = 1.6, 0.86
+HIGH, WORDS = 1.6, 0.98
 
 
 def fig7(runs: Sequence[Run], recipes: Recipes) -> Drawing:
@@ -49,7 +49,7 @@ def fig7(runs: Sequence[Run], recipes: Recipes) -> Drawing:
     if all(cell.status == NO_RUN for cell in cells.values()):
         raise NothingToDrawError("make them with `nodebench reproduce fig7`")
     complaints = [cell.complaint for cell in cells.values() if cell.complaint]
-    figure = new_figure(WIDTH, TOP + 2 * (HIGH + WORDS), complaints)
+    figure = new_figure(WIDTH, TOP + 2 * (HIGH + WORDS) - 0.25, complaints)
     notes = [note for cell in cells.values() for note in cell.notes]
     for row, (variant, cell) in enumerate(cells.items()):
         seeds, problems = _read(cell)
@@ -98,7 +98,7 @@ def _draw_row(figure: Figure, top: float, variant: str, cell: Choice, seeds: Seq
     middle = (WIDTH + LEFT - RIGHT) / 2
     write(figure, middle, top - 0.12, TITLES[variant])
     for line, words in enumerate(_numbers_in_words(cell)):
-        write(figure, middle, top + HIGH + 0.4 + 0.15 * line, words, color=GREY, fontsize=SMALL)
+        write(figure, middle, top + HIGH + 0.45 + 0.15 * line, words, color=GREY, fontsize=SMALL)
 
 
 def _draw_panel(axes: Axes, cell: Choice, seeds: Sequence[RatePictures], index: int) -> None:
