@@ -88,18 +88,29 @@ def turning(paths: Tensor) -> Tensor:
     return (x[..., :-1] * y[..., 1:] - x[..., 1:] * y[..., :-1]).sum(-1)
 
 
-def probe_accuracy(encode: Callable[[SeriesSet], Tensor], train: SeriesSet, test: SeriesSet) -> float | None:
-    """The share of test series whose direction a linear probe reads off their encodings; None if none is known.
+def probe_accuracy(
+    encode: Callable[[SeriesSet], Tensor], train: SeriesSet, test: SeriesSet, degree: int = 1
+) -> float | None:
+    """The share of test series whose direction a probe reads off their encodings; None if none is known.
 
-    The probe is the least-squares fit of 1 and -1 to the encodings of the training series.
+    The probe is the least-squares fit of 1 and -1 to the encodings of the training series and, with degree 2, to their
+    squares and products too. If every phase is as likely, a latent state that turns with the series has the same mean
+    for either direction: a probe that is linear in it is at chance, and one of degree 2 need not be.
     """
     if train.direction is None or test.direction is None:
         return None
 
     def features(series: SeriesSet) -> Tensor:
         encoded = encode(series).cpu().double()
-        return torch.cat([encoded, encoded.new_ones(len(encoded), 1)], dim=1)
+        encoded = torch.cat([encoded, encoded.new_ones(len(encoded), 1)], dim=1)
+        if degree == 1:
+            return encoded
+        rows, columns = torch.triu_indices(encoded.shape[1], encoded.shape[1])
+        return encoded[:, rows] * encoded[:, columns]
 
-    weights = torch.linalg.lstsq(features(train), train.direction.cpu().double()[:, None]).solution
+    # gelsd: features that repeat each other are no error
+    weights = torch.linalg.lstsq(
+        features(train), train.direction.cpu().double()[:, None], driver="gelsd"
+    ).solution
     told = (features(test) @ weights)[:, 0].sign()
     return float((told == test.direction.cpu()).float().mean())

@@ -197,7 +197,8 @@ def _latent_columns(
     kl = losses.kl.mean(0)
     columns: dict[str, Any] = {"kl_z0": kl.sum(), "active_units": (kl > ACTIVE_KL).sum()}
     if isinstance(module, LatentODE):
-        columns["probe_accuracy"] = probe_accuracy(
-            lambda series: module.posterior(series, t0)[0], train, test
-        )
+        for name, degree in (("probe_accuracy", 1), ("probe_quadratic", 2)):
+            columns[name] = probe_accuracy(
+                lambda series: module.posterior(series, t0)[0], train, test, degree
+            )
     return columns

@@ -158,6 +158,23 @@ def test_a_linear_probe_reads_what_is_linear_and_nothing_else(data: Trajectories
     assert probe_accuracy(told, replace(data.train, direction=None), data.test) is None
 
 
+def test_of_a_state_that_turns_with_the_series_only_a_quadratic_probe_reads_the_direction(
+    data: Trajectories,
+) -> None:
+    def two_planes(series: SeriesSet) -> Tensor:
+        """Position in one plane for either direction, the other plane empty."""
+        assert series.direction is not None
+        assert series.clean is not None
+        is_one = (series.direction == 1)[:, None]
+        first = series.clean[:, 0]
+        return torch.cat([first * is_one, first * ~is_one], dim=1)
+
+    assert probe_accuracy(two_planes, data.train, data.test, degree=2) == 1
+    linear = probe_accuracy(two_planes, data.train, data.test)
+    assert linear is not None
+    assert linear < 0.8
+
+
 @pytest.mark.parametrize("model", [LatentODE(solver=LOOSE), RNN(), RNN(time_input=True)])
 def test_an_evaluation_repeats_itself_and_has_declared_columns_alone(
     model: SequenceModel, data: Trajectories

@@ -43,7 +43,8 @@ COLUMNS = (
     _nats("nll_scalar", chart="nll", has_interval=True, shown=Shown.AFTER_TRAINING | Shown.HPARAMS),
     KL_Z0,
     Column("active_units", ".0f", chart="elbo", shown=Shown.NOWHERE),
-    _share("probe_accuracy", unit="probe_accuracy as a share"),
+    _share("probe_accuracy", unit="probe_accuracy and probe_quadratic as shares"),
+    _share("probe_quadratic"),
     _share("radius_ratio", unit="radius_ratio from the horizon's begin to its end"),
     _share("turns_right", unit="turns_right as a share"),
 )
