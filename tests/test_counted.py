@@ -10,3 +10,7 @@ from nodebench.counted import counted
 )
 def test_a_noun_follows_its_number(number: int, words: str) -> None:
     assert counted(number, "step") == words
+
+
+def test_series_are_as_many_as_one() -> None:
+    assert [counted(number, "test series") for number in (1, 2)] == ["1 test series", "2 test series"]

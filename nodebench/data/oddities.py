@@ -110,7 +110,7 @@ def _far_from_base(coordinates: Sequence[tuple[str, np.ndarray]], net: str) -> I
         others = f" (and {len(far) - 1} more)" if far[1:] else ""
         yield (
             f"{name}{others} has mean {mean:.3g} and standard deviation {deviation:.3g}, and {net} starts from 0 "
-            "and 1: it will learn slowly or not at all; give (x - mean) / deviation of each column instead of x"
+            "and 1: it will learn slowly or not at all; give (x - mean) / deviation in its place"
         )
 
 

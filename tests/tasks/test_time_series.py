@@ -276,6 +276,34 @@ def test_it_is_trained_and_evaluated_by_the_commands(
     assert denser["rmse"] != evaluation["rmse"]
 
 
+@pytest.mark.parametrize("model", ["latent_ode", "rnn_dt"])
+def test_series_of_ones_own_are_trained_on_and_evaluated_with_fewer_points(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of different lengths, at times of their own, some without a coordinate."""
+    monkeypatch.chdir(tmp_path)
+    rows = [
+        f"s{i},{t + i / 50},{math.sin(t + i)},{math.cos(t + i) if (t + i) % 4 else ''}"
+        for i in range(12)
+        for t in range(6 + i % 3)
+    ]
+    Path("mine.csv").write_text("\n".join(["id,time,x1,x2", *rows]))
+    own = ["data=series", "data.path=mine.csv", "data.window_end=4", "data.batch_size=4"]
+    if model == "latent_ode":
+        own += ["model.observation_noise=learned", "model.mask_input=true"]
+    assert cli.main(["train", "task=time_series", f"model={model}", *own, "training.num_steps=2"]) == 0
+    (config,) = Path("outputs/time_series").rglob("config.yaml")
+    summary = json.loads((config.parent / "summary.json").read_text())
+    assert summary["status"] == "finished"
+    assert 0 < summary["rmse"] < 10
+    assert "rmse_frozen" not in summary
+    fewer = ["data.path=mine.csv", "data.num_observed=2"]
+    assert cli.main(["evaluate", str(config.parent), *fewer]) == 0
+    evaluation = json.loads((config.parent / "evaluations.jsonl").read_text())
+    assert evaluation["num_series"] == 1
+    assert evaluation["rmse"] != summary["rmse"]
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
