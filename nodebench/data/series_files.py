@@ -99,7 +99,7 @@ def _of_rows(file: Path, rows: Sequence[Line], time_scale: float) -> OneSeries:
         for row in rows
     ]
     return OneSeries(
-        f"id {rows[0].cells[0].strip()!r}",
+        f"id {rows[0].cells[0].strip()!r} (from row {rows[0].row})",
         _scaled(file, times, lambda place: f"row {rows[place].row}, column 2 (counting from 1)", time_scale),
         np.array(values, dtype=np.float32),
     )

@@ -138,10 +138,14 @@ def test_times_without_a_value_are_kept_and_count_as_no_observation(tmp_path: Pa
         (
             "a,0,1\nb,0,1\nb,1,1\n",
             {},
-            r"mine\.csv: id 'a' has 1 observation; allowed: 2 or more, one to read",
+            r"mine\.csv: id 'a' \(from row 2\) has 1 observation; allowed: 2 or more, one to read",
         ),
-        ("a,0,1\na,1,\nb,0,1\nb,1,1\n", {}, r"id 'a' has 1 observation; allowed: 2 or more"),
-        ("a,0,1\na,9,1\n", {"window_end": 5}, r"id 'a' has 1 observation up to data\.window_end=5; allowed"),
+        ("a,0,1\na,1,\nb,0,1\nb,1,1\n", {}, r"id 'a' \(from row 2\) has 1 observation; allowed: 2 or more"),
+        (
+            "a,0,1\na,9,1\n",
+            {"window_end": 5},
+            r"id 'a' \(from row 2\) has 1 observation up to data\.window_end=5; allowed",
+        ),
         (
             "a,0,1\na,1,1\nb,0,1\nb,1,1\n",
             {},

@@ -28,7 +28,7 @@ def test_rows_of_a_csv_file_are_read_by_id_in_the_order_of_the_file(csv: Path) -
     csv.write_text("ID, Time,x1,x2\nb,0,1,\nb,0.5,,\nb,2,-3e1,4\n\na,1,5,6\n")
     coordinates, (b, a) = read_series(csv, 1.0)
     assert coordinates == ["column 3 (`x1`)", "column 4 (`x2`)"]
-    assert (b.name, a.name) == ("id 'b'", "id 'a'")
+    assert (b.name, a.name) == ("id 'b' (from row 2)", "id 'a' (from row 6)")
     assert b.times.tolist() == [0, 0.5, 2]
     np.testing.assert_array_equal(b.values, [[1, NAN], [NAN, NAN], [-30, 4]])
     np.testing.assert_array_equal(a.values, [[5, 6]])
