@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +45,17 @@ def config_folders(config_dir: str | Path | None = None) -> tuple[Path, ...]:
 
 
 def _check_own(shipped: Path, own: Path) -> None:
-    """Each file of `own` is read, can be read, and says what the shipped file of its name says, if there is one.
+    """No folder is misspelt; each file can be read, and says what the shipped file of its name says, if there is one.
 
     Names tell choices apart in run folders, tables and figures, so one name has one meaning (docs/decisions/0012).
     """
     for group in GROUPS:
         for path in sorted((own / group).glob("*.yml")):
             raise ConfigError(f"{path} is not read, since its name does not end in .yaml; rename it")
+    for folder in sorted(path for path in own.iterdir() if path.is_dir() and path.name not in GROUPS):
+        for group in get_close_matches(folder.name.lower(), GROUPS, n=1, cutoff=0.8):
+            if any(folder.glob("*.yaml")):
+                raise ConfigError(f"{folder} is not read: the group's folder is called `{group}`; rename it")
     for name in (f"{PRIMARY}.yaml", *(str(path.relative_to(own)) for path in _choices(own))):
         theirs, ours = own / name, shipped / name
         if theirs.is_file():

@@ -262,6 +262,18 @@ class TestAFolderOfOnesOwn:
         with pytest.raises(ConfigError, match=r"dopri5\.yml is not read, since its name .* rename it"):
             compose([], folder)
 
+    @pytest.mark.parametrize(("name", "group"), [("mdoel", "model"), ("experiments", "experiment")])
+    def test_a_folder_whose_name_is_misspelt_is_an_error_and_other_folders_are_not(
+        self, folder: Path, name: str, group: str
+    ) -> None:
+        for other in (name, "notes", "training_of_last_year"):
+            (folder / other).mkdir()
+        (folder / "notes" / "mine.yaml").touch()
+        compose([], folder)
+        (folder / name / "mine.yaml").touch()
+        with pytest.raises(ConfigError, match=rf"{name} is not read: the group's folder is called `{group}`"):
+            compose([], folder)
+
     @pytest.mark.parametrize(
         ("content", "words"),
         [(b"\xff\xfe", "no text in UTF-8"), (b"[" * 2000, "nest"), (b"- 1", "a config is a mapping")],
