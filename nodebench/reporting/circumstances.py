@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from nodebench.counted import counted
 from nodebench.reporting.rows import Row
 
 
@@ -23,9 +24,12 @@ def tell_circumstances(lines: Sequence[Sequence[Row]]) -> tuple[list[str], list[
 
 
 def length_words(number: object, noun: str) -> str:
-    """`8 epochs`, whatever the run's config has in place of a number."""
-    shown = f"{number:g}" if isinstance(number, float) else number
-    return f"{shown} {noun}{'' if number == 1 else 's'}"
+    """`8 epochs`, `3,000 steps`, whatever the run's config has in place of a number."""
+    if isinstance(number, int):
+        return counted(number, noun)
+    return (
+        f"{number:g} {noun}{'' if number == 1 else 's'}" if isinstance(number, float) else f"{number} {noun}s"
+    )
 
 
 def _recipe(row: Row) -> str:
@@ -46,8 +50,8 @@ def _recipe_parts(row: Row) -> Iterator[str]:
     yield "averaged weights" if setting("training.ema_decay") else ""
     if smoothing := setting("training.label_smoothing"):
         yield f"label smoothing {smoothing}"
-    yield f"{setting('data.val_size')} training images held out" if setting("data.val_size") else ""
-    yield f"{setting('data.limit_train')} training images only" if setting("data.limit_train") else ""
+    for key, what in (("data.val_size", "held out"), ("data.limit_train", "only")):
+        yield f"{length_words(setting(key), 'training image')} {what}" if setting(key) else ""
 
 
 def _solver(row: Row) -> str:

@@ -149,7 +149,7 @@ def _row(runs: list[Run], columns: Columns) -> Row:
     if len(row.counted) < MIN_SEEDS:
         notes.insert(0, FEW_SEEDS)
     if limits := _limits(row.first):
-        notes.append(f"errors of the first images alone: {limits}")
+        notes.append(f"errors of the first images, so many at most: {limits}")
     if row.text("recon_ok") == "no":
         notes.append(NOT_RECONSTRUCTED)
     return row

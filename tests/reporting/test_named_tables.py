@@ -210,6 +210,12 @@ class TestTable1:
         assert not any(line.startswith("Recipe") for line in table.legend)
         assert any(note.startswith("recipe: training=default, 160 epochs") for note in table.lines[2].notes)
 
+    def test_thousands_of_a_recipe_have_a_comma(self, tmp_path: Path, write_net: Write) -> None:
+        write_net("mlp", setting={"data.val_size": 5000, "training.epochs": None, "training.num_steps": 3000})
+        (recipe,) = (line for line in made("table1", tmp_path).legend if line.startswith("Recipe"))
+        assert ", 3,000 steps, " in recipe
+        assert ", 5,000 training images held out" in recipe
+
     @pytest.mark.parametrize("place", ["runs/scaling", "scaling", "../scaling"])
     def test_growth_stands_beside_the_papers_orders(
         self, tmp_path: Path, write_net: Write, place: str

@@ -305,10 +305,12 @@ def test_a_run_evaluated_on_part_of_the_images_is_marked_and_others_are_not(
         (row,) = rows_over_seeds(find_runs(folder))
         return "; ".join(row.notes)
 
-    assert "errors of the first images alone: data.limit_val=50, data.limit_test=100" in notes(
+    assert "errors of the first images, so many at most: data.limit_val=50, data.limit_test=100" in notes(
         limit_val=50, limit_test=100
     )
-    assert "errors of the first images alone: data.limit_test=100" in notes(limit_val=None, limit_test=100)
+    assert "errors of the first images, so many at most: data.limit_test=100" in notes(
+        limit_val=None, limit_test=100
+    )
     assert "first images" not in notes(limit_val=None, limit_test=None)
     assert "first images" not in notes()
 
