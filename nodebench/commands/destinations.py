@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from nodebench.config.errors import ConfigError
+from nodebench.records.storage import RunFolderError, named_disk_errors
 
 
 def check_folder(folder: Path) -> None:
@@ -22,6 +23,15 @@ def check_folder(folder: Path) -> None:
     place = next(path for path in (absolute, *absolute.parents) if os.path.lexists(path))
     with tempfile.TemporaryFile(dir=place):
         pass
+
+
+def check_runs(folder: Path) -> None:
+    """Raises ConfigError unless runs can be written into `folder`."""
+    try:
+        with named_disk_errors(folder):
+            check_folder(folder)
+    except RunFolderError as error:
+        raise ConfigError(str(error)) from error
 
 
 def check_file(path: Path) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from nodebench.commands.arguments import Parser, count, place
 from nodebench.config.check import check_device, check_solver
@@ -14,10 +13,13 @@ from nodebench.config.files import CONFIG_DIR_HELP
 from nodebench.config.overrides import parse
 from nodebench.config.ranges import check_ranges
 from nodebench.config.saved import read_config
-from nodebench.counted import counted
 from nodebench.ode.methods.traits import needs_tolerance
 from nodebench.ode.settings import tolerances
-from nodebench.records.evaluations import scores_of
+from nodebench.records import COLUMNS
+from nodebench.terminal import tell
+
+if TYPE_CHECKING:
+    from nodebench.commands.session import Session
 
 EPILOG = """examples:
   nodebench evaluate outputs/classification/RUN/seed0 solver=rk4 solver.dt=0.25
@@ -64,21 +66,23 @@ def run(argv: Sequence[str]) -> int:
         return swap(args.run, config, args.config_dir, args.limit)
 
     from nodebench.commands.plan import describe_solver
-    from nodebench.commands.trained import append_evaluation, say_if_not_recorded
+    from nodebench.commands.session import load_trained
+    from nodebench.commands.trained import append_evaluation, evaluation_record, say_if_not_recorded
 
     say_if_not_recorded(args.run)
-    record = evaluate(args.run, config, args.config_dir)
-    print(f"run         {args.run}, step {record['step']:,}")
+    trained = load_trained(args.run, config, args.config_dir)
+    scores = evaluate(trained)
+    print(f"run         {args.run}, step {trained.step:,}")
     if "solver" in config:
         print(f"solver      {describe_solver(config['solver'])}")
-    if (num_observed := record.get("num_observed")) is not None:
-        print(
-            f"data        {counted(record['num_series'], 'series')}, {num_observed} points of each observed"
-        )
-    if (limit := config["data"].get("limit_test")) is not None:
-        print(f"data        the first {counted(limit, 'test image')} alone: data.limit_test={limit}")
-    print("\n".join(f"{name:<11} {value:g}" for name, value in scores_of(record).items()), flush=True)
-    append_evaluation(args.run, record)
+    tell(f"data        {config['data']['name']}: {trained.data.describe()}", 12)
+    columns = COLUMNS.and_own(getattr(trained.task, "columns", ()))
+    for name, value in columns.ordered(scores).items():
+        print(f"{name:<11} {columns[name].on_screen(value)}")
+    if units := [unit for unit in dict.fromkeys(columns[name].unit for name in scores) if unit]:
+        tell(f"units       {', '.join(units)}", 12)
+    solver = _solver_record(config.get("solver"))
+    append_evaluation(args.run, evaluation_record(trained, "evaluation", scores, solver))
     return 0
 
 
@@ -129,20 +133,13 @@ def _merge_solver(own: dict[str, Any], fresh: dict[str, Any], given: set[str]) -
     return merged
 
 
-def evaluate(folder: Path, config: dict[str, Any], config_dir: str | None = None) -> dict[str, Any]:
-    """The record for evaluations.jsonl: columns of the test set and what they were made with.
-
-    Raises ConfigError if there is no readable checkpoint of this net, or if data or net cannot be built, FailedError
-    if the solve fails or the net gives NaN.
-    """
-    from nodebench.commands.session import load_trained
-    from nodebench.commands.trained import evaluation_record, failures_told
+def evaluate(trained: Session) -> dict[str, float]:
+    """Columns of the test set. Raises FailedError if the solve fails or the net gives NaN."""
+    from nodebench.commands.trained import failures_told
     from nodebench.training.progress import shown
 
-    trained = load_trained(folder, config, config_dir)
     with failures_told(), shown("evaluating") as progress:
-        columns = trained.task.evaluate(trained.model, "test", progress)
-    return evaluation_record(trained, "evaluation", columns, _solver_record(config.get("solver")))
+        return trained.task.evaluate(trained.model, "test", progress)
 
 
 def _solver_record(solver: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from nodebench.commands.destinations import check_folder
+from nodebench.commands.destinations import check_runs
 from nodebench.commands.plan import plan
 from nodebench.config.build import Builder, pick_device, training_settings, use_threads
 from nodebench.config.compose import Composed
@@ -27,7 +28,6 @@ from nodebench.config.size import is_out_of_memory, out_of_memory
 from nodebench.data import Data
 from nodebench.models.ode_block import ode_blocks
 from nodebench.quoting import plain
-from nodebench.records.storage import named_disk_errors
 from nodebench.terminal import tell
 from nodebench.training import (
     Outcome,
@@ -118,8 +118,7 @@ def train_run(composed: Composed, config_dir: str | Path | None = None) -> Outco
     """Train what `composed` says, unless it is finished.
 
     A bug while training becomes an outcome `failed`, its traceback in the run's log.txt. Raises ConfigError if data,
-    net or settings cannot be built, and then nothing is written; RunFolderError if the folder is busy or cannot be
-    written.
+    net or settings cannot be built or the folder cannot be written, and then nothing is; RunFolderError if it is busy.
     """
     config = composed.config
     folder, force = run_folder(config), config["training"]["force"]
@@ -130,8 +129,7 @@ def train_run(composed: Composed, config_dir: str | Path | None = None) -> Outco
     finished = None if force else finished_outcome(run)
     if finished is not None:
         return finished
-    with named_disk_errors(folder):
-        check_folder(folder)
+    check_runs(folder)
     session = assemble(config, config_dir)
     make_optimizer, settings = _how_to_train(session)
     for line in plan(config, session.data, session.task, session.model, settings):
@@ -164,14 +162,21 @@ def _how_to_train(session: Session) -> tuple[MakeOptimizer, TrainingSettings]:
 
 
 def _naming_the_budget(outcome: Outcome) -> Outcome:
-    """The outcome, its reason with the key that raises a budget which nobody set."""
+    """The outcome, its reason with the key of a budget that is spent, which perhaps nobody set."""
     budget = f"max_nfe={MAX_NFE_IN_TRAINING}"
-    if outcome.reason is None or f"{budget} reached" not in outcome.reason:
+    if outcome.reason is None:
         return outcome
+    if f"{budget} reached" not in outcome.reason:
+        return replace(outcome, reason=naming_the_key(outcome.reason))
     whose = (
         f"{budget} is what solver.max_nfe=null allows a solve in training; solver.max_nfe=... sets another"
     )
     return replace(outcome, reason=f"{outcome.reason}. {whose}")
+
+
+def naming_the_key(words: str) -> str:
+    """What a solve says of its failure, a spent budget by the name of its key."""
+    return re.sub(r"\b(max_nfe|max_steps)=(\d+) reached", r"solver.\1=\2 reached", words)
 
 
 def _hparams(config: Mapping[str, Any]) -> dict[str, bool | int | float | str | type]:

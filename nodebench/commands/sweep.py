@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nodebench.commands.bugs import keep_traceback
+from nodebench.commands.destinations import check_runs
 from nodebench.commands.pace import Pace
 from nodebench.commands.results import show_results
 from nodebench.config.check import check
@@ -56,14 +57,17 @@ def sweep(overrides: Sequence[str], config_dir: str | Path | None = None) -> int
     note = f"; {counted(repeated, 'more combination')} asked for one of them again" if repeated else ""
     print(f"sweep     {counted(len(members), 'run')}{note}", flush=True)
     asked = [list(member.composed.overrides) for member in members.values()]
-    pace = Pace([_is_to_train(folder, member) for folder, member in members.items()])
+    output_dir = next(iter(members.values())).composed.config["output_dir"]
+    to_train = [_is_to_train(folder, member) for folder, member in members.items()]
+    if any(to_train):
+        check_runs(Path(output_dir))
+    pace = Pace(to_train)
     endings = launch(
         asked,
         partial(run_member, config_dir=config_dir, asked=asked, pace=pace),
         launcher_overrides,
         config_dir,
     )
-    output_dir = next(iter(members.values())).composed.config["output_dir"]
     show_results(list(members), output_dir, varied_keys(members.values()))
     return report(members, endings)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nodebench.commands.destinations import check_folder
-from nodebench.commands.session import Session
+from nodebench.commands.session import Session, naming_the_key
 from nodebench.config.errors import ConfigError, FailedError
 from nodebench.data import ImageData
 from nodebench.models.classifiers import ODENet
@@ -28,7 +28,7 @@ def failures_told(what: str = "the solve") -> Iterator[None]:
     try:
         yield
     except SolverError as error:
-        raise FailedError(f"{what} failed: {error}") from error
+        raise FailedError(f"{what} failed: {naming_the_key(str(error))}") from error
     except NonFiniteValuesError as error:
         raise FailedError(str(error)) from error
 

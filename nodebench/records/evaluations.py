@@ -7,22 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nodebench.records.declared import COLUMNS
 from nodebench.records.jsonl import read_records
 from nodebench.records.storage import append_durably
 
 FILE = "evaluations.jsonl"
-_ABOUT_THE_EVALUATION = {
-    *("kind", "time", "step", "solver", "status", "reason"),
-    *("num_images", "num_series", "num_observed", "num_sequences"),
-    *("version", "git_commit", "device", "device_name"),
-}
-
-
-def scores_of(record: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of an evaluation's record that the task measured, in the order of its columns."""
-    scores = {name: value for name, value in record.items() if name not in _ABOUT_THE_EVALUATION}
-    return {name: value for name, value in COLUMNS.ordered(scores).items() if isinstance(value, int | float)}
 
 
 def append(folder: Path, record: Mapping[str, Any]) -> None:

@@ -48,7 +48,7 @@ def test_a_run_is_evaluated_with_its_own_and_with_another_solver(
     printed = capsys.readouterr().out
     assert "solver      dopri5, tol 1\n" in printed
     assert "solver      rk4, dt 0.25\n" in printed
-    assert "nfe_eval    16\n" in printed
+    assert "nfe_eval    16.0\nunits       errors in percent, nfe in evaluations a batch\n" in printed
 
     own, other = evaluations(run)
     summary = json.loads((run / "summary.json").read_text())
@@ -82,7 +82,7 @@ def test_a_net_without_an_ode_is_evaluated_and_takes_no_solver(
 def test_a_solve_that_fails_is_a_sentence(smoke: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
     run = trained(*smoke)
     assert evaluate(run, "solver.tol=1e-4", "solver.max_steps=1") == 1
-    assert "the solve failed" in capsys.readouterr().err
+    assert "the solve failed: solver.max_steps=1 reached at t=" in capsys.readouterr().err
 
 
 def test_what_cannot_be_recorded_is_shown_first_and_is_a_failure(
@@ -200,13 +200,13 @@ class TestSwap:
         monkeypatch.setattr("nodebench.commands.swap.swapped", lambda *_, **__: own)
         run = trained(*smoke)
         assert (
-            "errors of the first images alone: data.limit_val=100, data.limit_test=100"
+            "errors of the first images, so many at most: data.limit_val=100, data.limit_test=100"
             in capsys.readouterr().out
         )
         assert evaluate(run, "--swap") == 0
         assert ", step 2\ndata        the first 100 of 357 test images\n" in capsys.readouterr().out
         assert evaluate(run) == 0
-        assert "data        the first 100 test images alone: data.limit_test=100\n" in capsys.readouterr().out
+        assert " training, 100 of 160 validation, 100 of 357 test images; " in capsys.readouterr().out
 
     def test_every_solve_is_a_record_and_one_that_fails_is_too(
         self, smoke: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
