@@ -27,7 +27,7 @@ class Recipe:
     def differences(self, run: Run, ignored: Collection[str] = ()) -> list[str]:
         """`training.num_steps=30 (3000)`: what the run has, and in brackets what the recipe has; off is as absent."""
         return [
-            f"{key}={_word(run.setting(key))} ({_word(value)})"
+            f"{key}={word(run.setting(key))} ({word(value)})"
             for key, value in self.settings.items()
             if key not in ignored and (run.setting(key) or None) != (value or None)
         ]
@@ -86,13 +86,13 @@ def what_differs(runs: Sequence[Run]) -> list[str]:
     ]
     short = [_last_part(key, keys) for key in keys[:MAX_IN_LEGEND]]
     told = [
-        ", ".join(f"{name}={_word(each.get(key))}" for name, key in zip(short, keys, strict=False))
+        ", ".join(f"{name}={word(each.get(key))}" for name, key in zip(short, keys, strict=False))
         for each in settings
     ]
     return told if len(set(told)) == len(runs) else [run.hash or str(run.folder) for run in runs]
 
 
-def _word(value: Any) -> str:
+def word(value: Any) -> str:
     """A value as it is typed on the command line."""
     return value if isinstance(value, str) else json.dumps(value, default=str)
 

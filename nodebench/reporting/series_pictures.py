@@ -66,7 +66,7 @@ class LatentPictures:
         The shares are of all points of all trajectories, and the line is the least-squares one; of equals the first.
         """
         told = {pair: self._told_apart(pair) for pair in combinations(range(self.latent.shape[2]), 2)}
-        best = max(told, key=lambda pair: round(told[pair], 6))
+        best = max(told, key=lambda pair: told[pair])
         return *best, told[best]
 
     def _told_apart(self, pair: tuple[int, int]) -> float:

@@ -116,8 +116,7 @@ def test_the_clearest_pair_has_the_latent_dimension_that_tells_the_directions_ap
     latent[..., 3] = 0.1 * latent[..., 3] + direction[:, None]
     found = LatentPictures(latent, direction, np.zeros((4, 1, 5, 2)), np.zeros(1), np.zeros(5))
     _, second, share = found.clearest_pair
-    assert second == 3
-    assert share == 1.0
+    assert (second, share) == (3, 1.0)
 
 
 class TestFig9:

@@ -136,13 +136,15 @@ def test_the_recipe_of_the_table_comes_first_and_another_is_said(tmp_path: Path,
     assert "training.num_steps=30 (2000)" in said
 
 
-def test_clocks_and_versions_that_differ_are_notes(tmp_path: Path, series_run: Write) -> None:
+def test_what_a_model_is_made_of_and_versions_that_differ_are_notes(
+    tmp_path: Path, series_run: Write
+) -> None:
     for number in (30, 50, 100):
-        series_run("rnn", number, config={"model": {"clock": "mean_gap"}})
+        series_run("rnn", number, config={"model": {"cell": "gru", "clock": "mean_gap"}})
     folder = series_run("latent_ode", 30)
     (folder / "environment.json").write_text('{"version": "9.9.9"}')
     table = made(tmp_path)
-    assert "rolled out over the horizon by model.clock=mean_gap" in notes(table, "RNN")
+    assert "with model.cell=gru, model.clock=mean_gap" in notes(table, "RNN")
     assert "made by nodebench 0.1.0" in notes(table, "RNN")
     assert "made by nodebench 9.9.9 at 30" in notes(table, "latent ODE")
 

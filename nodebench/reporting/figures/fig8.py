@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,7 +40,7 @@ MODELS = ("rnn", "latent_ode")
 NUM_OBSERVED = 30
 SUMMARY_COLUMNS = (
     *("rmse", "rmse_zero", "rmse_last", "rmse_frozen", "radius_ratio", "turns_right"),
-    *("probe_accuracy", "kl_z0", "active_units"),
+    *("probe_accuracy", "probe_quadratic", "kl_z0", "active_units"),
 )
 
 SMALL = 7.5  # points
@@ -48,14 +48,14 @@ SMALL = 7.5  # points
 # Inches.
 PANEL, GAP = 2.05, 0.08
 LEFT, TOP, CAPTION = 0.06, 0.52, 0.62
-LATENT_GAP, LATENT, LATENT_CAPTION = 0.8, 4.45, 0.56
+LATENT_GAP, LATENT, LATENT_CAPTION = 0.8, 4.4, 0.55
 
 
 def fig8(runs: Sequence[Run], recipes: Recipes) -> Drawing:
     """Two test series, the first of either direction, by both models, and the latent trajectories of many.
 
-    Laid out as in Chen et al. (2018), Fig. 8, whose (c) shows the first two latent coordinates; here the two in which
-    a straight line tells the directions apart best. Raises NothingToDrawError if none of the runs belongs to it.
+    Laid out as in Chen et al. (2018), Fig. 8, whose (c) shows the first two latent coordinates; here those in
+    which a straight line tells the directions apart best. Raises NothingToDrawError if none of the runs belongs to it.
     """
     cells = [find_series_cell(runs, PAPERS_DATA, model, NUM_OBSERVED, recipes) for model in MODELS]
     if all(cell.status == NO_RUN for cell in cells):
@@ -71,9 +71,8 @@ def fig8(runs: Sequence[Run], recipes: Recipes) -> Drawing:
     _draw_latent(place(figure, left, TOP, LATENT), cells[1], latent)
     below = TOP + LATENT + LATENT_CAPTION
     write(figure, left + LATENT / 2, below, "(c) latent trajectories, dots at $t_0$")
-    if accuracy := cells[1].words("probe_accuracy", ".3f"):
-        words = f"share whose direction a linear probe reads off $z(t_0)$: {accuracy}"
-        write(figure, left + LATENT / 2, below + 0.17, words, color=GREY, fontsize=SMALL)
+    for line, words in enumerate(_latent_words(cells[1], latent)):
+        write(figure, left + LATENT / 2, below + 0.16 + 0.14 * line, words, color=GREY, fontsize=SMALL)
     notes = [note for cell in cells for note in cell.choice.notes]
     notes += dict.fromkeys([*(note for each in problems for note in each), *latent_problems])
     notes += _unlike(series)
@@ -128,6 +127,16 @@ def _draw_latent(axes: Axes, cell: SeriesCell, latent: LatentPictures | None) ->
         for direction, words in DIRECTIONS.items()
     ]
     axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, borderaxespad=0.3)
+
+
+def _latent_words(cell: SeriesCell, latent: LatentPictures | None) -> Iterator[str]:
+    """How far the latent state tells the directions apart."""
+    probes = (("linear", "probe_accuracy"), ("quadratic", "probe_quadratic"))
+    told = [f"{accuracy} {kind}" for kind, name in probes if (accuracy := cell.words(name, ".2f"))]
+    if told:
+        yield f"share whose direction a probe reads off $z(t_0)$: {', '.join(told)}"
+    if latent is not None:
+        yield f"share of points that a straight line tells apart in this plane: {latent.clearest_pair[2]:.2f}"
 
 
 def _unlike(series: Sequence[SeriesPictures | None]) -> list[str]:

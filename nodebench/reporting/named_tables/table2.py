@@ -14,7 +14,7 @@ from nodebench.reporting.cells import FINISHED, NO_RUN
 from nodebench.reporting.circumstances import tell_circumstances
 from nodebench.reporting.layout import Column, Line, NothingToTabulateError, Table
 from nodebench.reporting.paper import TABLE2
-from nodebench.reporting.recipes import Recipes
+from nodebench.reporting.recipes import Recipes, word
 from nodebench.reporting.rows import Row, rows_over_seeds
 from nodebench.reporting.runs import Run
 from nodebench.reporting.series_cells import (
@@ -55,6 +55,11 @@ COLUMNS = (
     *(Column("row", is_number=False), Column("measured", is_number=False)),
     *(Column(f"{number} of {NUM_POINTS}") for number in NUMBERS_OBSERVED),
 )
+CHOICES = (
+    *("model.cell", "model.clock", "model.encoder", "model.time_input"),
+    *("model.field_layers", "model.observation_noise"),
+)
+"""Of a model, told in a note: the RNNs' own, then the latent ODE's."""
 SAME = 1e-3  # relative: the naive predictors of one test set, over machines
 TOLD_BY_A_CELL = ("not counted", "seed ")  # how those notes of a row begin that its cell has told
 
@@ -149,7 +154,8 @@ def _line(group: _Group, column: str, measured: str, notes: Sequence[str] = ()) 
         row = cell.choice.row
         if words and row and len(row.counted) < len(row.runs) and column == "rmse":
             words += f" ({len(row.counted)} of {len(row.runs)})"
-        cells.append(words or ("" if cell.status in (NO_RUN, FINISHED) else cell.status))
+        is_told = column == "rmse" and cell.status not in (NO_RUN, FINISHED)
+        cells.append(cell.status if is_told else words)
         numbers |= _in_csv(number, cell.mean(column), cell.interval(column), len(cell.values(column)))
     line = Line([group.name, measured, *cells], notes)
     return line, {"data": group.data, "row": group.model, "measured": column, **numbers}
@@ -207,9 +213,11 @@ def _limits(group: _Group, shown: Mapping[str, Row]) -> list[str]:
         return [f"no run: nodebench train -m experiment=table2_{group.model}"]
     said: dict[str, list[int]] = {}
     for number, row in group.finished.items():
-        clock = row.first.setting("model.clock")
-        notes = [f"rolled out over the horizon by model.clock={clock}"] if clock else []
-        for note in (*notes, *shown[row.first.group].notes):
+        chosen = {key: value for key in CHOICES if (value := row.first.setting(key)) is not None}
+        with_these = (
+            [f"with {', '.join(f'{key}={word(value)}' for key, value in chosen.items())}"] if chosen else []
+        )
+        for note in (*with_these, *shown[row.first.group].notes):
             if not note.startswith(TOLD_BY_A_CELL):
                 said.setdefault(note, []).append(number)
     limits = [note for cell in group.cells.values() for note in cell.choice.notes]
