@@ -49,6 +49,17 @@ class Stages(Protocol):
         ...
 
 
+class _Leading(dict[int, Tensor]):
+    """The first so many columns of a matrix (n, s) of contiguous columns; each view is made at its first use."""
+
+    def __init__(self, columns: Tensor) -> None:
+        self._columns = columns
+
+    def __missing__(self, count: int) -> Tensor:
+        view = self[count] = self._columns[:, :count]
+        return view
+
+
 class StageBuffer:
     """Stages in one contiguous (s, n) buffer, reused by every step of a solve. Without autograd.
 
@@ -60,11 +71,14 @@ class StageBuffer:
         self._a, self._b, self._b_err = _rows_as_tensors(tableau, y.dtype, y.device)
         if stages is None:
             stages = torch.empty((tableau.num_stages, *y.shape), dtype=y.dtype, device=y.device)
-        self._stages, self._device_type = stages, y.device.type
         # The views that steps use are made once, as each costs as much as a small sum.
-        self._rows = [stages[i] for i in range(len(stages))]
-        columns = stages.view(len(stages), -1).t()  # (n, s): each column contiguous
-        self._leading = [columns[:, :count] for count in range(len(stages) + 1)]
+        self._rows = stages.unbind()
+        self._leading = _Leading(stages.view(len(self._rows), -1).t())
+        self._is_flat = y.dim() == 1
+        self._device_type = y.device.type
+        self._is_autocast = torch.is_autocast_enabled(self._device_type)  # for a whole solve, or not
+        self._start: Tensor | None = None  # where the step starts, and the same as a vector
+        self._flat = y
 
     def __setitem__(self, i: int, k: Tensor) -> None:
         self._rows[i].copy_(k)
@@ -79,20 +93,22 @@ class StageBuffer:
         return self._add(y, dt, self._b, len(self._rows))
 
     def _add(self, y: Tensor, dt: Time, weights: Tensor, count: int) -> Tensor:
-        if torch.is_autocast_enabled(self._device_type):
+        if self._is_autocast and torch.is_autocast_enabled(self._device_type):
             with torch.autocast(self._device_type, enabled=False):
                 return self._add(y, dt, weights, count)
-        columns = self._leading[count]
-        if y.dim() == 1:
-            return torch.addmv(y, columns, weights, alpha=float(dt))
-        return torch.addmv(y.reshape(-1), columns, weights, alpha=float(dt)).view(y.shape)
+        if self._is_flat:
+            return torch.addmv(y, self._leading[count], weights, alpha=float(dt))
+        if y is not self._start:
+            self._start, self._flat = y, y.reshape(-1)
+        return torch.addmv(self._flat, self._leading[count], weights, alpha=float(dt)).view_as(y)
 
     def error(self, dt: Time) -> Tensor:
         assert self._b_err is not None, "only a method with an error estimate is asked for its error"
-        if torch.is_autocast_enabled(self._device_type):
+        if self._is_autocast and torch.is_autocast_enabled(self._device_type):
             with torch.autocast(self._device_type, enabled=False):
                 return self.error(dt)
-        return torch.mv(self._leading[-1], self._b_err).mul_(float(dt)).view(self._stages.shape[1:])
+        total = torch.mv(self._leading[len(self._rows)], self._b_err).mul_(float(dt))
+        return total if self._is_flat else total.view_as(self._rows[0])
 
 
 class RidingBuffer:
@@ -132,29 +148,18 @@ class RidingBuffer:
         return self._whole.error(dt)
 
 
-class _Combine(torch.autograd.Function):
-    """y + sum_j coefficients[j] k_j with constant coefficients: keeps nothing for its backward."""
-
-    @staticmethod
-    def forward(ctx: Any, y: Tensor, coefficients: tuple[float, ...], *ks: Tensor) -> Tensor:
-        ctx.coefficients = coefficients
-        total = y.clone()
-        for coefficient, k in zip(coefficients, ks, strict=True):
-            if coefficient:
-                total.add_(k, alpha=coefficient)
-        return total
-
-    @staticmethod
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
-        (grad,) = grad_outputs
-        wanted = ctx.needs_input_grad[2:]
-        grads = (grad * c if c and wants else None for c, wants in zip(ctx.coefficients, wanted, strict=True))
-        return grad, None, *grads
-
-
 def weighted_sum(y: Tensor, terms: Sequence[tuple[float, Tensor]]) -> Tensor:
-    """y + the sum of weight * k over the terms (weight, k), a new tensor that autograd can follow."""
-    return _Combine.apply(y, tuple(weight for weight, _ in terms), *(k for _, k in terms))
+    """y + the sum of weight * k over the terms (weight, k), a new tensor that autograd can follow.
+
+    Autograd keeps the weights of such sums and none of their tensors.
+    """
+    if not terms:
+        return y.clone()
+    (weight, k), *rest = terms
+    total = torch.add(y, k, alpha=weight)
+    for weight, k in rest:
+        total.add_(k, alpha=weight)
+    return total
 
 
 class _CombineMany(torch.autograd.Function):
