@@ -39,7 +39,7 @@ OPEN_ROOMS = {"config", "commands", "cli", "__main__", "__init__"}
 # Inside ode, each module may import those before it and none after, as docs/architecture.md draws them.
 _ORDER = """
     drive methods gradients
-    status counts names norms packing field clock budget failures interpolation
+    status counts names field norms packing clock budget failures interpolation
     methods.tableau methods.tableaus methods.traits ranges drive.scalars drive.controllers settings
     drive.state drive.control
     methods.stages methods.method methods.explicit methods.adams methods.scipy methods.registry

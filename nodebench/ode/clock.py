@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -47,12 +48,12 @@ class Clock:
     tensor: Tensor | None = None
     rounding: float = 0.0
 
-    @property
+    @cached_property
     def direction(self) -> float:
         """1.0 forwards in time, -1.0 backwards."""
         return math.copysign(1.0, self.ts[-1] - self.ts[0])
 
-    @property
+    @cached_property
     def span(self) -> float:
         """Length of the whole interval."""
         return abs(self.ts[-1] - self.ts[0])
@@ -75,13 +76,15 @@ class Clock:
 
     def start_and_size(self, record: StepRecord) -> tuple[Time, Time]:
         """t and dt of a step; dt varies with the output time that the step lands on, if any."""
+        if self.tensor is None:
+            return record.t, record.dt
         t = self.time(record.t, record.anchor)
-        if self.tensor is None or record.lands_on is None:
-            return t, record.dt
-        return t, self.tensor[record.lands_on] - t
+        return t, record.dt if record.lands_on is None else self.tensor[record.lands_on] - t
 
     def end(self, record: StepRecord) -> Time:
         """t1 of a step exactly, where t + dt may round to a time outside the interval or behind a jump."""
+        if self.tensor is None:
+            return record.t1
         return self.time(record.t1, record.anchor if record.lands_on is None else record.lands_on)
 
     def theta(self, output: int, t: Time, dt: Time) -> Time:

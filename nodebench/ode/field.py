@@ -102,7 +102,7 @@ class CountedField:
         self, ts: Sequence[Time], y: Tensor, integrands: Sequence[bool] | None = None
     ) -> list[Callable[[Tensor], Tensor]]:
         """See StageFields."""
-        times = [time_tensor(t, y) for t in ts]
+        times = time_tensors(ts, y)
         if self._stage_fields is None or not ts:
             return [partial(self._evaluate, partial(self.f, time)) for time in times]
         return [partial(self._evaluate, field) for field in stage_fields_of(self._stage_fields, times)]
@@ -152,10 +152,18 @@ def checked(dy: Any, y: Tensor) -> Tensor:
 
 def time_tensor(t: Time, y: Tensor) -> Tensor:
     """t as a 0-d tensor of y's real dtype on y's device."""
-    dtype = y.real.dtype if y.is_complex() else y.dtype
-    if isinstance(t, Tensor):
-        return t.to(device=y.device, dtype=dtype)
-    return torch.full((), t, dtype=dtype, device=y.device)
+    return time_tensors((t,), y)[0]
+
+
+def time_tensors(ts: Sequence[Time], y: Tensor) -> list[Tensor]:
+    """Each time as a 0-d tensor of y's real dtype on y's device; none is a view of another."""
+    dtype, device = y.real.dtype if y.is_complex() else y.dtype, y.device
+    return [
+        t.to(device=device, dtype=dtype)
+        if isinstance(t, Tensor)
+        else torch.full((), t, dtype=dtype, device=device)
+        for t in ts
+    ]
 
 
 def kept(k: Tensor) -> Tensor:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from nodebench.ode.field import time_tensor
+
 Norm = Callable[[Tensor], Tensor]
 Tolerance = float | Tensor  # a tensor broadcasts against the packed state (one tolerance an entry of a tuple)
 
@@ -73,6 +75,12 @@ def error_ratio(
     return norm(y_error.div_(scale) if not y_error.requires_grad else y_error / scale)
 
 
+def nan_beside(number: Tensor, y: Tensor) -> Tensor:
+    """The 0-d number, NaN where an entry of y is NaN or infinite; in two operations."""
+    parts = torch.view_as_real(y) if y.is_complex() else y
+    return torch.add(number, torch.linalg.vector_norm(parts, math.inf), alpha=0)
+
+
 @dataclass(frozen=True)
 class Accuracy:
     """What is asked of a step: its error in `norm`, in units of atol + rtol max(|y0|, |y1|), is at most 1."""
@@ -85,6 +93,16 @@ class Accuracy:
         """The entries of a packed state that count."""
         return self.norm.part(y) if isinstance(self.norm, LeadingNorm) else y
 
+    def tolerances(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """rtol and atol as tensors of y's real dtype; products with numbers of Python cost twice as much."""
+        return _as_tensor(self.rtol, y), _as_tensor(self.atol, y)
+
     def error_ratio(self, y_error: Tensor, y0: Tensor, y1: Tensor) -> Tensor:
         """The error of a step in those units, 0-d."""
         return error_ratio(y_error, y0, y1, self.rtol, self.atol, self.norm)
+
+
+def _as_tensor(tolerance: Tolerance, y: Tensor) -> Tensor:
+    if isinstance(tolerance, Tensor):
+        return tolerance
+    return time_tensor(min(tolerance, torch.finfo(y.dtype).max), y)  # beyond, torch would refuse it

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nodebench.ode import odeint
 from nodebench.ode.assembly import ADJOINT_NORMS
-from nodebench.ode.norms import NORMS, MaxBlockNorm, error_ratio, max_sample_norm, rms_norm
+from nodebench.ode.norms import NORMS, MaxBlockNorm, error_ratio, max_sample_norm, nan_beside, rms_norm
 
 DTYPE = torch.float64
 
@@ -114,3 +114,23 @@ def test_each_entry_of_a_tuple_state_can_have_tolerances_of_its_own() -> None:
 
     assert steps((1e-3, 1e-7), (1e-3, 1e-7)) == steps(1e-7, 1e-7)
     assert steps((1e-3, 1e-3), (1e-3, 1e-3)) == steps(1e-3, 1e-3) < steps(1e-7, 1e-7)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.complex64])
+@pytest.mark.parametrize("place", [0, 17, 99])
+def test_a_number_beside_a_state_that_is_not_finite_is_nan(
+    bad: float, dtype: torch.dtype, place: int
+) -> None:
+    y = torch.full((100,), 1e38, dtype=dtype)  # the sum of their squares overflows
+    if dtype.is_complex:
+        y *= 3 + 3j  # so does the size of an entry
+    assert nan_beside(torch.tensor(0.25), y).item() == 0.25
+    y[place] = bad
+    assert nan_beside(torch.tensor(0.25), y).isnan()
+
+
+def test_a_tolerance_beyond_the_range_of_the_states_dtype_accepts_every_step() -> None:
+    y0 = torch.ones(2, dtype=torch.float32)
+    solution = odeint(lambda t, y: -y, y0, [0.0, 1.0], rtol=1e50, atol=1e50, gradient="direct")
+    assert solution.stats.forward.num_rejected == 0

@@ -1,8 +1,10 @@
-"""What a step costs beside its evaluations: operations handed to torch, and bytes allocated. No clock."""
+"""What a step costs beside its evaluations: operations handed to torch, bytes allocated, functions called. No clock."""
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -78,7 +80,7 @@ def cost_a_step(gradient: str, backward: bool, shape: tuple[int, ...] = (8,)) ->
 # last one to the first: 25. The error and its norm: ten, and one wait.
 @pytest.mark.parametrize(
     ("gradient", "forward", "backward"),
-    [("forward", 36, None), ("direct", 53, 64), ("checkpointed", 36, 102), ("adjoint", 36, 82)],
+    [("forward", 36, None), ("direct", 47, 64), ("checkpointed", 36, 96), ("adjoint", 36, 66)],
 )
 def test_a_step_hands_no_more_operations_to_torch(gradient: str, forward: int, backward: int | None) -> None:
     assert cost_a_step(gradient, backward=False)[0] <= forward
@@ -105,6 +107,35 @@ def test_more_outputs_inside_the_same_steps_are_no_more_operations(method: str, 
         assert solution.stats.forward.num_accepted == 3
         totals.append(operations.counts.total())
     assert totals[1] == totals[2]
+
+
+def num_calls(num_steps: int, gradient: str) -> int:
+    """Functions of Python and of C called by a solve: what it costs where the field is small."""
+    num = 0
+
+    def count(frame: FrameType, event: str, arg: object) -> None:
+        nonlocal num
+        num += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    with torch.set_grad_enabled(gradient != "forward"):
+        solve(num_steps, gradient)  # what is looked up once is looked up here
+        sys.setprofile(count)
+        try:
+            solve(num_steps, gradient)
+        finally:
+            sys.setprofile(before)
+    return num
+
+
+@pytest.mark.parametrize(
+    ("gradient", "of_a_step", "of_a_solve"), [("forward", 200, 350), ("direct", 290, 330)]
+)
+def test_a_step_and_a_solve_call_few_functions(gradient: str, of_a_step: int, of_a_solve: int) -> None:
+    few, many = (num_calls(num_steps, gradient) for num_steps in STEPS)
+    a_step = (many - few) / (STEPS[1] - STEPS[0])
+    assert a_step <= of_a_step
+    assert few - STEPS[0] * a_step <= of_a_solve
 
 
 def test_a_step_without_a_graph_makes_one_state_a_stage_beside_what_f_makes_and_four_for_its_error() -> None:

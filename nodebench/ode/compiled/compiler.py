@@ -146,13 +146,15 @@ class CompiledFunction:
     def __call__(self, *args: Any) -> Any:
         if self._compiled is None or self._backend is None:
             return None if self._is_loop else self._function(*args)
-        from torch._dynamo import exc
-
         num_graphs = self._backend.num_graphs
         try:
             with nullcontext() if self._is_traced else _tracing():
                 result = self._compiled(*args)
-        except (exc.TorchDynamoException, exc.FailOnRecompileLimitHit) as error:
+        except Exception as error:
+            from torch._dynamo import exc
+
+            if not isinstance(error, (exc.TorchDynamoException, exc.FailOnRecompileLimitHit)):
+                raise
             if self._is_traced:  # something has changed that f reads, and it was not traced as it has to be
                 self._is_traced = False
             else:

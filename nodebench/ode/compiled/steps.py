@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from nodebench.ode.clock import StepRecord, end_time, start_time
-from nodebench.ode.compiled.compiler import compiled_for
-from nodebench.ode.compiled.inputs import OPTIONS, as_tensor, float64, layout
+from nodebench.ode.compiled.compiler import CompiledFunction, compiled_for
+from nodebench.ode.compiled.inputs import OPTIONS, float64, layout
 from nodebench.ode.compiled.march import LOOP_OPTIONS, Bounds, MarchKind, make_march, march
 from nodebench.ode.compiled.traced import StepKind, TracedStep, make_step
 from nodebench.ode.drive.state import LoopState
@@ -66,11 +66,12 @@ class CompiledSteps(Steps):
         self._weights = Weights(self._tableau, course)
         self._leaves = tuple(course.f.leaves) if isinstance(course.f, AugmentedField) else ()
         self._tolerances: tuple[Tensor, Tensor] | None = None
+        self._compiled: dict[tuple[bool, bool], CompiledFunction] = {}  # by what differs from step to step
         norm = None
         if course.control is not None and course.accuracy is not None:
-            accuracy, norm = course.accuracy, course.accuracy.norm
+            norm = course.accuracy.norm
             # As tensors: another tolerance is no reason to compile again.
-            self._tolerances = as_tensor(accuracy.rtol, course.y0), as_tensor(accuracy.atol, course.y0)
+            self._tolerances = course.accuracy.tolerances(course.y0)
         self._kind = StepKind(self._tableau, norm, method.packing)
         if isinstance(course.f, AugmentedField):
             self._kind = self._kind._replace(
@@ -124,16 +125,15 @@ class CompiledSteps(Steps):
         return end
 
     def _call(self, record: StepRecord, y0: Tensor, f0: Tensor) -> TracedStep:
-        method, field, kind = self._method, self._f, self._kind
+        method, field = self._method, self._f
         assert isinstance(field, (CountedField, AugmentedField)), "what the gradients solve"
-        if record.inside:
-            kind = kind._replace(all_stages=True)
+        all_stages = bool(record.inside)
         autograd = torch.is_grad_enabled() and (y0.requires_grad or f0.requires_grad)
         if autograd:  # the first state of a solve may not require grad, where all that follow do
             y0, f0 = _requiring_grad(y0), _requiring_grad(f0)
-        wants = tuple(leaf.requires_grad for leaf in self._leaves)
-        key = ("step", kind, autograd, wants, *layout(y0))
-        step = compiled_for(method.f, key, lambda: make_step(kind), method.backend, options=OPTIONS)
+        step = self._compiled.get((all_stages, autograd))
+        if step is None:
+            step = self._compiled[all_stages, autograd] = self._compile(all_stages, autograd, y0)
         t1 = time_tensor(end_time(self._clock, record, y0), y0)
         times = float64(record.t, y0), float64(record.dt, y0), t1
         taken: TracedStep = step(method.f, field.args, self._leaves, times, y0, f0, self._tolerances)
@@ -141,6 +141,14 @@ class CompiledSteps(Steps):
         if isinstance(field, AugmentedField):
             field.note(taken.used)
         return taken
+
+    def _compile(self, all_stages: bool, autograd: bool, y0: Tensor) -> CompiledFunction:
+        """The compiled step of this solve from states that require grad, or do not."""
+        kind = self._kind._replace(all_stages=True) if all_stages else self._kind
+        wants = tuple(leaf.requires_grad for leaf in self._leaves)
+        key = ("step", kind, autograd, wants, *layout(y0))
+        backend = self._method.backend
+        return compiled_for(self._method.f, key, lambda: make_step(kind), backend, options=OPTIONS)
 
 
 def _requiring_grad(tensor: Tensor) -> Tensor:

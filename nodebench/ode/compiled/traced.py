@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from nodebench.ode.field import StageFields, Time, checked, kept, stage_fields_of, time_tensor
+from nodebench.ode.field import StageFields, Time, checked, kept, stage_fields_of, time_tensor, time_tensors
 from nodebench.ode.gradients.augmented import augmented
 from nodebench.ode.methods.explicit import rk_step
 from nodebench.ode.methods.tableau import ButcherTableau
@@ -32,7 +32,7 @@ class TracedField:
         self, ts: Sequence[Time], y: Tensor, integrands: Sequence[bool] | None = None
     ) -> list[Callable[[Tensor], Tensor]]:
         """See StageFields."""
-        times = [time_tensor(t, y) for t in ts]
+        times = time_tensors(ts, y)
         at_times = getattr(self._f, "at_times", None)
         if at_times is None or not times:
             return [partial(self._call, partial(self._f, time)) for time in times]

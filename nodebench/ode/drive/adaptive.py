@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -21,6 +22,7 @@ from nodebench.ode.drive.outputs import Observer, step_outputs
 from nodebench.ode.drive.state import LoopResult, LoopState
 from nodebench.ode.failures import is_finite
 from nodebench.ode.methods.method import Course, Method, Step
+from nodebench.ode.norms import Accuracy, nan_beside
 from nodebench.ode.status import SolverError
 
 FEW_STEPS = 4  # as many as are not worth a march
@@ -40,6 +42,8 @@ class _AdaptiveLoop:
         self, course: Course, method: Method, control: StepControl, observers: Sequence[Observer]
     ) -> None:
         self.control, self.observers = control, observers
+        self.accuracy = Accuracy(*control.accuracy.tolerances(course.y0), control.accuracy.norm)
+        self.is_recorded = course.autograd
         self.f, self.clock, self.failure = course.f, course.clock, course.failure
         self.counts, self.y0 = course.f.counts, course.y0
         self.traits, self.steps = method.traits, method.begin(course)
@@ -100,7 +104,7 @@ class _AdaptiveLoop:
 
     def _guess(self, f0: Tensor) -> float:
         """A first step; a field at rest is given a tiny one, which late times may not resolve. NaN stays NaN."""
-        guess = first_step(self.f, self.clock, self.y0, f0, self.traits.order, self.control.accuracy)
+        guess = first_step(self.f, self.clock, self.y0, f0, self.traits.order, self.accuracy)
         return max(guess, self.clock.resolution(self.clock.ts[0]))
 
     def _no_first_step(self) -> SolverError:
@@ -137,7 +141,8 @@ class _AdaptiveLoop:
         step = self.steps.take(record, state.y, state.f0)
         if isinstance(step, SolverError):
             return step
-        ratio = self._error_ratio(record, step).item()  # the one wait for the device that a step costs
+        with torch.no_grad() if self.is_recorded else nullcontext():
+            ratio = self._error_ratio(record, step).item()  # the one wait for the device that a step costs
         self.failure.last_ratio = ratio
         # t1 - t may round to a size above min_step, which the controller's wish does not.
         forced = min(size, state.size) <= control.min_step
@@ -167,20 +172,20 @@ class _AdaptiveLoop:
         A state that overflows makes its own tolerance infinite, and so passes for exact. Before the last step, the next
         one tells.
         """
-        accuracy, ratio = self.control.accuracy, step.error_ratio
-        with torch.no_grad():
-            if ratio is None:
-                assert step.error is not None, "a method with an error estimate gives it with each step"
-                ratio = accuracy.error_ratio(step.error, self.state.y, step.y1)
-            if record.lands_on == len(self.clock.ts) - 1:
-                ratio = torch.where(torch.isfinite(accuracy.part(step.y1)).all(), ratio, torch.nan)
+        ratio = step.error_ratio
+        if ratio is None:
+            assert step.error is not None, "a method with an error estimate gives it with each step"
+            ratio = self.accuracy.error_ratio(step.error, self.state.y, step.y1)
+        if record.lands_on == len(self.clock.ts) - 1:
+            ratio = nan_beside(ratio, self.accuracy.part(step.y1))
         return ratio
 
     def _accept(self, record: StepRecord, step: Step, size: float, history: tuple[float, float]) -> None:
         y, f0 = self.state.y, self.state.f0
         self.counts.accept(record.t, record.dt)
-        new, step = step_outputs(self.f, self.clock, record, y, f0, step)
-        self.outputs.extend(new[i] for i in sorted(new))
+        if record.inside or record.lands_on is not None:
+            new, step = step_outputs(self.f, self.clock, record, y, f0, step)
+            self.outputs.extend(new[i] for i in sorted(new))
         for observer in self.observers:
             observer.on_accept(record, y, f0, step)
         if record.t1 == self.stops[-1]:

@@ -73,7 +73,8 @@ class PIDController:
         p, i, d = self.proportional, self.integral, self.derivative
         inverse = 1.0 / larger(error_ratio, _TINY)
         filtered = inverse ** ((p + i + d) / order)
-        filtered = filtered * history[0] ** (-(p + 2 * d) / order) * history[1] ** (d / order)
+        if p or d:
+            filtered = filtered * history[0] ** (-(p + 2 * d) / order) * history[1] ** (d / order)
         # After a failure the filter's memory describes steps that no longer apply: plain integral control.
         product = self.safety * where(error_ratio <= 1.0, filtered, inverse ** (1.0 / order))
         # torchdiffeq lets a ratio of exactly 1 shrink the step; everything below 1 may not.

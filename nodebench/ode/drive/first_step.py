@@ -27,13 +27,14 @@ def first_step(f: Field, clock: Clock, y0: Tensor, f0: Tensor, order: int, accur
         state, slope = accuracy.part(y0), accuracy.part(f0)
         scale = state.abs() * accuracy.rtol + accuracy.atol
         d0, d1 = norm(state / scale), norm(slope / scale)
-        h0 = torch.where(torch.minimum(d0, d1) < 1e-5, torch.full_like(d0, 1e-6), 0.01 * d0 / d1)
+        h0 = torch.where(torch.minimum(d0, d1) < 1e-5, 1e-6, 0.01 * d0 / d1)
         h0 = h0.clamp(max=span * (1 - 1e-6))  # t + span may round to a time beyond the interval
         start, end = sorted((t, t + direction * span))
-        time = (t + direction * h0).clamp(start, end)  # in single precision t itself is rounded
+        signed = h0 if direction > 0 else -h0
+        time = (t + signed).clamp(start, end)  # in single precision t itself is rounded
     # Recorded where autograd records, as every evaluation: a field may differentiate by its state.
     (trial,) = f.at_times([time], y0, [state.shape == y0.shape])
-    f1 = trial(y0 + (direction * h0) * f0).detach()
+    f1 = trial(y0 + signed * f0).detach()
     with torch.no_grad():
         steepness = torch.maximum(d1, norm((accuracy.part(f1) - slope) / scale) / h0)
         h1 = torch.where(steepness <= 1e-15, (h0 * 1e-3).clamp(min=1e-6), (0.01 / steepness) ** (1.0 / order))

@@ -56,9 +56,10 @@ class Problem:
         """Stacked outputs; those not reached are NaN where failures are returned, not raised."""
         if result.error is not None and self.raise_on_failure:
             raise result.error
-        missing = len(self.clock.ts) - len(result.outputs)
-        rest = [torch.full_like(self.y0, torch.nan)] * missing
-        return Outputs(torch.stack([*result.outputs, *rest]), result.error)
+        outputs, missing = result.outputs, len(self.clock.ts) - len(result.outputs)
+        if missing:
+            outputs = [*outputs, *[torch.full_like(self.y0, torch.nan)] * missing]
+        return Outputs(torch.stack(outputs), result.error)
 
 
 class Outputs(NamedTuple):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ class ExplicitRungeKutta:
 
     tableau: ButcherTableau
 
-    @property
+    @cached_property
     def traits(self) -> Traits:
         """See Method."""
         return of_tableau(self.tableau)
@@ -50,6 +50,7 @@ class ExplicitSteps(Steps):
     def __init__(self, tableau: ButcherTableau, course: Course) -> None:
         self._tableau, self._course = tableau, course
         self._wants_error = course.control is not None
+        self._costs = [num_evaluations(tableau, with_last=with_last) for with_last in (False, True)]
         self._f, self._clock = course.f, course.clock
         self._weights = Weights(tableau, course)
         self._riding: RidingBuffer | None = None
@@ -107,8 +108,7 @@ class ExplicitSteps(Steps):
     def cost(self, record: StepRecord) -> int:
         """See Steps."""
         course = self._course
-        with_last = self._wants_error or course.dense or bool(record.inside)
-        return num_evaluations(self._tableau, with_last=with_last)
+        return self._costs[self._wants_error or course.dense or bool(record.inside)]
 
 
 class Weights:
