@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -46,11 +46,11 @@ class ODEBlock(nn.Module):
 
         Raises SolverError if the solve fails.
         """
-        settings = asdict(self.solver)
+        settings = {**vars(self.solver)}
         if settings["max_nfe"] is None and settings["dt"] is None:
             settings["max_nfe"] = self.default_max_nfe
         settings["compile"] = settings["compile"] if self.training else False
-        adjoint = {f"adjoint_{name}": value for name, value in settings.pop("adjoint").items()}
+        adjoint = {f"adjoint_{name}": value for name, value in vars(settings.pop("adjoint")).items()}
         stats = SolveStats()
         for recording in self._recordings:
             recording.append(stats)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
@@ -45,11 +45,13 @@ class SolverOptions(StepSettings):
     jump_ts: tuple[float, ...] = setting((), None, OUR_CONTROL, CHOSEN_STEPS)
 
     def __post_init__(self) -> None:
-        for name in (name for name, known in settings_of(type(self)).items() if known.is_positive):
+        for name, known in _KNOWN.items():
             value = getattr(self, name)
-            if value is not None and not isinstance(value, (Real, Tensor)):
+            if not known.is_positive or value is None:
+                continue
+            if not isinstance(value, (Real, Tensor)):
                 raise TypeError(f"`{name}` is {value!r}; it must be a positive number")
-            if value is not None and not float(value) > 0:
+            if not float(value) > 0:
                 raise ValueError(f"`{name}` is {value}; it must be positive (in both directions of time)")
         if not 0 <= self.min_step <= self.max_step:
             raise ValueError(
@@ -71,21 +73,26 @@ class SolverOptions(StepSettings):
         for rule, message in _WITHOUT_EFFECT.items():
             if rule.holds(method, self.dt):
                 continue
-            for name, known in settings_of(type(self)).items():
+            for name, known in _KNOWN.items():
                 if rule in known.rules and name != "controller" and getattr(self, name) != known.default:
                     raise ValueError(message.format(method=method.name, name=name, dt=self.dt))
 
     @classmethod
     def from_keywords(cls, options: Mapping[str, Any]) -> SolverOptions:
         """Checked options; TypeError with the nearest name for one that does not exist."""
-        known = [field.name for field in fields(cls)]
         for name in options:
-            if name not in known:
-                raise TypeError(f"unknown option `{name}`; {nearest(name, known)}")
+            if name not in _KNOWN:
+                raise TypeError(f"unknown option `{name}`; {nearest(name, _KNOWN)}")
+        times = {}
         for name in ("step_ts", "jump_ts"):
-            if not isinstance(options.get(name, ()), Iterable):
+            if name not in options:
+                continue
+            if not isinstance(options[name], Iterable):
                 raise TypeError(
                     f"`{name}` is {options[name]!r}; it must be a sequence of times: [{options[name]}]"
                 )
-        times = {n: tuple(float(t) for t in options[n]) for n in ("step_ts", "jump_ts") if n in options}
+            times[name] = tuple(float(t) for t in options[name])
         return cls(**{**options, **times})
+
+
+_KNOWN = settings_of(SolverOptions)

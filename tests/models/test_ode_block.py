@@ -16,7 +16,7 @@ from nodebench.models import ode_block
 from nodebench.models.ode_block import ODEBlock, ode_blocks, recorded_solves
 from nodebench.models.residual import ResidualBlock
 from nodebench.models.vector_fields import ConvVectorField
-from nodebench.ode import BudgetExhaustedError, Solution, SolveStats, odeint
+from nodebench.ode import BudgetExhaustedError, Controller, Solution, SolveStats, odeint
 from nodebench.ode.settings import AdjointSettings, SolverSettings
 
 TIGHT = SolverSettings(rtol=1e-10, atol=1e-10)
@@ -162,6 +162,13 @@ def test_a_solve_that_fails_is_recorded_with_what_it_did() -> None:
     assert 0 < stats.forward.nfe <= 10
 
 
+class OneSize(Controller):
+    """A controller of one's own, equal to itself alone."""
+
+    def factor(self, error_ratio: float, order: int, history: tuple[float, float]) -> float:
+        return 1.0
+
+
 def test_every_setting_reaches_the_solver(monkeypatch: pytest.MonkeyPatch) -> None:
     received: dict[str, Any] = {}
 
@@ -176,7 +183,7 @@ def test_every_setting_reaches_the_solver(monkeypatch: pytest.MonkeyPatch) -> No
         rtol=1e-2,
         atol=1e-4,
         dt=0.1,
-        controller="pi",
+        controller=OneSize(),  # itself, not a copy: it may remember something
         norm="max_sample",
         max_steps=7,
         max_nfe=70,

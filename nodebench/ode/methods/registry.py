@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from nodebench.ode.methods.adams import Adams
@@ -34,10 +35,15 @@ def find_method(method: AnyMethod) -> Method | SelfDriven:
         return _checked(method)
     if method in WITHOUT_TABLEAU:
         return WITHOUT_TABLEAU[method]
-    tableaus = load_tableaus()
-    if method not in tableaus:
+    explicit = _explicit()
+    if method not in explicit:
         raise ValueError(f"unknown method `{method}`; {nearest(method, list_methods())}")
-    return ExplicitRungeKutta(tableaus[method])
+    return explicit[method]
+
+
+@cache
+def _explicit() -> dict[str, ExplicitRungeKutta]:
+    return {name: ExplicitRungeKutta(tableau) for name, tableau in load_tableaus().items()}
 
 
 def _checked(method: Any) -> Method | SelfDriven:
