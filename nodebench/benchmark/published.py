@@ -1,7 +1,7 @@
-"""The vector fields of torchdiffeq's examples, written anew from what they compute, with the weights of ours.
+"""The vector fields of torchdiffeq's examples, and an encoder, written anew from what they compute, with our weights.
 
-They compute what our fields compute, in the way that their users run: a time channel concatenated to the image, a
-trace by autograd. Source: torchdiffeq, examples/odenet_mnist.py and examples/cnf.py.
+They compute what ours compute, in the way that their users run: a time channel concatenated to the image, a trace by
+autograd, a recurrent net cell by cell. Source: torchdiffeq, examples/odenet_mnist.py, cnf.py and latent_ode.py.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ import copy
 import torch
 from torch import Tensor, nn
 
+from nodebench.data.trajectories import Readings
 from nodebench.models import ConvVectorField, TimeConv2d
 from nodebench.models.flows import PlanarField
 from nodebench.models.residual import group_norm
+from nodebench.models.sequences.encoders import RecurrentEncoder, backwards
 
 
 class ConcatConv2d(nn.Module):
@@ -92,3 +94,30 @@ class AutogradTraceField(nn.Module):
         w, u, gates, b = self.hypernetwork(t.reshape(1, 1)).view(-1).split([block, block, block, self.width])
         gated = u.view(-1, 1, self.dim) * torch.sigmoid(gates.view(-1, 1, self.dim))
         return w.view(-1, self.dim, 1), gated, b.view(-1, 1, 1)
+
+
+class RecognitionRNN(nn.Module):
+    """The encoder of examples/latent_ode.py, which reads the gaps between observations here, as ours does.
+
+    `like` is a tanh RNN; `head` makes the posterior of a hidden state, and does so after every reading, as there.
+    """
+
+    def __init__(self, like: RecurrentEncoder, head: nn.Linear) -> None:
+        super().__init__()
+        cell = like.recurrence.cell
+        assert isinstance(cell, nn.RNN), "the example's encoder is a tanh RNN"
+        from_inputs, from_hidden = (cell.get_parameter(f"weight_{name}_l0") for name in ("ih", "hh"))
+        self.i2h = nn.Linear(from_inputs.shape[1] - 1 + len(from_hidden), len(from_hidden))
+        with torch.no_grad():
+            self.i2h.weight.copy_(torch.cat([from_inputs[:, :-1], from_hidden], dim=1))
+            self.i2h.bias.copy_(from_inputs[:, -1])  # of the constant 1 that ours reads
+        self.h2o = head
+
+    def forward(self, readings: Readings, t0: float) -> Tensor:
+        """The last hidden state of series that are all read as often, (N, hidden_dim)."""
+        read = backwards(readings, t0)
+        h = read.values.new_zeros(len(read.values), self.i2h.out_features)
+        for values, gaps in zip(read.values.unbind(1), read.gaps.unbind(1), strict=True):
+            h = torch.tanh(self.i2h(torch.cat([values, gaps[:, None], h], dim=1)))
+            self.h2o(h)
+        return h
