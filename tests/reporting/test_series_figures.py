@@ -158,6 +158,8 @@ class TestFig10:
             100: 0.06,
         }
         assert "RMSE 0.080" in words(drawing.figure)
+        limits = {panel.get_xlim() for panel in series_panels(drawing.figure)}
+        assert len(limits) == 2  # one series looks alike in all three columns
 
     def test_what_is_missing_or_diverged_stands_in_its_place(self, tmp_path: Path, series_run: Write) -> None:
         series_run("latent_ode", 30)

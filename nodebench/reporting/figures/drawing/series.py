@@ -25,7 +25,7 @@ OBSERVATION: dict[str, Any] = {
     **{"color": "black", "marker": "o", "linestyle": "none", "markersize": 3.4},
     **{"markeredgecolor": "white", "markeredgewidth": 0.5, "zorder": 4},
 }
-AIR = 1.15  # of the panel, over what is true and observed
+AIR = 1.22  # of the panel, over what is true
 
 
 def draw_series(axes: Axes, series: SeriesPictures, index: int) -> None:
@@ -39,9 +39,10 @@ def draw_series(axes: Axes, series: SeriesPictures, index: int) -> None:
     axes.plot(*predicted[inside].T, **PREDICTION)
     axes.plot(*predicted[beyond].T, **EXTRAPOLATION)
     axes.plot(*values[series.observed[index]].T, **OBSERVATION)
-    shown = np.concatenate([clean, values[series.observed[index]]])
-    lowest, highest = np.nanmin(shown, axis=0), np.nanmax(shown, axis=0)
-    square(axes, AIR * float((highest - lowest).max()) / 2, (lowest + highest) / 2)
+    # By the truth alone, so that one series looks alike however much of it is observed and whatever is predicted.
+    lowest, highest = clean.min(axis=0), clean.max(axis=0)
+    extent = float((highest - lowest).max()) or 1.0  # of a series that stays where it is
+    square(axes, AIR * extent / 2, (lowest + highest) / 2)
 
 
 def draw_first(axes: Axes, cell: SeriesCell, series: SeriesPictures | None, direction: int) -> None:
