@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from nodebench.commands.plan import compile_words
 from nodebench.config import build
@@ -124,19 +125,27 @@ class TestCompile:
         monkeypatch.setattr(build, "missing_compiler", lambda device: next(iter(reasons), None))
         return reasons
 
+    @pytest.fixture
+    def compiled(self, monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
+        """The modules that were compiled as they are."""
+        modules: list[nn.Module] = []
+        monkeypatch.setattr(nn.Module, "compile", lambda module: modules.append(module))
+        return modules
+
     @pytest.mark.parametrize(("solver", "whole_steps"), [("dopri5", True), ("vode_adams", False)])
     @pytest.mark.usefixtures("missing")
     def test_it_takes_whole_steps_of_runge_kutta_methods_and_the_field_of_others(
-        self, solver: str, whole_steps: bool
+        self, solver: str, whole_steps: bool, compiled: list[nn.Module]
     ) -> None:
         block = builder("model=odenet", f"solver={solver}", "compile=true").model().ode_block
         assert block.solver.compile is whole_steps
-        assert (block.vector_field._compiled_call_impl is None) is whole_steps
+        assert compiled == [block.vector_field] * (not whole_steps)
 
     @pytest.mark.usefixtures("missing")
-    def test_it_takes_the_whole_of_a_classifier_without_an_ode(self) -> None:
-        assert builder("model=resnet", "compile=true").model()._compiled_call_impl is not None
-        assert builder("model=resnet").model()._compiled_call_impl is None
+    def test_it_takes_the_whole_of_a_classifier_without_an_ode(self, compiled: list[nn.Module]) -> None:
+        builder("model=resnet").model()
+        assert compiled == []
+        assert compiled == [builder("model=resnet", "compile=true").model()]
 
     @pytest.mark.parametrize("choices", [["model=resnet"], ["model=odenet", "solver=vode_adams"]], ids=str)
     @pytest.mark.usefixtures("missing")
@@ -149,10 +158,10 @@ class TestCompile:
                 warnings.warn_explicit("not its own", RuntimeWarning, "field.py", 1, module="field")
 
     @pytest.mark.usefixtures("missing")
-    def test_a_flow_without_an_ode_stays_as_it_is(self) -> None:
+    def test_a_flow_without_an_ode_stays_as_it_is(self, compiled: list[nn.Module]) -> None:
         built = builder("task=density", "data=two_moons", "model=planar_nf", "compile=true")
         model = built.model(2)
-        assert model._compiled_call_impl is None
+        assert compiled == []
         assert why_eager(model, torch.device("cpu")) == "this flow solves no ODE"
 
     @pytest.mark.parametrize(
@@ -169,10 +178,12 @@ class TestCompile:
         assert compile_words(model, torch.device("cpu")).startswith(f"{words}, at the first step")
 
     @pytest.mark.parametrize("choices", [["model=resnet"], ["model=odenet", "solver=vode_adams"]], ids=str)
-    def test_without_a_compiler_nothing_is_compiled(self, missing: list[str], choices: list[str]) -> None:
+    def test_without_a_compiler_nothing_is_compiled(
+        self, missing: list[str], compiled: list[nn.Module], choices: list[str]
+    ) -> None:
         missing.append("no compiler")
         model = builder(*choices, "compile=true").model()
-        assert all(part._compiled_call_impl is None for part in model.modules())
+        assert compiled == []
         assert why_eager(model, torch.device("cpu")) == "no compiler"
 
 

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from nodebench.data import ImageSet
 from nodebench.measurement import Case, Measurement, ReferenceErrors, ReferenceSettings, order
 from nodebench.measurement.baselines import METHODS
+from nodebench.measurement.reference import ReferenceSolver
 from nodebench.models.classifiers import ODENet
 from nodebench.ode import odeint
 from nodebench.ode.settings import AdjointSettings, SolverSettings
@@ -225,7 +226,7 @@ class TestTorchdiffeq:
     ) -> None:
         case = self.theirs("dopri5", tol, **settings)
         bench.measurement.errors = ReferenceErrors(0.0, 0.0)
-        bench.measurement._prepare(0)  # the reference of the field as it was
+        bench.rows([self.theirs("dopri5", 1.0)])  # the reference is of the field as it was
         with torch.no_grad():
             bench.net.ode_block.vector_field.matrix.mul_(scale)
         (failed,) = map(complete, bench.rows([case]))
@@ -236,9 +237,10 @@ class TestTorchdiffeq:
 
 
 def test_the_reference_is_solved_once_a_batch(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    solver, solves = bench.measurement._solver, []
-    solve = solver.solve
-    monkeypatch.setattr(solver, "solve", lambda *args: (solves.append(args[0].tol), solve(*args))[1])
+    solve, solves = ReferenceSolver.solve, []
+    monkeypatch.setattr(
+        ReferenceSolver, "solve", lambda self, *args: (solves.append(args[0].tol), solve(self, *args))[1]
+    )
     bench.measurement.errors = ReferenceErrors(0.0, 0.0)
     cases = [Case(at(tol), "adjoint", 2) for tol in (1.0, 1e-1, 1e-2)]
     estimate = bench.measurement.estimate(order(cases))

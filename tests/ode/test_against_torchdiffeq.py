@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from ode_fields import Tanh
 from torch import Tensor, nn
 
 from nodebench.ode import compat
@@ -21,19 +22,16 @@ FIXED = ["euler", "midpoint", "heun2", "heun3", "rk4"]
 DIRECTIONS = pytest.mark.parametrize("backwards", [False, True], ids=["forwards", "backwards"])
 
 
-class Field(nn.Module):
-    """A non-linear, non-autonomous field with a Jacobian that is not symmetric; counts its calls."""
+class Field(Tanh):
+    """Counts its calls."""
 
     def __init__(self) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(0)
-        self.weight = nn.Parameter(torch.randn(4, 4, generator=generator, dtype=torch.float64))
-        self.bias = nn.Parameter(torch.randn(4, generator=generator, dtype=torch.float64))
+        super().__init__(4)
         self.calls = 0
 
     def forward(self, t: Tensor, y: Tensor) -> Tensor:
         self.calls += 1
-        return torch.tanh(y @ self.weight.T + self.bias * t) * (1 + torch.sin(3 * t)) - 0.3 * y
+        return super().forward(t, y)
 
 
 class ListeningField(Field):

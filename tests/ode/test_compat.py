@@ -7,41 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from ode_fields import ListeningSwing, Swing
+from torch import Tensor
 
 from nodebench.ode import BudgetExhaustedError, ConvergenceWarning
 from nodebench.ode.compat import odeint, odeint_adjoint
 
 T = torch.tensor([0.0, 0.4, 2.0], dtype=torch.float64)
 Y0 = torch.tensor([1.0, -0.5], dtype=torch.float64)
-
-
-class Swing(nn.Module):
-    """A driven swing: two components, non-autonomous; keeps the times it was called at and the steps it is told of."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stiffness = nn.Parameter(torch.tensor([4.0, 0.1], dtype=torch.float64))
-        self.times: list[float] = []
-        self.tried: list[tuple[float, float]] = []
-        self.accepted: list[tuple[float, float]] = []
-        self.rejected: list[tuple[float, float]] = []
-
-    def forward(self, t: Tensor, y: Tensor) -> Tensor:
-        self.times.append(t.item())
-        x, v = y
-        return torch.stack([v, -self.stiffness[0] * torch.sin(x) - self.stiffness[1] * v + torch.cos(3 * t)])
-
-
-class ListeningSwing(Swing):
-    def callback_step(self, t: Tensor, y: Tensor, dt: Tensor) -> None:
-        self.tried.append((t.item(), dt.item()))
-
-    def callback_accept_step(self, t: Tensor, y: Tensor, dt: Tensor) -> None:
-        self.accepted.append((t.item(), dt.item()))
-
-    def callback_reject_step(self, t: Tensor, y: Tensor, dt: Tensor) -> None:
-        self.rejected.append((t.item(), dt.item()))
 
 
 def steps(t: Tensor = T, **settings: Any) -> ListeningSwing:

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from ode_fields import ListeningSwing, Swing
+from torch import Tensor
 
 from nodebench.ode.compat import odeint_adjoint
 
@@ -15,48 +16,15 @@ T = torch.tensor([0.0, 0.4, 2.0], dtype=torch.float64)
 Y0 = torch.tensor([1.0, -0.5], dtype=torch.float64)
 
 
-class Swing(nn.Module):
-    """A driven swing: two components, non-autonomous; keeps the times it was called at."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stiffness = nn.Parameter(torch.tensor([4.0, 0.1], dtype=torch.float64))
-        self.times: list[float] = []
-
-    def forward(self, t: Tensor, y: Tensor) -> Tensor:
-        self.times.append(t.item())
-        x, v = y
-        return torch.stack([v, -self.stiffness[0] * torch.sin(x) - self.stiffness[1] * v + torch.cos(3 * t)])
-
-
-class ListeningBackwards(Swing):
-    def __init__(self) -> None:
-        super().__init__()
-        self.states: list[tuple[Tensor, ...]] = []
-        self.tried: list[tuple[float, float]] = []
-        self.accepted: list[tuple[float, float]] = []
-        self.rejected: list[tuple[float, float]] = []
-
-    def callback_step_adjoint(self, t: Tensor, y: tuple[Tensor, ...], dt: Tensor) -> None:
-        self.tried.append((t.item(), dt.item()))
-        self.states.append(y)
-
-    def callback_accept_step_adjoint(self, t: Tensor, y: tuple[Tensor, ...], dt: Tensor) -> None:
-        self.accepted.append((t.item(), dt.item()))
-
-    def callback_reject_step_adjoint(self, t: Tensor, y: tuple[Tensor, ...], dt: Tensor) -> None:
-        self.rejected.append((t.item(), dt.item()))
-
-
 def test_max_num_steps_counts_anew_in_each_backward_interval() -> None:
-    field = ListeningBackwards()
+    field = ListeningSwing("_adjoint")
     options = {"first_step": 0.05, "max_step": 0.05, "max_num_steps": 33}
     odeint_adjoint(field, Y0, T, rtol=1e-3, atol=1e-3, options=options).sum().backward()
     assert len(field.tried) >= 40
 
 
 def test_adjoint_callbacks_hear_the_backward_solve_alone() -> None:
-    field = ListeningBackwards()
+    field = ListeningSwing("_adjoint")
     ys = odeint_adjoint(field, Y0, T, rtol=1e-5, atol=1e-6, adjoint_options={"first_step": 1.5})
     assert not field.tried
     ys[-1].sum().backward()

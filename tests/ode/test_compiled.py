@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import torch
+from ode_fields import Tanh as Field
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
 
@@ -40,19 +41,6 @@ GRADIENTS = ["direct", "checkpointed", "adjoint"]
 NEEDS_COMPILER = pytest.mark.skipif(
     missing_compiler(torch.device("cpu")) is not None, reason="there is no C++ compiler here"
 )
-
-
-class Field(nn.Module):
-    """Depends on time, is not linear, and its Jacobian is not symmetric."""
-
-    def __init__(self, dtype: torch.dtype = torch.float64) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(0)
-        self.weight = nn.Parameter(torch.randn(3, 3, generator=generator, dtype=dtype))
-        self.bias = nn.Parameter(torch.randn(3, generator=generator, dtype=dtype))
-
-    def forward(self, t: Tensor, y: Tensor) -> Tensor:
-        return torch.tanh(y @ self.weight.T + self.bias * t) * (1 + torch.sin(3 * t)) - 0.3 * y
 
 
 class SharedField(Field):

@@ -7,16 +7,13 @@ from typing import Any
 
 import pytest
 import torch
+from ode_fields import leaf
 from torch import Tensor
 
 from nodebench.ode import odeint
 from nodebench.ode.methods.tableaus import load_tableaus
 
 DTYPE = torch.float64
-
-
-def leaf(*values: float) -> Tensor:
-    return torch.tensor(values, dtype=DTYPE, requires_grad=True)
 
 
 @pytest.mark.parametrize("dt", [0.21, 1.0], ids=["several steps a gap", "one step a gap"])

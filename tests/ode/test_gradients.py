@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from ode_fields import leaf
 from torch import Tensor, nn
 
 from nodebench.ode import odeint
@@ -15,10 +16,6 @@ DTYPE = torch.float64
 GRADIENTS = ["direct", "checkpointed", "adjoint"]
 WITHOUT_GRAPH = ["checkpointed", "adjoint"]
 TIGHT = {"rtol": 1e-10, "atol": 1e-10}
-
-
-def leaf(*values: float) -> Tensor:
-    return torch.tensor(values, dtype=DTYPE, requires_grad=True)
 
 
 @pytest.mark.parametrize("times", [(0.2, 0.7, 1.5), (1.5, 0.7, 0.2)], ids=["forwards", "backwards"])

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from ode_fields import Tanh
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from nodebench.ode import Solution, compat, odeint
@@ -42,23 +43,10 @@ class Count(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-class Net(nn.Module):
-    """A small net of (t, y); its last layer makes steps be rejected."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(0)
-        self.weight = nn.Parameter(torch.randn(4, 4, generator=generator))
-        self.bias = nn.Parameter(torch.randn(4, generator=generator))
-
-    def forward(self, t: Tensor, y: Tensor) -> Tensor:
-        return torch.tanh(y @ self.weight.T + self.bias * t) * (1 + torch.sin(9 * t)) - 0.3 * y
-
-
 def solve(gradient: str, ts: Tensor | list[float] = TIMES, **settings: Any) -> Solution:
     y0 = torch.linspace(-1, 1, 12).view(3, 4).requires_grad_()
     settings = {"rtol": 1e-4, "atol": 1e-5, "first_step": 1.0, **settings}
-    return odeint(Net(), y0, ts, gradient=gradient, **settings)
+    return odeint(Tanh(4, torch.float32, frequency=9), y0, ts, gradient=gradient, **settings)
 
 
 def waits(run: Callable[[], Any], operations: set[Any] = WAITS) -> int:
@@ -162,7 +150,7 @@ def test_steps_on_a_grid_wait_once_a_solve(gradient: str) -> None:
 
 @pytest.mark.parametrize("adjoint_options", [None, {"norm": "seminorm"}])
 def test_compat_waits_once_a_step(adjoint_options: dict[str, Any] | None) -> None:
-    class Counted(Net):
+    class Counted(Tanh):
         tried = 0
         tried_backward = 0
 
@@ -172,7 +160,7 @@ def test_compat_waits_once_a_step(adjoint_options: dict[str, Any] | None) -> Non
         def callback_step_adjoint(self, t: Tensor, y: tuple[Tensor, ...], dt: Tensor) -> None:
             self.tried_backward += 1
 
-    net = Counted()
+    net = Counted(4, torch.float32)
     outputs: list[Any] = []
     y0, t = torch.ones(3, 4), torch.tensor(TIMES)
     settings = {"rtol": 1e-4, "atol": 1e-5, "adjoint_options": adjoint_options}

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
 
 import pytest
 import torch
-from torch import Tensor, nn
+from ode_fields import Driven, outputs_and_gradients
+from torch import Tensor
 
 from nodebench.ode import (
     BudgetExhaustedError,
@@ -22,44 +22,12 @@ ADAMS = ("explicit_adams", "implicit_adams")
 Y0 = torch.tensor([1.0, 0.5], dtype=torch.float64)
 
 
-class Driven(nn.Module):
-    """y' = A y + b sin 2t, A not symmetric; exact(t) in closed form, as (y, sin 2t, cos 2t) obeys a linear system."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.A = nn.Parameter(torch.tensor([[-0.5, 2.0], [-1.0, 0.1]], dtype=torch.float64))
-        self.b = nn.Parameter(torch.tensor([1.0, -0.3], dtype=torch.float64))
-
-    def forward(self, t: Tensor, y: Tensor) -> Tensor:
-        return self.A @ y + self.b * torch.sin(2 * t)
-
-    def exact(self, y0: Tensor, ts: Tensor) -> Tensor:
-        wave = torch.stack([torch.sin(2 * ts[0]), torch.cos(2 * ts[0])])
-        drive = torch.stack([self.b, torch.zeros_like(self.b)], dim=1)
-        rotation = torch.tensor([[0.0, 2.0], [-2.0, 0.0]], dtype=torch.float64)
-        zeros = torch.zeros(2, 2, dtype=torch.float64)
-        system = torch.cat([torch.cat([self.A, drive], 1), torch.cat([zeros, rotation], 1)])
-        start = torch.cat([y0, wave])
-        return torch.stack([(torch.linalg.matrix_exp(system * (t - ts[0])) @ start)[:2] for t in ts])
-
-
-def outputs_and_gradients(
-    field: Driven, solve: Callable[[Tensor, Tensor], Tensor], ts: list[float]
-) -> list[Tensor]:
-    """ys and the gradients of a loss over all of them, to y0, ts, A and b."""
-    y0, times = Y0.clone().requires_grad_(), torch.tensor(ts, dtype=torch.float64, requires_grad=True)
-    ys = solve(y0, times)
-    weights = torch.arange(1.0, 1.0 + ys.numel(), dtype=torch.float64).view_as(ys)
-    gradients = torch.autograd.grad((weights * ys**2).sum(), [y0, times, *field.parameters()])
-    return [ys.detach(), *gradients]
-
-
 @pytest.mark.parametrize("ts", [[0.0, 0.5, 1.0, 2.0], [2.0, 1.0, 0.6, 0.0]], ids=["forwards", "backwards"])
 @pytest.mark.parametrize("gradient", ["direct", "adjoint"])
 @pytest.mark.parametrize("method", ADAMS)
 def test_values_and_gradients_converge_with_order_four(method: str, gradient: str, ts: list[float]) -> None:
     field = Driven()
-    exact = outputs_and_gradients(field, field.exact, ts)
+    exact = outputs_and_gradients(field, field.exact, Y0, ts)
     errors = []
     for num_steps in (40, 80):
         found = outputs_and_gradients(
@@ -69,6 +37,7 @@ def test_values_and_gradients_converge_with_order_four(method: str, gradient: st
                     field, y0, times, method=method, gradient=gradient, dt=1 / n, rtol=1e-11, atol=1e-11
                 ).ys
             ),
+            Y0,
             ts,
         )
         errors.append([(a - b).abs().max().item() for a, b in zip(found, exact, strict=True)])
@@ -85,7 +54,7 @@ def test_the_adjoint_agrees_with_the_direct_gradient_under_every_norm(method: st
         def solve(y0: Tensor, ts: Tensor) -> Tensor:
             return odeint(field, y0, ts, method=method, dt=0.02, rtol=1e-9, atol=1e-9, **options).ys
 
-        return outputs_and_gradients(field, solve, [0.0, 0.5, 1.0])
+        return outputs_and_gradients(field, solve, Y0, [0.0, 0.5, 1.0])
 
     for direct, adjoint in zip(
         gradients(gradient="direct"), gradients(gradient="adjoint", adjoint_norm=norm), strict=True

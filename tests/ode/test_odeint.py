@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ode_fields import decay
 from torch import Tensor
 
 from nodebench.ode import Status, compat, list_methods, odeint
@@ -16,10 +17,6 @@ from nodebench.ode import Status, compat, list_methods, odeint
 DTYPE = torch.float64
 ONE = torch.ones(1, dtype=DTYPE)
 GRADIENTS = ["direct", "checkpointed", "adjoint"]
-
-
-def decay(t: Tensor, y: Tensor) -> Tensor:
-    return -y
 
 
 @pytest.mark.parametrize("gradient", GRADIENTS)

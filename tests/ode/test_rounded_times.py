@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from ode_fields import decay
 from torch import Tensor
 
 from nodebench.ode import Solution, compat, odeint
@@ -19,10 +20,6 @@ MADE_BY = {
     "arange": lambda t0, t1, n: torch.arange(n + 1) * ((t1 - t0) / n) + t0,
 }
 Y0 = torch.ones(1, dtype=torch.float64)
-
-
-def decay(t: Tensor, y: Tensor) -> Tensor:
-    return -y
 
 
 def solve(ts: Any, **settings: Any) -> Solution:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ode_fields import Driven, decay, outputs_and_gradients
 from scipy.integrate import ode, solve_ivp
-from torch import Tensor, nn
+from torch import Tensor
 
 from nodebench.ode import BudgetExhaustedError, NonFiniteError, Solution, StepUnderflowError, odeint
 
@@ -19,20 +20,10 @@ Y0 = torch.tensor([1.0, 0.5], dtype=torch.float64)
 TIGHT = {"rtol": 1e-8, "atol": 1e-8}
 
 
-class Driven(nn.Module):
-    """y' = A y + b sin 2t, A not symmetric."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.A = nn.Parameter(torch.tensor([[-0.5, 2.0], [-1.0, 0.1]], dtype=torch.float64))
-        self.b = nn.Parameter(torch.tensor([1.0, -0.3], dtype=torch.float64))
-
-    def forward(self, t: Tensor, y: Tensor) -> Tensor:
-        return y @ self.A.T + self.b * torch.sin(2 * t)
-
-    def on_arrays(self, t: float, y: np.ndarray) -> np.ndarray:
-        with torch.no_grad():
-            return self(torch.tensor(t, dtype=torch.float64), torch.tensor(y)).numpy()
+def on_arrays(t: float, y: np.ndarray) -> np.ndarray:
+    """Driven, as SciPy calls it."""
+    with torch.no_grad():
+        return Driven()(torch.tensor(t, dtype=torch.float64), torch.tensor(y)).numpy()
 
 
 def solve_plain(
@@ -43,63 +34,46 @@ def solve_plain(
         return odeint(field or Driven(), y0, ts, method=method, gradient="direct", **options)
 
 
-def outputs_and_gradients(
-    ts: list[float], dtype: torch.dtype = torch.float64, **options: Any
-) -> list[Tensor]:
-    """ys and the gradients of a loss over all of them, to y0, ts and the parameters, by the adjoint."""
+def by_adjoint(ts: list[float], dtype: torch.dtype = torch.float64, **options: Any) -> list[Tensor]:
     field = Driven().to(dtype)
-    y0 = Y0.clone().to(dtype).requires_grad_()
-    times = torch.tensor(ts, dtype=torch.float64, requires_grad=True)
-    ys = odeint(field, y0, times, gradient="adjoint", **options).ys
-    weights = torch.arange(1.0, 1.0 + ys.numel(), dtype=dtype).view_as(ys)
-    return [ys.detach(), *torch.autograd.grad((weights * ys**2).sum(), [y0, times, *field.parameters()])]
+    return outputs_and_gradients(
+        field, lambda y0, ts: odeint(field, y0, ts, gradient="adjoint", **options).ys, Y0.to(dtype), ts
+    )
 
 
-def test_vode_adams_is_the_call_that_the_paper_made() -> None:
-    field = Driven()
-    scipys = ode(field.on_arrays).set_integrator("vode", method="adams", **TIGHT)
+def test_vode_adams_is_the_call_that_the_paper_made(record: Any) -> None:
+    scipys = ode(on_arrays).set_integrator("vode", method="adams", **TIGHT)
     scipys.set_initial_value(Y0.numpy(), TS[0])
     expected = [Y0.numpy(), *(scipys.integrate(t).copy() for t in TS[1:])]
-    evaluated: list[float] = []
-
-    def recorded(t: Tensor, y: Tensor) -> Tensor:
-        evaluated.append(t.item())
-        return field(t, y)
-
-    solution = solve_plain("vode_adams", recorded, **TIGHT)
+    field = record(Driven())
+    solution = solve_plain("vode_adams", field, **TIGHT)
     assert np.array_equal(solution.ys.numpy(), expected)  # type: ignore[union-attr]
-    assert solution.stats.forward.nfe == len(evaluated)
-    assert max(evaluated) > TS[-1]  # VODE's own way: over the output and back
+    assert solution.stats.forward.nfe == len(field.times)
+    assert max(field.times) > TS[-1]  # VODE's own way: over the output and back
 
 
-def test_lsoda_is_that_of_solve_ivp() -> None:
-    field = Driven()
-    expected = solve_ivp(field.on_arrays, (TS[0], TS[-1]), Y0.numpy(), "LSODA", t_eval=TS, **TIGHT)
-    evaluated: list[float] = []
-
-    def recorded(t: Tensor, y: Tensor) -> Tensor:
-        evaluated.append(t.item())
-        return field(t, y)
-
-    solution = solve_plain("lsoda", recorded, **TIGHT)
+def test_lsoda_is_that_of_solve_ivp(record: Any) -> None:
+    expected = solve_ivp(on_arrays, (TS[0], TS[-1]), Y0.numpy(), "LSODA", t_eval=TS, **TIGHT)
+    field = record(Driven())
+    solution = solve_plain("lsoda", field, **TIGHT)
     np.testing.assert_allclose(solution.ys.numpy(), expected.y.T, rtol=0, atol=1e-14)  # type: ignore[union-attr]
-    assert solution.stats.forward.nfe == expected.nfev == len(evaluated)
-    assert max(evaluated) <= TS[-1]
+    assert solution.stats.forward.nfe == expected.nfev == len(field.times)
+    assert max(field.times) <= TS[-1]
 
 
 @pytest.mark.parametrize("ts", [TS, TS[::-1]], ids=["forwards", "backwards"])
 @pytest.mark.parametrize("method", BRIDGE)
 def test_values_and_gradients_agree_with_dopri5(method: str, ts: list[float]) -> None:
-    expected = outputs_and_gradients(ts, method="dopri5", rtol=1e-11, atol=1e-11)
-    for found, value in zip(outputs_and_gradients(ts, method=method, **TIGHT), expected, strict=True):
+    expected = by_adjoint(ts, method="dopri5", rtol=1e-11, atol=1e-11)
+    for found, value in zip(by_adjoint(ts, method=method, **TIGHT), expected, strict=True):
         torch.testing.assert_close(found, value, rtol=1e-6, atol=1e-5)
 
 
 @pytest.mark.parametrize("method", BRIDGE)
 def test_single_precision_agrees_to_its_tolerance(method: str) -> None:
-    expected = outputs_and_gradients(TS, method="dopri5", **TIGHT)
+    expected = by_adjoint(TS, method="dopri5", **TIGHT)
     options = {"method": method, "rtol": 1e-5, "atol": 1e-5}
-    for found, value in zip(outputs_and_gradients(TS, torch.float32, **options), expected, strict=True):
+    for found, value in zip(by_adjoint(TS, torch.float32, **options), expected, strict=True):
         torch.testing.assert_close(found.double(), value, rtol=1e-3, atol=1e-2)
 
 
@@ -168,20 +142,15 @@ def test_direct_without_a_graph_is_a_plain_solve(method: str) -> None:
     assert torch.equal(ys[0], Y0)
 
 
-def test_lsoda_refuses_large_states_before_it_solves() -> None:
-    field, calls = Driven(), []
-
-    def counted(t: Tensor, y: Tensor) -> Tensor:
-        calls.append(t)
-        return -y
-
+def test_lsoda_refuses_large_states_before_it_solves(record: Any) -> None:
+    field = record(decay)
     with pytest.raises(ValueError, match=r"200,080,008 bytes for a state of 5,001 numbers .* use vode_adams"):
-        solve_plain("lsoda", counted, torch.ones(5001))
-    assert not calls
-    assert solve_plain("vode_adams", counted, torch.ones(5001)).stats.forward.nfe == len(calls)
+        solve_plain("lsoda", field, torch.ones(5001))
+    assert not field.times
+    assert solve_plain("vode_adams", field, torch.ones(5001)).stats.forward.nfe == len(field.times)
 
     ys = odeint(
-        field, torch.ones(1300, 2, dtype=torch.float64), [0.0, 0.1], method="lsoda", gradient="adjoint"
+        Driven(), torch.ones(1300, 2, dtype=torch.float64), [0.0, 0.1], method="lsoda", gradient="adjoint"
     ).ys
     with pytest.raises(
         ValueError, match=r"a state of 5,206 numbers \(of the adjoint: y, adj_y and all parameters\)"
@@ -199,22 +168,17 @@ def test_complex_states_and_steps_of_ones_own_are_refused(method: str) -> None:
 
 
 @pytest.mark.parametrize("method", BRIDGE)
-def test_budgets_admit_exactly_what_the_solve_needs(method: str) -> None:
+def test_budgets_admit_exactly_what_the_solve_needs(method: str, record: Any) -> None:
     counts = solve_plain(method).stats.forward
     assert counts.num_accepted is not None
     within = solve_plain(method, max_nfe=counts.nfe, max_steps=counts.num_accepted)
     assert within.stats.forward == counts
-    calls: list[Tensor] = []
-
-    def counted(t: Tensor, y: Tensor) -> Tensor:
-        calls.append(t)
-        return Driven()(t, y)
-
+    field = record(Driven())
     with pytest.raises(
         BudgetExhaustedError, match=rf"max_nfe={counts.nfe - 1} reached .* nfe {counts.nfe - 1}\)"
     ):
-        solve_plain(method, counted, max_nfe=counts.nfe - 1)
-    assert len(calls) == counts.nfe - 1
+        solve_plain(method, field, max_nfe=counts.nfe - 1)
+    assert len(field.times) == counts.nfe - 1
     with pytest.raises(BudgetExhaustedError, match=r"max_steps=3 reached at t=.* \(accepted 3, nfe"):
         solve_plain(method, max_steps=3)
 

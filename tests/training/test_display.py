@@ -19,6 +19,7 @@ from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.hparams.api_pb2 import ColParams, ListSessionGroupsRequest, Status
 from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.plugins.hparams.list_session_groups import Handler as ListSessionGroupsHandler
+from tqdm import tqdm
 
 from nodebench.records import COLUMNS
 from nodebench.training.means import StepMeasurement
@@ -247,10 +248,21 @@ def test_without_a_terminal_there_is_a_line_an_epoch_and_no_bar(capsys):
     ]
 
 
+@pytest.fixture
+def every_step(monkeypatch):
+    """The bar is drawn at every step, however fast they follow each other."""
+
+    class Eager(tqdm):
+        def __init__(self, **settings):
+            super().__init__(mininterval=0, **settings)
+
+    monkeypatch.setattr("nodebench.training.progress.tqdm", Eager)
+
+
+@pytest.mark.usefixtures("every_step")
 def test_bar_shows_loss_error_nfe_and_rate(capsys):
     progress = Progress(num_steps=100, first_step=40, show_bar=True, sample_unit="points")
     progress.step(measured(error_train=4.0))
-    progress._bar.refresh()
     progress.close()
     assert "41/100" in (shown := capsys.readouterr().err)
     assert "loss 0.500, error 4.00 %, NFE 20/14, 320 points/s" in shown
@@ -270,6 +282,7 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.mark.usefixtures("every_step")
 @pytest.mark.parametrize("columns", [60, 80, 120])
 def test_on_a_terminal_the_bar_has_room_and_no_line_ends_inside_a_word(monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
@@ -277,7 +290,6 @@ def test_on_a_terminal_the_bar_has_room_and_no_line_ends_inside_a_word(monkeypat
     progress = Progress(num_steps=600, first_step=0)
     for _ in range(30):
         progress.step(measured(error_train=4.0))
-        progress._bar.refresh()
     progress.close()
     shown = re.split(r"[\r\n]", screen.getvalue())
     assert max(map(len, shown)) <= columns

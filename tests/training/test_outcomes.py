@@ -330,17 +330,17 @@ def test_full_disk_is_a_clear_error_and_leaves_no_half_file(
     toy, tmp_path, unbroken, assert_same_numbers, monkeypatch, name
 ):
     path = tmp_path / "run"
-    original_write = storage._write
+    write = os.write
 
     def write_half(descriptor, content):
         target = os.readlink(f"/proc/self/fd/{descriptor}")
         if name in target and (name != "metrics.jsonl" or os.fstat(descriptor).st_size > 0):
-            os.write(descriptor, content[: len(content) // 2])
+            write(descriptor, content[: len(content) // 2])
             raise OSError(errno.ENOSPC, "No space left on device")
-        original_write(descriptor, content)
+        return write(descriptor, content)
 
     with monkeypatch.context() as patch:
-        patch.setattr(storage, "_write", write_half)
+        patch.setattr(os, "write", write_half)
         with pytest.raises(RunFolderError, match=r"the disk is full.*continues from the last checkpoint"):
             toy.toy_run(path)
     assert not list(path.rglob("*.tmp"))
