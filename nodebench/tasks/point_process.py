@@ -205,14 +205,14 @@ def _parts(split: EventSet) -> Sequence[Tensor]:
 
 def _likelihoods(losses: Sequence[Losses], num_events: int) -> dict[str, float]:
     """`nll_event`; of a model with a posterior also `elbo_event` and `kl_z0`."""
-    nll = torch.cat([part.nll for part in losses]).double()
+    nll = torch.cat([part.nll for part in losses]).cpu().double()
     if num_bad := int((~nll.isfinite()).sum()):
         raise NonFiniteValuesError(
             f"the net gives a likelihood of NaN or infinity for {num_bad:,} of {len(nll):,} sequences"
         )
     columns = {"nll_event": float(nll.sum() / num_events)}
     if losses[0].kl is not None:
-        bound = torch.cat([part.negative_elbo for part in losses]).double()
+        bound = torch.cat([part.negative_elbo for part in losses]).cpu().double()
         columns["elbo_event"] = -float(bound.sum() / num_events)
         columns["kl_z0"] = float((bound - nll).mean())
     return columns

@@ -18,7 +18,7 @@ NUM_NODES = (
 def scores(rates: Rates, is_event: Tensor) -> dict[str, float]:
     """`nll_event` in nats an event, and `ks`, of rates at the events (N, n) of sequences."""
     return {
-        "nll_event": float(rates.nll(is_event).double().sum() / is_event.sum()),
+        "nll_event": float(rates.nll(is_event).cpu().double().sum() / is_event.sum()),
         "ks": ks_distance(rescaled_intervals(rates, is_event)),
     }
 
@@ -30,7 +30,7 @@ def rescaled_intervals(rates: Rates, is_event: Tensor) -> Tensor:
     is left of one interval and the beginning of the next one are an interval of the same process (time rescaling:
     Brown et al. 2002, Neural Computation 14, 325-346).
     """
-    integral, total = rates.integral.double().cpu(), rates.total.double().cpu()
+    integral, total = rates.integral.cpu().double(), rates.total.cpu().double()
     begin = torch.cumsum(total, 0) - total
     moments = (begin[:, None] + integral)[is_event.cpu()]
     return torch.diff(moments, prepend=moments.new_zeros(1))
@@ -45,7 +45,7 @@ def ks_distance(intervals: Tensor) -> float:
 
 def relative_rms(found: Tensor, true: Tensor) -> float:
     """The root of the mean square of found - true, over that of true."""
-    return float((found.double().cpu() - true).square().mean().sqrt() / true.square().mean().sqrt())
+    return float((found.cpu().double() - true).square().mean().sqrt() / true.square().mean().sqrt())
 
 
 def true_rates(rate: Rate, split: EventSet, t_start: float, duration: float) -> Rates:

@@ -156,7 +156,8 @@ class LatentRate(nn.Module):
         )
         ys = self.ode_block.solve(self.state(z0), grid.tolist()).ys
         ys = ys.expand(-1, len(times), -1)
-        ys_at = ys[place[2:].view(times.shape).to(z0.device), torch.arange(len(times))[:, None]]
+        rows = torch.arange(len(times), device=z0.device)
+        ys_at = ys[place[2:].view(times.shape).to(z0.device), rows[:, None]]
         field = self.ode_block.vector_field
         assert isinstance(field, RateField), "made so, and nobody else's"
         log_ratio = field.log_ratio(ys_at[..., :-1])[..., 0]
