@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -60,6 +61,7 @@ DATA_IN_ODE = {
 # Functions whose parameters are what a user writes: odeint's are spelled out, odeint_adjoint's are torchdiffeq's.
 # Beside them, what a shipped config names as its `_target_`: each parameter is a key of the file.
 DOORS = {("ode.front_door", "odeint"), ("ode.compat.odeint", "odeint_adjoint")}
+PUBLIC_WITH_UNDERSCORE = {"_replace", "_fields", "_asdict", "_exit"}  # of named tuples, and os._exit
 CATCH_ALL_NAMES = {"utils", "util", "misc", "helpers", "common"}
 MAX_LINES = 350
 MAX_LINES_OF_A_FUNCTION = 70  # from def to the end, docstring and all: a screen
@@ -248,6 +250,28 @@ def circles(package: Path) -> list[set[str]]:
         if circle not in found_circles:
             found_circles.append(circle)
     return found_circles
+
+
+def private_names(source: str) -> Iterator[str]:
+    """What a test touches of others that is private, `3: progress._bar`; torch's insides are torch's affair."""
+    for node in ast.walk(ast.parse(source)):
+        names = []
+        if isinstance(node, ast.Attribute):
+            owner = ast.unparse(node.value)
+            is_own = owner in ("self", "cls", "super()") or owner.partition(".")[0] == "torch"
+            names = [] if is_own or node.attr in PUBLIC_WITH_UNDERSCORE else [f"{owner}.{node.attr}"]
+        elif isinstance(node, ast.Constant) and str(node.value).startswith("nodebench."):
+            names = [str(node.value)]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("nodebench"):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        yield from (f"{node.lineno}: {name}" for name in names if re.search(r"\._[a-z]\w*$", name))
+
+
+def test_no_test_touches_what_is_private_to_a_module() -> None:
+    tried = "progress._bar.refresh()\nfrom nodebench.ode import _x\nself._y, os._exit"
+    assert sorted(private_names(tried)) == ["1: progress._bar", "2: nodebench.ode._x"]
+    for path in sorted(PACKAGE.parent.glob("tests/**/*.py")):
+        assert list(private_names(path.read_text(encoding="utf-8"))) == [], path
 
 
 def test_every_import_keeps_the_rules() -> None:

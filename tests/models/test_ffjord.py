@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -56,13 +58,15 @@ def jacobians(field: ConcatSquashField, points: Tensor) -> Tensor:
 def noises(monkeypatch: pytest.MonkeyPatch) -> list[Tensor | None]:
     """The noise of each evaluation of a concatsquash field, None for the exact divergence."""
     seen: list[Tensor | None] = []
-    evaluate = ConcatSquashField._evaluate
+    at_times = ConcatSquashField.at_times
 
-    def spy(self: Any, scales: Any, y: Tensor, noise: Tensor | None = None) -> Tensor:
+    def spied(evaluate: Callable[..., Tensor], y: Tensor, noise: Tensor | None = None) -> Tensor:
         seen.append(noise)
-        return evaluate(self, scales, y, noise)
+        return evaluate(y, noise)
 
-    monkeypatch.setattr(ConcatSquashField, "_evaluate", spy)
+    monkeypatch.setattr(
+        ConcatSquashField, "at_times", lambda self, ts: [partial(spied, f) for f in at_times(self, ts)]
+    )
     return seen
 
 
