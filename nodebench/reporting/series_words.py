@@ -13,19 +13,20 @@ LEGEND = (
     "Ours: last step's weights, mean over the finished seeds ± half the 95 % interval (Student's t). RMSE: root of the "
     "mean over all test series, the horizon's times and both coordinates, against the values without noise, from one "
     "sample of the posterior (RNN: its means, fed back), in the data's unit.",
-    "Naive predictors, which say what an RMSE means: 0 at all times; the last observation; each series' own phase with "
-    "the radius that it has at the end of the window, as on a limit cycle.",
-    "Noisy targets: against the values with noise; median series: the median of the series' own RMSEs; a scalar: one "
-    "observed coordinate; active: KL above 0.01 nats; radius: the median over test series of the distance from the "
-    "centre at the horizon's end over that at its beginning, 1 on a limit cycle; probe: least squares on the means of "
-    "z(t0).",
+    "Naive predictors, which say what an RMSE means: 0 at all times; the last observation; radius frozen: each series' "
+    "own phase with the radius that it has at the end of the window, as on a limit cycle.",
+    "Noisy: against the values with noise; mean z: from the posterior's mean; median: of the series' own RMSEs; ELBO "
+    "and NLL an observed coordinate, KL a series; active: KL above 0.01; probe: share of test series whose direction a "
+    "least-squares probe reads off the mean of z(t0), squared: with squares and products; radius ratio: median of the "
+    "distance from the centre at the horizon's end over that at its beginning, 1 on a limit cycle; turns right: share "
+    "whose extrapolation turns the right way; NFE a training step.",
     "Paper: Chen et al. 2018, Table 2: single numbers without seeds, called predictive RMSE on 100 times beyond those "
     "of training.",
     "Deviations from the paper, which states none of these where nothing else is said. Data: ours, spirals with shape, "
     "decay, window and noise measured off its Figure 8, and fresh ones to test on (the paper's are not published). "
     "Encoder: told the time between observations, as only the paper's second RNN is. Latent state: begins at the first "
-    "time of the grid. Solver: the paper's is SciPy's at its default 1.5e-8. RMSE: one of several readings. Optimizer, "
-    "steps and batches: see recipe.",
+    "time of the grid. Cells: the paper has RNNs; ours are in the notes. Solver: the paper's is SciPy's at its default "
+    "1.5e-8. RMSE: one of several readings. Optimizer, steps and batches: see recipe.",
 )
 _DATA_KEYS = ("rho", "omega", "min_radius", "max_radius", "noise", "horizon", "num_train", "num_test")
 

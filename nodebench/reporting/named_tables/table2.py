@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
 import pandas as pd
 
@@ -28,29 +27,26 @@ from nodebench.reporting.series_cells import (
 )
 from nodebench.reporting.series_words import LEGEND, about_data, compare
 
-NAIVE = {
-    "rmse_zero": "predicting 0",
-    "rmse_last": "last observation held",
-    "rmse_frozen": "right phase, radius frozen",
-}
+NAIVE = {"rmse_zero": "0 predicted", "rmse_last": "last value held", "rmse_frozen": "radius frozen"}
 MORE = {
-    "rmse_noisy": "RMSE, noisy targets",
-    "rmse_mean": "RMSE, posterior mean",
-    "rmse_median": "RMSE, median series",
-    "rmse_interp": "RMSE inside the window",
-    "elbo": "ELBO (nats a scalar)",
-    "nll_scalar": "NLL (nats a scalar)",
-    "kl_z0": "KL (nats a series)",
-    "active_units": "active latent units",
-    "probe_accuracy": "direction, linear probe (share)",
-    "probe_quadratic": "direction, quadratic probe (share)",
-    "radius_ratio": "radius, end over begin",
-    "turns_right": "turns the right way (share)",
-    "nfe_forward": "NFE forward a step",
-    "nfe_backward": "NFE backward a step",
+    "rmse_noisy": "RMSE, noisy",
+    "rmse_mean": "RMSE, mean z",
+    "rmse_median": "RMSE, median",
+    "rmse_interp": "RMSE in window",
+    "elbo": "ELBO (nats)",
+    "nll_scalar": "NLL (nats)",
+    "kl_z0": "KL (nats)",
+    "active_units": "active units",
+    "probe_accuracy": "probe, linear",
+    "probe_quadratic": "probe, squared",
+    "radius_ratio": "radius ratio",
+    "turns_right": "turns right",
+    "nfe_forward": "NFE forward",
+    "nfe_backward": "NFE backward",
     "num_params": "parameters",
-    "time_step_ms": "training step (ms)",
+    "time_step_ms": "step (ms)",
 }
+"""Short, so that all columns have room on a terminal of 80 characters; the legend says what they are."""
 COLUMNS = (
     *(Column("row", is_number=False), Column("measured", is_number=False)),
     *(Column(f"{number} of {NUM_POINTS}") for number in NUMBERS_OBSERVED),
@@ -60,6 +56,7 @@ CHOICES = (
     *("model.field_layers", "model.observation_noise"),
 )
 """Of a model, told in a note: the RNNs' own, then the latent ODE's."""
+RMSE_FORMAT = ".3f"  # of ours; the paper has four decimals
 SAME = 1e-3  # relative: the naive predictors of one test set, over machines
 TOLD_BY_A_CELL = ("not counted", "seed ")  # how those notes of a row begin that its cell has told
 
@@ -137,8 +134,7 @@ def _block(groups: Sequence[_Group], notes: Mapping[str, Sequence[str]]) -> Iter
     for column, name in NAIVE.items():
         yield _naive_line(groups, column, name)
     for group in groups:
-        if group.finished:
-            yield _each_seed(group)
+        yield from _seed_lines(group)
     for column, words in MORE.items():
         for group in groups:
             if any(row.values(column) for row in group.finished.values()):
@@ -146,14 +142,11 @@ def _block(groups: Sequence[_Group], notes: Mapping[str, Sequence[str]]) -> Iter
 
 
 def _line(group: _Group, column: str, measured: str, notes: Sequence[str] = ()) -> Written:
-    """What one model has in one column; how many seeds, where not all are finished."""
+    """What one model has in one column."""
     cells: list[str] = []
     numbers: dict[str, object] = {}
     for number, cell in group.cells.items():
-        words = cell.words(column)
-        row = cell.choice.row
-        if words and row and len(row.counted) < len(row.runs) and column == "rmse":
-            words += f" ({len(row.counted)} of {len(row.runs)})"
+        words = cell.words(column, RMSE_FORMAT if column.startswith("rmse") else "")
         is_told = column == "rmse" and cell.status not in (NO_RUN, FINISHED)
         cells.append(cell.status if is_told else words)
         numbers |= _in_csv(number, cell.mean(column), cell.interval(column), len(cell.values(column)))
@@ -161,17 +154,23 @@ def _line(group: _Group, column: str, measured: str, notes: Sequence[str] = ()) 
     return line, {"data": group.data, "row": group.model, "measured": column, **numbers}
 
 
-def _each_seed(group: _Group) -> Written:
-    """The RMSE of every seed, and how those ended that have none."""
-    told: list[str] = []
-    numbers: dict[str, object] = {}
-    for number, cell in group.cells.items():
-        runs = sorted(cell.choice.row.runs if cell.choice.row else (), key=lambda run: run.seed)
-        values = [run.summary.get("rmse") if run.is_finished else run.status for run in runs]
-        told.append(", ".join(f"{value:.4f}" if is_number(value) else str(value) for value in values))
-        numbers |= _in_csv(number, float(median(found)) if (found := cell.values("rmse")) else None)
-    line = Line([group.name, "RMSE of each seed", *told])
-    return line, {"data": group.data, "row": group.model, "measured": "rmse_median_seed", **numbers}
+def _seed_lines(group: _Group) -> Iterator[Written]:
+    """A line for every seed: its RMSE, and how it ended where it has none."""
+    runs = {
+        (run.seed, number): run
+        for number, cell in group.cells.items()
+        for run in (cell.choice.row.runs if cell.choice.row else ())
+    }
+    for seed in sorted({seed for seed, _ in runs}, key=lambda seed: (len(seed), seed)):
+        told: list[str] = []
+        numbers: dict[str, object] = {}
+        for number in group.cells:
+            run = runs.get((seed, number))
+            value = run.summary.get("rmse") if run and run.is_finished else None
+            told.append(f"{value:{RMSE_FORMAT}}" if is_number(value) else run.status if run else "")
+            numbers |= _in_csv(number, value if is_number(value) else None)
+        line = Line([group.name, f"RMSE, seed {seed}", *told])
+        yield line, {"data": group.data, "row": group.model, "measured": f"rmse of seed {seed}", **numbers}
 
 
 def _papers_line(model: str, values: Mapping[int, float]) -> Written:
@@ -194,7 +193,7 @@ def _naive_line(groups: Sequence[_Group], column: str, name: str) -> Written:
         if known and max(known.values()) - min(known.values()) > SAME * abs(max(known.values())):
             told = ", ".join(f"{mean:.4f} by {model}" for model, mean in known.items())
             notes.append(f"the runs at {number} are not of one test set: {told}")
-        cells.append("" if value is None else f"{value:.4f}")
+        cells.append("" if value is None else f"{value:{RMSE_FORMAT}}")
         numbers |= _in_csv(number, value)
     data = groups[0].data
     line = Line([name + _on(data), "RMSE", *cells], notes)
