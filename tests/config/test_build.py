@@ -25,13 +25,20 @@ from nodebench.config.errors import ConfigError
 from nodebench.config.files import config_folders, load, options, shipped_targets
 from nodebench.data.protocol import kind_returned
 from nodebench.models import recorded_solves
-from nodebench.tasks import Classification, Density, DensityMatching
 
 FLOW = ["task=density", "data=two_moons"]
 CNF = [*FLOW, "model=cnf"]
 SHIPPED = config_folders()
 ALLOWED = shipped_targets(SHIPPED)
-TASKS = [Classification, Density, DensityMatching]
+
+
+def target(group: str, name: str) -> Any:
+    """What a shipped file names as its _target_."""
+    module, _, last = load(options(group, SHIPPED)[name])["_target_"].rpartition(".")
+    return getattr(importlib.import_module(module), last)
+
+
+TASKS = [target("task", name) for name in options("task", SHIPPED)]
 FLOWS = ["cnf", "ffjord", "planar_nf"]
 TARGETS_THAT_DO_HARM = [
     "torch.utils.collect_env.run",
@@ -396,15 +403,11 @@ class TestWhatFits:
 
     @pytest.mark.parametrize("name", options("data", SHIPPED))
     def test_every_data_file_is_of_the_kind_of_one_task(self, name: str) -> None:
-        module, _, function = load(options("data", SHIPPED)[name])["_target_"].rpartition(".")
-        kind = kind_returned(getattr(importlib.import_module(module), function))
-        assert [task.data_type for task in TASKS].count(kind) == 1
+        assert [task.data_type for task in TASKS].count(kind_returned(target("data", name))) == 1
 
     @pytest.mark.parametrize("task", TASKS)
     def test_the_example_of_a_kind_of_data_is_of_it(self, task: Any) -> None:
-        target = load(options("data", SHIPPED)[task.data_type.example])["_target_"]
-        module, _, function = target.rpartition(".")
-        assert kind_returned(getattr(importlib.import_module(module), function)) is task.data_type
+        assert kind_returned(target("data", task.data_type.example)) is task.data_type
 
 
 def test_points_that_changed_since_the_run_began_are_refused(tmp_path: Path) -> None:
