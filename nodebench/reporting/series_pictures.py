@@ -11,6 +11,7 @@ import numpy as np
 from nodebench.reporting.pictures import FILE, DamagedPicturesError, read_arrays
 
 CLOCKWISE, COUNTER_CLOCKWISE = -1, 1
+NEGLIGIBLE = 0.01
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,12 @@ class LatentPictures:
 
     @property
     def sign_changes(self) -> np.ndarray:
-        """How often the signed area changes its sign along each dimension, (L,)."""
-        signs = np.sign(self.signed_areas)
+        """How often the signed area changes its sign along each dimension, (L,).
+
+        Areas below NEGLIGIBLE of the largest have no sign: of a dimension that does nothing, they are noise.
+        """
+        areas = self.signed_areas
+        signs = np.sign(np.where(np.abs(areas) < NEGLIGIBLE * np.abs(areas).max(), 0.0, areas))
         return np.array([np.count_nonzero(np.diff(row[row != 0])) for row in signs])
 
 

@@ -157,7 +157,7 @@ def series_pictures(model: str = "latent_ode", num_observed: int = 30, window: i
     """Four spirals, clockwise and counter-clockwise in turn, predicted 10 % too far out.
 
     An RNN predicts what is observed, and its radius stays in the horizon. A latent ODE has three dimensions: the first
-    carries the direction, which changes at its value 0.
+    carries the direction, which changes at its value 0, and the last one does nothing.
     """
     times = np.linspace(0.0, 4 * np.pi, 2 * window, dtype=np.float32)
     direction = np.array([1, -1, 1, -1], dtype=np.int8)
@@ -177,7 +177,7 @@ def series_pictures(model: str = "latent_ode", num_observed: int = 30, window: i
     }
     if model == "latent_ode":
         values = np.linspace(-2.0, 2.0, 5, dtype=np.float32)
-        turns = [np.sign(values), np.ones(5), np.full(5, -1.0)]
+        turns = [np.sign(values), np.ones(5), 1e-4 * values]
         shown |= {
             "latent": np.stack([[turn, 0.0, 0.0] + 0.1 * _wave(times) for turn in direction]),
             "latent_direction": direction,

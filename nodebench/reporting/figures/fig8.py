@@ -96,7 +96,8 @@ def _draw_model(
         top + PANEL + 0.12,
         f"{letter} {NAMES[cell.model]}, {NUM_OBSERVED} of {NUM_POINTS} points",
     )
-    rmse, right, ratio = (cell.words(name, ".2f") for name in ("rmse", "turns_right", "radius_ratio"))
+    rmse = cell.words("rmse", ".3f")
+    right, ratio = (cell.words(name, ".2f") for name in ("turns_right", "radius_ratio"))
     true = "" if series is None else f" (true: {series.true_radius_ratio:.2f})"
     for line, words in enumerate(
         (
