@@ -204,6 +204,17 @@ def test_one_solve_over_the_times_of_all_is_a_solve_for_each() -> None:
         torch.testing.assert_close(alone[0], together[row], rtol=0, atol=1e-6)
 
 
+def test_nothing_is_solved_for_after_the_last_observation_whatever_time_is_0() -> None:
+    model, series = latent_ode(), ragged()
+    early = replace(series, times=series.times - 20)
+    t0 = float(series.times.min())
+    with recorded_solves(model) as solves:
+        told = model.losses(series, t0, 0.1, chance()).nll
+        told_early = model.losses(early, t0 - 20, 0.1, chance()).nll
+    torch.testing.assert_close(told_early, told, rtol=1e-6, atol=0)
+    assert solves[1].forward.nfe == solves[0].forward.nfe
+
+
 def test_the_latent_state_begins_at_t0() -> None:
     model = latent_ode()
     z0 = torch.randn(2, 4, generator=chance(), dtype=torch.float64)
@@ -259,6 +270,18 @@ def test_a_roll_out_does_not_depend_on_other_series_beside_it(clock: str) -> Non
     for row in range(len(series)):
         alone = model.predict(cut[row : row + 1], 0.0)
         torch.testing.assert_close(alone[0], together[row], rtol=0, atol=1e-9, equal_nan=True)
+
+
+@pytest.mark.parametrize("clock", CLOCKS)
+def test_series_that_end_with_their_last_observation_are_predicted_beside_longer_ones(clock: str) -> None:
+    model, series = rnn(clock=clock), ragged()
+    row = slice(1, 2)  # five times of seven, the last repeated
+    ended, at_end = series[row], series.observed[row].clone()
+    at_end[:, :-3] = False  # the last of its times alone
+    for observed in (ended.observed, at_end):
+        predicted = model.predict(replace(ended, observed=observed), 0.0)
+        given = observed.any(2)[0].nonzero()[1:, 0]
+        assert predicted[0, given].isfinite().all()
 
 
 def test_the_mean_gap_is_that_of_each_series() -> None:

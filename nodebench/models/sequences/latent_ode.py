@@ -120,7 +120,8 @@ class LatentODE(SequenceModel):
         times, values, is_there = seen.times, seen.values, seen.observed
         if times.dim() == 2:  # of their own: solved for where something was observed, and nowhere else
             times, values, is_there, _ = seen.readings()
-        predicted = self.decoder(self.latent(z0, times.clamp(min=t0), t0))
+            times = torch.where(is_there.any(2), times, t0)
+        predicted = self.decoder(self.latent(z0, times, t0))
         nll = gaussian_nll(values, predicted, self._log_noise_variance(noise_std), is_there)
         kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
         return Losses(nll, kl, seen.observed.sum((1, 2)))

@@ -104,7 +104,8 @@ class RNN(SequenceModel):
             return self._onwards(h, x_last, is_there, gaps)
         mean_gap = (t_last - read.times[:, 0]) / last.clamp(min=1)
         mean_gap = torch.where(mean_gap > 0, mean_gap, wanted[:, -1] - t_last)  # of a series read once
-        num_steps = int(((wanted.amax(1) - t_last) / mean_gap).amax().ceil())
+        mean_gap = torch.where(mean_gap > 0, mean_gap, torch.ones_like(mean_gap))  # at its last time
+        num_steps = int(((wanted.amax(1) - t_last) / mean_gap).amax().ceil().clamp(min=1))
         steps = self._onwards(h, x_last, is_there, mean_gap[:, None].expand(-1, num_steps))
         steps = torch.cat([x_last[:, None], steps], dim=1)
         position = ((wanted - t_last[:, None]) / mean_gap[:, None]).clamp(0, num_steps)
