@@ -55,12 +55,13 @@ def _draw(axes: Axes, series: dict[str, np.ndarray]) -> None:
         axes.plot(across, up, **look)
     # What is true sets the limits: an untrained model may be anywhere.
     known = np.concatenate([series["values"], clean])
+    known = np.where(np.isnan(known).all(0), 0.0, known)  # a coordinate may be missing throughout a series
     lowest, highest = np.nanmin(known, axis=0), np.nanmax(known, axis=0)
     if is_plane:
-        reach = AIR * max(highest - lowest) / 2
+        reach = AIR * (max(highest - lowest) or 1.0) / 2  # of a series that stays where it is
         x, y = (lowest + highest) / 2
         axes.set(xlim=(x - reach, x + reach), ylim=(y - reach, y + reach), aspect="equal")
     else:
-        air = (AIR - 1) * (highest.max() - lowest.min()) / 2
+        air = (AIR - 1) * (highest.max() - lowest.min() or 1.0) / 2
         axes.set(ylim=(lowest.min() - air, highest.max() + air))
     axes.tick_params(labelsize=6)

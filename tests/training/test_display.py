@@ -25,6 +25,7 @@ from nodebench.records import COLUMNS
 from nodebench.training.means import StepMeasurement
 from nodebench.training.progress import Progress, about, shown
 from nodebench.training.protocols import SolveCounts
+from nodebench.training.series_image import series_image
 
 
 def read_events(path):
@@ -220,6 +221,18 @@ def test_series_are_drawn_with_what_is_predicted_of_them(toy, tmp_path, dim):
     assert is_blue["far"] == is_blue["unknown"] == 0
     is_black = {name: (pixels.sum(-1) < 90).sum() for name, pixels in shown.items()}
     assert is_black["far"] == is_black["unknown"] > 0
+
+
+@pytest.mark.parametrize("dim", [2, 3])
+def test_series_that_stay_where_they_are_or_lack_a_coordinate_are_drawn(dim):
+    times = np.tile(np.arange(5.0), (2, 1))
+    values = np.ones((2, 5, dim))
+    values[1, :, 0] = np.nan
+    pictures = {
+        **{"times": times, "clean": np.full_like(values, np.nan), "values": values, "prediction": values},
+        **{"observed": times < 3, "is_horizon": times > 3},
+    }
+    assert (series_image(pictures) < 90).any()
 
 
 def measured(**metrics):
