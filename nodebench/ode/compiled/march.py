@@ -8,15 +8,16 @@ and step sizes are one compiled loop in float64 time; the loop of drive/adaptive
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple
 
 import torch
 from torch import Tensor
 
-from nodebench.ode.compiled.inputs import OPTIONS, float64
+from nodebench.ode.compiled.inputs import OPTIONS
 from nodebench.ode.compiled.traced import TracedField, TracedStages
 from nodebench.ode.drive.controllers import Controller
 from nodebench.ode.drive.decide import decide, reaches
+from nodebench.ode.drive.scalars import Scalar
 from nodebench.ode.drive.state import LoopState
 from nodebench.ode.field import time_tensor
 from nodebench.ode.methods.explicit import rk_step
@@ -36,14 +37,15 @@ class MarchKind(NamedTuple):
     packing: Packing
 
 
-class Bounds(NamedTuple):
-    """How far a march goes, and how long its steps may be."""
+class Bounds(NamedTuple, Generic[Scalar]):
+    """How far a march goes, how long its steps may be, and how many of them are tried."""
 
-    until: float
-    rounding: float
-    direction: float
-    least: float
-    most: float
+    until: Scalar
+    rounding: Scalar
+    direction: Scalar
+    least: Scalar
+    most: Scalar
+    tries: Scalar
 
 
 def march(
@@ -51,20 +53,18 @@ def march(
     f: Callable[..., Any],
     args: tuple[Any, ...],
     state: LoopState[float],
-    bounds: Bounds,
-    max_tries: int,
+    bounds: Bounds[float],
     tolerances: tuple[Tensor, Tensor],
 ) -> LoopState[float] | None:
     """See Steps.march, by a loop of `make_march`; None where that cannot be compiled."""
-    y = state.y
-    numbers = [float64(number, y) for number in (*bounds, state.t, state.size, *state.history)]  # none a view
-    tries = torch.full((), max_tries, dtype=torch.int64, device=y.device)
-    end = run(f, args, tuple(numbers[:5]), tries, (*numbers[5:], y, state.f0), tolerances)
+    # In two tensors: each one more costs the call about as much as an operation, and the loop too.
+    start = torch.tensor((state.t, state.size, *state.history), dtype=torch.float64)
+    end = run(f, args, torch.tensor(bounds, dtype=torch.float64), start, state.y, state.f0, tolerances)
     if end is None:
         return None
-    *scalars_at_end, y1, f1 = end
-    t, size, first, second, num_accepted, num_rejected, last_ratio = (s.item() for s in scalars_at_end)
-    return LoopState(t, size, (first, second), y1, f1, num_accepted, num_rejected, last_ratio)
+    scalars, y1, f1 = end
+    t, size, first, second, num_accepted, num_rejected, last_ratio = scalars.tolist()
+    return LoopState(t, size, (first, second), y1, f1, int(num_accepted), int(num_rejected), last_ratio)
 
 
 class _Carried(NamedTuple):
@@ -83,8 +83,8 @@ class _Carried(NamedTuple):
 
 
 def make_march(kind: MarchKind) -> Callable[..., tuple[Tensor, ...]]:
-    """(f, args, bounds, max_tries, (t, size, history 0 and 1, y, f0), (rtol, atol)) ->
-    (t, size, history 0 and 1, accepted, rejected, last ratio, y, f0).
+    """(f, args, bounds, [t, size, history 0 and 1], y, f0, (rtol, atol)) ->
+    ([t, size, history 0 and 1, accepted, rejected, last ratio], y, f0).
     """
     # Imported here, as most who solve an ODE compile nothing.
     from torch._higher_order_ops import while_loop
@@ -94,24 +94,24 @@ def make_march(kind: MarchKind) -> Callable[..., tuple[Tensor, ...]]:
     def run(
         f: Callable[..., Any],
         args: tuple[Any, ...],
-        bounds: tuple[Tensor, ...],
-        max_tries: Tensor,
-        start: tuple[Tensor, ...],
+        bounds: Tensor,
+        start: Tensor,
+        y: Tensor,
+        f0: Tensor,
         tolerances: tuple[Tensor, Tensor],
     ) -> tuple[Tensor, ...]:
         field = TracedField(f, kind.packing, args)
-        until, rounding, direction, least, most = bounds
 
         def goes_on(*carried: Tensor) -> Tensor:
-            now = _Carried(*carried)
-            wanted = torch.minimum(now.size, most)
-            is_clipped = reaches(wanted, (until - now.t).abs(), rounding)  # by the eager loop
-            has_tries = now.num_accepted + now.num_rejected < max_tries
-            return now.went_well & ~is_clipped & (wanted > least) & has_tries
+            now, bound = _Carried(*carried), Bounds(*bounds.unbind())
+            wanted = torch.minimum(now.size, bound.most)
+            is_clipped = reaches(wanted, (bound.until - now.t).abs(), bound.rounding)  # by the eager loop
+            has_tries = now.num_accepted + now.num_rejected < bound.tries
+            return now.went_well & ~is_clipped & (wanted > bound.least) & has_tries
 
         def step(*carried: Tensor) -> tuple[Tensor, ...]:
-            now = _Carried(*carried)
-            t1 = now.t + direction * torch.minimum(now.size, most)
+            now, bound = _Carried(*carried), Bounds(*bounds.unbind())
+            t1 = now.t + bound.direction * torch.minimum(now.size, bound.most)
             dt = t1 - now.t
             stages = TracedStages(tableau, now.f0)
             times = now.t, dt, time_tensor(t1, now.y)
@@ -119,12 +119,12 @@ def make_march(kind: MarchKind) -> Callable[..., tuple[Tensor, ...]]:
             ratio = error_ratio(stages.error(dt), now.y, y1, *tolerances, kind.norm).double()
             return tuple(_advance(now, kind, t1, y1, stages[tableau.num_stages - 1], ratio))
 
-        t, size, history0, history1, y, f0 = start
+        t, size, history0, history1 = (number.clone() for number in start.unbind())  # none a view
         none = torch.zeros((), dtype=torch.int64, device=y.device)
         well = torch.ones((), dtype=torch.bool, device=y.device)
         carried = (t, size, history0, history1, none, none.clone(), well, torch.ones_like(t), y, f0)
         *scalars, _, last_ratio, y1, f1 = while_loop(goes_on, step, carried)
-        return (*scalars, last_ratio, y1, f1)
+        return torch.stack([scalar.double() for scalar in (*scalars, last_ratio)]), y1, f1
 
     return run
 

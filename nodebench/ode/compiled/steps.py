@@ -117,8 +117,8 @@ class CompiledSteps(Steps):
             is_loop=True,
         )
         least = max(control.min_step, clock.resolution(max(state.t, until, key=abs)))
-        bounds = Bounds(until, clock.rounding, clock.direction, least, control.max_step)
-        end = march(run, method.f, self._f.args, state, bounds, max_tries, self._tolerances)
+        bounds = Bounds(until, clock.rounding, clock.direction, least, control.max_step, max_tries)
+        end = march(run, method.f, self._f.args, state, bounds, self._tolerances)
         if end is None:
             return None
         self._f.counts.nfe += (end.num_accepted + end.num_rejected) * (self._tableau.num_stages - 1)

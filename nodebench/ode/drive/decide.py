@@ -26,7 +26,7 @@ def decide(
     Of a ratio that is not finite nothing follows: it is never accepted, and its size is not to be used.
     """
     is_met, history = ratio <= 1.0, state.history
-    accepted = is_met | forced
+    accepted = forced or is_met
     size = taken * controller.factor(ratio, order, history)
     kept = where(is_met & (taken < state.size), state.size, 0.0)
     first, second = controller.remember(ratio, history)
