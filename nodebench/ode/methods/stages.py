@@ -193,7 +193,7 @@ def _columns(weights: Tensor, num_dims: int) -> list[Tensor]:
 
 def weighted_sums(y: Tensor, weights: Tensor, ks: Sequence[Tensor]) -> Tensor:
     """`weighted_sum` for every row of weights (m, s), float64 on the CPU: (m, *y.shape)."""
-    weights = weights.to(y.device, y.dtype, non_blocking=True)
+    weights = weights.to(y.dtype).to(y.device, non_blocking=True)  # in this order, as mps has no float64
     result: Tensor = _CombineMany.apply(y, weights, *ks)
     return result
 
