@@ -98,6 +98,7 @@ def test_one_sequence_with_a_shared_rate_and_three_with_their_own_are_drawn_a_li
         (events,) = lines(axes, OBSERVATION["color"])
         assert events[:, 0].tolist() == [0.5, 1.5, 2.5][: sequence + 1]
         assert axes.get_ylim()[0] < float(events[0, 1]) < 0
+    assert [axes.get_ylabel() != "" for axes in drawing.figure.axes] == [True, True, False, False]
 
 
 def test_what_the_rates_are_worth_is_said_below_and_in_the_data(tmp_path: Path, rate_run: Write) -> None:
@@ -106,7 +107,7 @@ def test_what_the_rates_are_worth_is_said_below_and_in_the_data(tmp_path: Path, 
     rate_run("spiral", elbo_event=0.5, kl_z0=2.0)
     drawing = drawn(tmp_path)
     assert "learned -0.705 ± 0.064, true rate -0.800, constant rate -0.600" in words(drawing)
-    assert "bound, with the KL of what was read -0.500" in words(drawing)
+    assert "bound (with the KL of z(t0)) -0.500" in words(drawing)
     assert "relative: 0.020; KS distance of the rescaled times: 0.0040" in words(drawing)
     data = drawing.data.set_index(["data", "seed"])
     assert data.loc[("sine", "1"), "nll_event"] == -0.71

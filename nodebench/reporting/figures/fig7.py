@@ -35,7 +35,7 @@ SUMMARY_COLUMNS = (
 SMALL = 7.5  # points
 
 # Inches.
-LEFT, RIGHT, TOP, GAP = 0.5, 0.08, 0.5, 0.42
+LEFT, RIGHT, TOP, GAP = 0.5, 0.14, 0.5, 0.42
 HIGH, WORDS = 1.6, 0.98
 
 
@@ -114,9 +114,9 @@ def _draw_panel(axes: Axes, cell: Choice, seeds: Sequence[RatePictures], index: 
         axes.plot(seed.grid, seed.rate[index], **{**PREDICTION, "linewidth": 1.0, "alpha": 0.75})
     axes.axhline(first.rate_constant, color=GREY, linewidth=0.8, linestyle=":")
     highest = max(np.nanmax(each) for each in (first.rate_true[index], *(seed.rate[index] for seed in seeds)))
-    axes.set(
-        xlim=first.grid[[0, -1]], ylim=(-0.14 * highest, 1.08 * highest), xlabel="$t$", ylabel=r"$\lambda(t)$"
-    )
+    axes.set(xlim=first.grid[[0, -1]], ylim=(-0.14 * highest, 1.08 * highest))
+    axes.set_xlabel("$t$", labelpad=1.5)
+    axes.locator_params(axis="y", nbins=5)
     events = first.events[index][np.isfinite(first.events[index])]
     axes.plot(events, np.full(len(events), -0.07 * highest), **{**OBSERVATION, "clip_on": False})
     axes.grid(color=PALE)
@@ -127,7 +127,7 @@ def _numbers_in_words(cell: Choice) -> tuple[str, str]:
     rates = {"learned": "nll_event", "true rate": "nll_event_true", "constant rate": "nll_event_constant"}
     nll = [f"{name} {words}" for name, column in rates.items() if (words := cell.words(column, ".3f"))]
     bound = cell.mean("elbo_event")
-    nll += [] if bound is None else [f"bound, with the KL of what was read {-bound:.3f}"]
+    nll += [] if bound is None else [f"bound (with the KL of z(t0)) {-bound:.3f}"]
     error, ks = cell.words("rate_error", ".3f"), cell.words("ks", ".4f")
     return (
         f"NLL in nats an event: {', '.join(nll)}" if nll else "",
