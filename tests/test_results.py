@@ -21,14 +21,15 @@ def test_the_committed_records_make_the_committed_table(table: Path) -> None:
     assert result_table(find_runs(table.parent / "runs"), columns, "markdown").strip() == committed.strip()
 
 
-def test_the_committed_records_make_the_committed_table_1() -> None:
-    folder = RESULTS / "table1"
-    table = named_table("table1", find_runs(folder / "runs"), folder / "runs")
+@pytest.mark.parametrize("name", ["table1", "table2"])
+def test_the_committed_records_make_the_committed_table_of_the_paper(name: str) -> None:
+    folder = RESULTS / name
+    table = named_table(name, find_runs(folder / "runs"), folder / "runs")
     for suffix, style in (("md", "markdown"), ("tex", "latex"), ("csv", "csv")):
-        assert render(table, style) + "\n" == (folder / f"table1.{suffix}").read_text(encoding="utf-8")
+        assert render(table, style) + "\n" == (folder / f"{name}.{suffix}").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("artefact", ["fig5", "table1"])
+@pytest.mark.parametrize("artefact", ["fig5", "table1", "table2"])
 def test_the_committed_records_are_of_the_recipe_that_reproduce_trains(artefact: str) -> None:
     runs = [run for run in find_runs(RESULTS / artefact / "runs") if run.setting("model.stem") != "res"]
     recipes = recipes_of(artefact, runs)
