@@ -33,7 +33,9 @@ from nodebench.models.sequences.encoders import RecurrentEncoder
 
 TOL = 1e-5
 NOISE_STD = 0.1  # that of the data
-SCALE = 2.4  # of the field's weights: 86 evaluations, as on Table 2's spirals from the 1,000th step of training on
+SCALE = (
+    2.4  # of the field's weights: about 90 evaluations, as on Table 2's spirals after 1,000 steps of training
+)
 FULL = (256, 100, Effort(15, (1e-3, 1e-4, 1e-6), num_curve_rounds=3))
 QUICK = (16, 20, Effort(2, (1e-3,)))
 
