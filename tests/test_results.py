@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from nodebench.commands.recipes import recipes_of
 from nodebench.reporting import find_runs, result_table
+from nodebench.reporting.figures import draw
 from nodebench.reporting.named_tables import named_table
-from nodebench.reporting.rendering import render
+from nodebench.reporting.rendering import csv_text, render
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 
@@ -27,6 +30,14 @@ def test_the_committed_records_make_the_committed_table_of_the_paper(name: str) 
     table = named_table(name, find_runs(folder / "runs"), folder / "runs")
     for suffix, style in (("md", "markdown"), ("tex", "latex"), ("csv", "csv")):
         assert render(table, style) + "\n" == (folder / f"{name}.{suffix}").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("figure", ["fig8", "fig9", "fig10"])
+def test_the_committed_records_of_table_2_make_the_committed_numbers_of_its_figures(figure: str) -> None:
+    drawing = draw(figure, find_runs(RESULTS / "table2" / "runs"))
+    assert drawing.notes == []
+    committed = pd.read_csv(RESULTS / figure / f"{figure}.csv")
+    pd.testing.assert_frame_equal(pd.read_csv(StringIO(csv_text(drawing.data))), committed, rtol=1e-5)
 
 
 @pytest.mark.parametrize("artefact", ["fig5", "table1", "table2"])
