@@ -32,15 +32,17 @@ def test_the_committed_records_make_the_committed_table_of_the_paper(name: str) 
         assert render(table, style) + "\n" == (folder / f"{name}.{suffix}").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("figure", ["fig8", "fig9", "fig10"])
-def test_the_committed_records_of_table_2_make_the_committed_numbers_of_its_figures(figure: str) -> None:
-    drawing = draw(figure, find_runs(RESULTS / "table2" / "runs"))
+@pytest.mark.parametrize(
+    ("figure", "records"), [("fig7", "fig7"), ("fig8", "table2"), ("fig9", "table2"), ("fig10", "table2")]
+)
+def test_the_committed_records_make_the_committed_numbers_of_a_figure(figure: str, records: str) -> None:
+    drawing = draw(figure, find_runs(RESULTS / records / "runs"))
     assert drawing.notes == []
     committed = pd.read_csv(RESULTS / figure / f"{figure}.csv")
     pd.testing.assert_frame_equal(pd.read_csv(StringIO(csv_text(drawing.data))), committed, rtol=1e-5)
 
 
-@pytest.mark.parametrize("artefact", ["fig5", "table1", "table2"])
+@pytest.mark.parametrize("artefact", ["fig5", "fig7", "table1", "table2"])
 def test_the_committed_records_are_of_the_recipe_that_reproduce_trains(artefact: str) -> None:
     runs = [run for run in find_runs(RESULTS / artefact / "runs") if run.setting("model.stem") != "res"]
     recipes = recipes_of(artefact, runs)
