@@ -206,15 +206,14 @@ class StageList:
 
     def __init__(self, tableau: ButcherTableau) -> None:
         self._tableau = tableau
-        self._stages: list[Tensor | None] = [None] * tableau.num_stages
+        self._stages: list[Tensor] = []
 
     def __setitem__(self, i: int, k: Tensor) -> None:
-        self._stages[i] = kept(k)
+        assert i == len(self._stages), "stages are evaluated in turn"
+        self._stages.append(kept(k))
 
     def __getitem__(self, i: int) -> Tensor:
-        stage = self._stages[i]
-        assert stage is not None, f"stage {i} was not evaluated"
-        return stage
+        return self._stages[i]
 
     def state(self, i: int, y: Tensor, dt: Time) -> Tensor:
         return self._add(y, dt, self._tableau.a[i])
@@ -223,15 +222,18 @@ class StageList:
         return self._add(y, dt, self._tableau.b)
 
     def _add(self, y: Tensor, dt: Time, weights: Sequence[float]) -> Tensor:
+        used = [(w, k) for w, k in zip(weights, self._stages, strict=True) if w]
         if isinstance(dt, Tensor):  # only where an output time requires grad
-            return y + dt * sum(w * self[j] for j, w in enumerate(weights) if w)
-        return weighted_sum(y, [(dt * w, self[j]) for j, w in enumerate(weights) if w])
+            return y + dt * sum(w * k for w, k in used)
+        return weighted_sum(y, [(dt * w, k) for w, k in used])
 
     @torch.no_grad()
     def error(self, dt: Time) -> Tensor:
         assert self._tableau.b_err is not None, "only a method with an error estimate is asked for its error"
-        used = [(float(dt) * w, self[j]) for j, w in enumerate(self._tableau.b_err) if w]
-        total = used[0][1] * used[0][0]
-        for weight, k in used[1:]:
+        (weight, k), *rest = [
+            (float(dt) * w, k) for w, k in zip(self._tableau.b_err, self._stages, strict=True) if w
+        ]
+        total = k * weight
+        for weight, k in rest:
             total.add_(k, alpha=weight)
         return total
