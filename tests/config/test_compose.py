@@ -20,8 +20,13 @@ COMPANIONS: tuple[dict[str, str], ...] = (  # an option may need a task, data an
     {},
     {"task": "density_matching", "data": "u1", "model": "cnf"},
     {"task": "density", "data": "two_circles", "model": "cnf"},
+    {"task": "time_series", "data": "spirals", "model": "latent_ode"},
+    {"task": "point_process", "data": "event_toy", "model": "latent_rate"},
 )
-SETTINGS = {"points": ["data.path=points.csv"], "lsoda": ["model.gradient=adjoint"]}  # or a setting
+SETTINGS = {  # or a setting
+    "lsoda": ["model.gradient=adjoint"],
+    **{name: ["data.path=own.csv"] for name in ("points", "series", "events")},
+}
 
 
 @pytest.mark.parametrize("choice", EVERY_OPTION)
@@ -394,7 +399,10 @@ def test_a_key_of_an_experiment_that_the_chosen_data_lacks_is_named_with_the_dat
 @pytest.mark.parametrize(
     ("overrides", "cure"),
     [
-        (["data=u1"], "choose a task for it: task=density, density_matching; `nodebench list tasks` says"),
+        (
+            ["data=u1"],
+            "choose a task for it: task=density, density_matching, point_process, time_series; `nodebench list tasks`",
+        ),
         (
             ["task=density", "data=two_circles", "training=default"],
             "choose training=flow, which is for task=density",
