@@ -199,6 +199,10 @@ def _check_kind(name: str, split: SeriesSet) -> None:
 
 def _check(name: str, split: SeriesSet, dim: int) -> None:
     _check_shapes(name, split, dim)
+    if split.direction is not None and dim != 2:
+        raise DataError(
+            f"{name} has a direction for series of {counted(dim, 'coordinate')}; it is for the plane alone"
+        )
     for part in ("values", "times", "clean", "centre"):
         numbers = getattr(split, part)
         if numbers is not None and not numbers.isfinite().all():

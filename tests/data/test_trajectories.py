@@ -54,6 +54,7 @@ def test_series_as_they_should_be_pass() -> None:
         ({"clean": torch.zeros(2, 3)}, r"clean float32 of shape \(2, 3\); needed: float32 of shape"),
         ({"direction": torch.ones(3)}, r"direction float32 of shape \(3,\); needed: of shape \(2,\)"),
         ({"centre": torch.zeros(2)}, r"centre float32 of shape \(2,\); needed: float32 of shape \(2, 1\)"),
+        ({"direction": torch.ones(2)}, "a direction for series of 1 coordinate; it is for the plane alone"),
         ({"values": torch.full((2, 3, 1), math.nan)}, "has values that are NaN or infinite"),
         ({"clean": torch.full((2, 3, 1), math.inf)}, "has clean that are NaN or infinite"),
         ({"times": torch.tensor([0.0, math.nan, 1.0])}, "has times that are NaN or infinite"),
