@@ -112,6 +112,12 @@ OF_RUNS = (
         "choose model.divergence=hutchinson",
     ),
     Effect(
+        ("model.time_input",),
+        lambda given: given.get("model.encoder") != "ode_rnn",
+        ("model.encoder",),
+        "choose model.encoder=gru",
+    ),
+    Effect(
         ("model.hidden_dim",),
         lambda given: given.get("model.encoder") != "none",
         ("model.encoder",),

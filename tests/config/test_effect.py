@@ -46,6 +46,16 @@ WITHOUT_EFFECT = [
     (["solver=rk4", "solver.adjoint.rtol=1e-3"], "solver.adjoint.rtol"),
     (["solver=vode_adams", "solver.adjoint.norm=full"], "solver.adjoint.norm"),
     (
+        [
+            "task=time_series",
+            "model=latent_ode",
+            "data=spirals",
+            "model.encoder=ode_rnn",
+            "model.time_input=false",
+        ],
+        "model.time_input=false has no effect with model.encoder=ode_rnn; drop it, or choose model.encoder=gru",
+    ),
+    (
         [*RATES, "model.hidden_dim=9"],
         "model.hidden_dim=9 has no effect with model.encoder=none; drop it, or choose model.encoder=rnn",
     ),
