@@ -77,8 +77,9 @@ def run(argv: Sequence[str]) -> int:
         print(f"solver      {describe_solver(config['solver'])}")
     tell(f"data        {config['data']['name']}: {trained.data.describe()}", 12)
     columns = COLUMNS.and_own(getattr(trained.task, "columns", ()))
+    width = max(11, *map(len, scores))
     for name, value in columns.ordered(scores).items():
-        print(f"{name:<11} {columns[name].on_screen(value)}")
+        print(f"{name:<{width}} {columns[name].on_screen(value)}")
     if units := [unit for unit in dict.fromkeys(columns[name].unit for name in scores) if unit]:
         tell(f"units       {', '.join(units)}", 12)
     solver = _solver_record(config.get("solver"))

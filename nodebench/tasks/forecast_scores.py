@@ -69,7 +69,7 @@ def last_seen(series: SeriesSet) -> Tensor:
 
 def shape_columns(predicted: Tensor, series: SeriesSet) -> dict[str, float]:
     """Of series that turn: how the median radius changes over the horizon, and the share that turns the right way."""
-    if series.direction is None or not bool(series.is_horizon.any()):
+    if series.direction is None or int(series.is_horizon[0].sum()) < 2:
         return {}
     horizon = _from_centre(predicted, series)[:, series.is_horizon[0]]
     ratio = horizon[:, -1].norm(dim=1) / horizon[:, 0].norm(dim=1)

@@ -25,7 +25,14 @@ from nodebench.tasks.forecast_scores import (
 from nodebench.tasks.generators import generator
 from nodebench.tasks.measuring import counting, evaluating, flops_of, nfe_column, recon_columns
 from nodebench.tasks.series_pictures import series_pictures
-from nodebench.training.protocols import Pictures, ReadCounts, ShowProgress, StepOutput, show_nothing
+from nodebench.training.protocols import (
+    NonFiniteValuesError,
+    Pictures,
+    ReadCounts,
+    ShowProgress,
+    StepOutput,
+    show_nothing,
+)
 
 EVAL_BATCH_SIZE = 500
 ACTIVE_KL = 0.01  # nats; below it the posterior of a latent dimension is the prior
@@ -106,7 +113,8 @@ class TimeSeries:
     ) -> dict[str, float]:
         """val: `elbo_val`, `nll_scalar_val`, `rmse_val`. test: all columns that data and model have.
 
-        The samples of the posterior are the same in every run. Empty for a val that was not held out.
+        The samples of the posterior are the same in every run. Empty for a val that was not held out. Raises
+        NonFiniteValuesError for a likelihood of NaN or infinity, and for such predictions of what is asked.
         """
         if split not in ("train", "val", "test"):
             raise ValueError(f"`split` is {split!r}; allowed: train, val, test")
@@ -119,6 +127,7 @@ class TimeSeries:
                 chance = generator(f"posterior {split}", 0, index)
                 losses.append(module.losses(part, self.data.t0, self.data.noise_std, chance))
                 sampled.append(module.predict(part, self.data.t0, chance))
+        _check_finite(losses)
         nfe = nfe_column(counts(), 2 * len(losses))
         predicted = torch.cat(sampled)
         columns: dict[str, Any] = {**_likelihoods(_joined(losses)), **_errors(predicted, series)}
@@ -158,6 +167,14 @@ def _numbers(columns: Mapping[str, float | Tensor | None]) -> dict[str, float]:
 def _parts(series: SeriesSet) -> Iterator[SeriesSet]:
     for start in range(0, len(series), EVAL_BATCH_SIZE):
         yield series[slice(start, start + EVAL_BATCH_SIZE)]
+
+
+def _check_finite(losses: Sequence[Losses]) -> None:
+    nll = torch.cat([part.negative_elbo for part in losses])
+    if num_bad := int((~nll.isfinite()).sum()):
+        raise NonFiniteValuesError(
+            f"the net gives a likelihood of NaN or infinity for {num_bad:,} of {len(nll):,} series"
+        )
 
 
 def _joined(losses: Sequence[Losses]) -> Losses:

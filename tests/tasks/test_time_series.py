@@ -4,6 +4,7 @@ import json
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -121,6 +122,25 @@ def test_turning_has_the_sign_of_the_direction() -> None:
         angle, both, everywhere[..., None], everywhere[..., None], everywhere, both, torch.tensor([1, 1])
     )
     assert shape_columns(both, series)["turns_right"] == 0.5
+
+
+def test_one_time_is_no_horizon_to_turn_in() -> None:
+    data = spirals(num_observed=5, num_points=5, horizon=1, num_train=2, num_test=4)
+    columns = make_task(data).evaluate(Oracle(), "test")
+    assert columns["rmse"] == 0
+    assert not {"turns_right", "radius_ratio"} & set(columns)
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_a_likelihood_that_is_not_finite_has_no_mean(split: str, data: Trajectories) -> None:
+    class Unlikely(Oracle):
+        def losses(self, *args: Any) -> Losses:
+            losses = super().losses(*args)
+            return losses._replace(nll=losses.nll.index_fill(0, torch.tensor([1, 3]), math.inf))
+
+    size = len(data.splits[split])
+    with pytest.raises(NonFiniteValuesError, match=f"likelihood of NaN or infinity for 2 of {size} series"):
+        make_task(data).evaluate(Unlikely(), split)
 
 
 def test_the_spirals_of_the_example_are_measured_from_their_own_centres() -> None:
@@ -270,7 +290,10 @@ def test_it_is_trained_and_evaluated_by_the_commands(
     assert (evaluation["num_series"], evaluation["num_observed"]) == (20, 10)
     capsys.readouterr()
     assert cli.main(["evaluate", str(config.parent), "data.num_observed=20"]) == 0
-    assert "data        20 series, 20 points of each observed\n" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "in 2 dimensions, 20 of 20 points observed\n" in shown
+    columns = [line.split(maxsplit=1) for line in shown.splitlines() if line.startswith(("rmse", "radius"))]
+    assert len({shown.index(value) - shown.index(f"\n{name} ") for name, value in columns}) == 1
     denser = json.loads((config.parent / "evaluations.jsonl").read_text().splitlines()[1])
     assert denser["num_observed"] == 20
     assert denser["rmse"] != evaluation["rmse"]
