@@ -32,7 +32,11 @@ def value_of(make: Callable[..., Callable[[], Tensor]], *sizes: int, **options: 
         return make(*sizes, **options)()
 
 
-@pytest.mark.parametrize("cost", [cost for cost in COSTS if "trace of" not in cost.name], ids=str)
+@pytest.mark.parametrize(
+    "cost",
+    [cost for cost in COSTS if "trace of" not in cost.name],
+    ids=lambda cost: f"{cost.name} over {cost.axis}",
+)
 def test_the_operations_grow_with_the_power_that_is_said(cost: Cost) -> None:
     sizes = (64, 128, 256)
     flops = [flops_of(cost.make(size, 1)) for size in sizes]

@@ -9,7 +9,6 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from nodebench.records import YES_NO, Column, Shown
-from nodebench.records.evaluations import scores_of
 from nodebench.reporting import find_runs, result_summary, result_table, with_values
 from nodebench.reporting.columns import columns_of, default_columns
 from nodebench.training.tensorboard import EVENT_FILES
@@ -89,8 +88,6 @@ def test_own_columns_are_in_what_a_run_ends_with_and_what_evaluating_it_prints(f
     runs = find_runs(folder / "seed0")
     columns = with_values(runs, default_columns(columns_of(runs), Shown.AFTER_TRAINING))
     assert "margin_test   1.500" in result_summary(runs, columns)
-    record = {"kind": "evaluation", "step": 3, "margin_test": 1.5, "error_test": 2.0, "solver": None}
-    assert scores_of(record) == {"error_test": 2.0, "margin_test": 1.5}
 
 
 def test_what_somebody_wrote_for_a_declaration_is_no_harm(folder):
