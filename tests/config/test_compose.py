@@ -24,8 +24,8 @@ COMPANIONS: tuple[dict[str, str], ...] = (  # an option may need a task, data an
     {"task": "point_process", "data": "event_toy", "model": "latent_rate"},
 )
 SETTINGS = {  # or a setting
-    "lsoda": ["model.gradient=adjoint"],
-    **{name: ["data.path=own.csv"] for name in ("points", "series", "events")},
+    "solver=lsoda": ["model.gradient=adjoint"],
+    **{f"data={name}": ["data.path=own.csv"] for name in ("points", "series", "events")},
 }
 
 
@@ -36,7 +36,7 @@ def test_every_option_of_every_group_composes_and_is_possible_with_its_companion
     for companions in COMPANIONS:
         overrides = [f"{key}={value}" for key, value in {**companions, group: name}.items()]
         try:
-            check(compose([*overrides, *SETTINGS.get(name, [])]).config)
+            check(compose([*overrides, *SETTINGS.get(choice, [])]).config)
         except ConfigError as error:
             errors.append(str(error))
     assert len(errors) < len(COMPANIONS), "\n".join(errors)
