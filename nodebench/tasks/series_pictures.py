@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import torch
 from torch import Tensor
 
@@ -22,14 +24,13 @@ def series_pictures(model: SequenceModel, series: SeriesSet, t0: float) -> Pictu
 
     Of a LatentODE beside: `latent` (60, T, L), from the posterior means of that many series, and `latent_direction`;
     `traversal` (L, 9, T, dim), what is decoded over `traversal_times` (T,) while one dimension of z(t0) goes through
-    `traversal_values` (9,) and the others are 0. Empty where a solve fails: a picture must not end a run.
+    `traversal_values` (9,) and the others are 0. Without what a solve fails for: a picture must not end a run.
     """
-    try:
+    pictures: dict[str, Tensor] = {}
+    with suppress(SolverError):
         pictures = _predictions(model, series[:NUM_SERIES], t0)
         if isinstance(model, LatentODE):
             pictures |= _latent(model, series[:NUM_LATENT], t0)
-    except SolverError:
-        return {}
     return {name: part.cpu().numpy() for name, part in pictures.items()}
 
 

@@ -17,6 +17,7 @@ from nodebench.data.spirals_example import spirals_example
 from nodebench.models.ode_block import ode_blocks
 from nodebench.models.sequences import RNN, LatentODE, Losses, SequenceModel
 from nodebench.ode.settings import SolverSettings
+from nodebench.ode.status import NonFiniteError
 from nodebench.records.declared.time_series import COLUMNS
 from nodebench.tasks import TimeSeries
 from nodebench.tasks.forecast_scores import (
@@ -258,6 +259,20 @@ def test_pictures_are_what_figures_are_drawn_from(data: Trajectories) -> None:
     }
 
 
+def test_a_latent_space_that_cannot_be_solved_for_leaves_the_predictions_to_be_drawn(
+    data: Trajectories,
+) -> None:
+    class Fragile(LatentODE):
+        def latent(self, z0: Tensor, times: Tensor, t0: float) -> Tensor:
+            if len(z0) > 8:
+                raise NonFiniteError("the state became infinite")
+            return super().latent(z0, times, t0)
+
+    pictures = make_task(data).pictures(Fragile(solver=LOOSE), is_final=True)
+    assert pictures["prediction"].shape == (8, 80, 2)
+    assert "latent" not in pictures
+
+
 def test_data_of_unknown_noise_need_a_model_that_learns_it(data: Trajectories) -> None:
     task = make_task(replace(data, noise_std=None))
     with pytest.raises(ValueError, match=r"choose model\.observation_noise=learned"):
@@ -335,7 +350,7 @@ def test_series_of_ones_own_are_trained_on_and_evaluated_with_fewer_points(
         (["model=mlp"], "task=time_series trains a sequence model, and model=mlp is no sequence model"),
         (["data=two_moons"], "task=time_series learns from time series (such as data=spirals), not from samples"),
         (["training.num_steps=null", "training.epochs=2"], "has no epochs, so training.epochs means nothing"),
-        (["model.encoder=lstm"], "`model.encoder` is 'lstm'; allowed: rnn, gru, ode_rnn"),
+        (["model.encoder=none"], "`model.encoder` is 'none'; allowed: rnn, gru, ode_rnn"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_in_a_sentence(
