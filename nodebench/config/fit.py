@@ -67,8 +67,8 @@ def _check_length(config: Mapping[str, Any], task: type[Task]) -> None:
     in_epochs = [key for key in ("epochs", "milestones") if training[key]]
     if in_epochs and not task.has_epochs:
         raise ConfigError(
-            f"task={config['task']['name']} draws fresh samples and has no epochs, so training.{in_epochs[0]} means "
-            "nothing; give training.num_steps, or choose a preset counted in steps, such as training=flow"
+            f"task={config['task']['name']} counts steps and has no epochs, so training.{in_epochs[0]} means nothing; "
+            "give training.num_steps, or leave out training=PRESET for the one that the task chooses"
         )
     for key, consequence in getattr(task, "ends_within_run", {}).items():
         if config["task"][key] > (training["num_steps"] or math.inf):
