@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from nodebench.config.compose import compose
 from nodebench.config.errors import ConfigError
 from nodebench.config.files import config_folders, load, options, shipped_targets
 from nodebench.data.protocol import kind_returned
+from nodebench.data.spirals import spirals
 from nodebench.models import recorded_solves
 
 FLOW = ["task=density", "data=two_moons"]
@@ -40,6 +42,8 @@ def target(group: str, name: str) -> Any:
 
 TASKS = [target("task", name) for name in options("task", SHIPPED)]
 FLOWS = ["cnf", "ffjord", "planar_nf"]
+SEQUENCE_MODELS = ["latent_ode", "rnn", "rnn_dt"]
+CLASSIFIERS = sorted(options("model", SHIPPED).keys() - {*FLOWS, *SEQUENCE_MODELS, "latent_rate"})
 TARGETS_THAT_DO_HARM = [
     "torch.utils.collect_env.run",
     "torch.hub.load",
@@ -61,7 +65,7 @@ def tampered(node: str, key: str, value: object) -> Builder:
     return Builder(config, ALLOWED)
 
 
-@pytest.mark.parametrize("name", sorted(options("model", SHIPPED).keys() - set(FLOWS)))
+@pytest.mark.parametrize("name", CLASSIFIERS)
 @pytest.mark.parametrize("stem", ["conv", "res"])
 def test_every_classifier_is_built_from_its_file(name: str, stem: str) -> None:
     overrides = [f"model={name}"] if name == "mlp" else [f"model={name}", f"model.stem={stem}"]
@@ -74,6 +78,21 @@ def test_every_classifier_is_built_from_its_file(name: str, stem: str) -> None:
 def test_every_flow_is_built_from_its_file_for_points_of_any_dimension(name: str) -> None:
     flow: Any = builder("task=density", "data=two_circles", f"model={name}").model(dim=3)
     assert flow.log_prob(torch.zeros(2, 3)).shape == (2,)
+
+
+@pytest.mark.parametrize("name", SEQUENCE_MODELS)
+def test_every_sequence_model_is_built_from_its_file_for_series_of_any_dimension(name: str) -> None:
+    data = spirals(num_points=4, num_observed=4, horizon=2, num_train=1, num_test=1)
+    series = replace(
+        data.test, **{part: spread(getattr(data.test, part)) for part in ("values", "is_there", "observed")}
+    )
+    model: Any = builder("task=time_series", "data=spirals", f"model={name}").model(dim=3)
+    assert model.predict(series, 0.0).shape == (1, 6, 3)
+
+
+def spread(part: torch.Tensor) -> torch.Tensor:
+    """(N, T, 2) as (N, T, 3)."""
+    return part[..., [0, 1, 1]]
 
 
 @pytest.mark.parametrize("name", options("optimizer", SHIPPED))
