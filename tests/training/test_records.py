@@ -8,6 +8,7 @@ import math
 import pytest
 
 from nodebench.records import COLUMNS
+from nodebench.records.declared import point_process, time_series
 from nodebench.training.means import EpochMeans, StepMeasurement, median_and_iqr
 from nodebench.training.protocols import SolveCounts
 
@@ -29,10 +30,12 @@ def step(loss=1.0, num_samples=2, counts=None, time_ms=5.0, **metrics):
     return StepMeasurement(num_samples, loss, metrics, counts, time_ms, 2 * time_ms, 4 * time_ms)
 
 
-def test_columns_are_those_of_the_design_and_the_scores_of_flows():
+def test_columns_are_those_of_the_design_and_the_scores_of_other_tasks():
     names = ["kind", *(column.name for column in COLUMNS)]
-    assert [name for name in names if name not in COLUMNS_OF_FLOWS] == COLUMNS_OF_DESIGN
+    of_series = {column.name for column in (*time_series.COLUMNS, *point_process.COLUMNS)}
+    assert [name for name in names if name not in {*COLUMNS_OF_FLOWS, *of_series}] == COLUMNS_OF_DESIGN
     assert [name for name in names if name in COLUMNS_OF_FLOWS] == COLUMNS_OF_FLOWS
+    assert of_series < set(names)
 
 
 def test_records_of_a_run_hold_these_columns_in_this_order(unbroken):
