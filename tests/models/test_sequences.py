@@ -298,10 +298,26 @@ def test_the_mean_gap_is_that_of_each_series() -> None:
     torch.testing.assert_close(predicted[:, 3:], torch.tensor([[1.0, 2.5], [0.5, 2.0]]))
 
 
+def test_observations_on_top_of_each_other_are_rolled_out_in_a_bounded_number_of_steps() -> None:
+    model = rnn()
+    model.recurrence = counted = Copying()  # type: ignore[assignment]
+    model.to_next = nn.Identity()  # type: ignore[assignment]
+    model.dim = 1
+    times = torch.tensor([[0.0, 1e-6, 5.0, 10.0]])
+    there = torch.ones(1, 4, 1, dtype=torch.bool)
+    observed = there & (torch.arange(4) < 2)[:, None]
+    series = SeriesSet(times, torch.zeros(1, 4, 1), there, observed, torch.zeros(1, 4, dtype=torch.bool))
+    assert model.predict(series, 0.0)[0, 2:, 0].tolist() == pytest.approx([500.0, 1000.0], rel=1e-3)
+    assert counted.num_calls <= 1002
+
+
 class Copying(nn.Module):
     """The state is the input plus 1, twice: as mean and as log-variance."""
 
+    num_calls = 0
+
     def forward(self, inputs: Tensor, h0: Tensor | None = None) -> Tensor:
+        self.num_calls += 1
         return torch.cat([inputs + 1, inputs + 1], dim=2)
 
 

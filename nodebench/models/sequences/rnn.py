@@ -10,6 +10,7 @@ from nodebench.models.sequences.encoders import Recurrence
 from nodebench.models.sequences.sequence_model import Losses, SequenceModel, gaussian_nll
 
 CLOCKS = ("mean_gap", "grid")
+MAX_STEPS = 1000  # of a roll-out
 
 
 class RNN(SequenceModel):
@@ -105,7 +106,9 @@ class RNN(SequenceModel):
         mean_gap = (t_last - read.times[:, 0]) / last.clamp(min=1)
         mean_gap = torch.where(mean_gap > 0, mean_gap, wanted[:, -1] - t_last)  # of a series read once
         mean_gap = torch.where(mean_gap > 0, mean_gap, torch.ones_like(mean_gap))  # at its last time
-        num_steps = int(((wanted.amax(1) - t_last) / mean_gap).amax().ceil().clamp(min=1))
+        ahead = wanted.amax(1) - t_last
+        mean_gap = torch.maximum(mean_gap, ahead / MAX_STEPS)  # of observations that lie on top of each other
+        num_steps = int((ahead / mean_gap).amax().ceil().clamp(min=1))
         steps = self._onwards(h, x_last, is_there, mean_gap[:, None].expand(-1, num_steps))
         steps = torch.cat([x_last[:, None], steps], dim=1)
         position = ((wanted - t_last[:, None]) / mean_gap[:, None]).clamp(0, num_steps)
