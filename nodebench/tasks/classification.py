@@ -15,7 +15,7 @@ from nodebench.data.augmentation import augment
 from nodebench.models.ode_block import ODEBlock, ode_blocks
 from nodebench.records import Column
 from nodebench.records.declared import classification
-from nodebench.tasks.generators import generator
+from nodebench.tasks.generators import generator, rows_of_step
 from nodebench.tasks.measuring import counting, evaluating, flops_of, nfe_column, recon_columns
 from nodebench.training.protocols import (
     NonFiniteValuesError,
@@ -68,7 +68,6 @@ class Classification:
             "val": None if data.val is None else data.val.to(device),
             "test": data.test.to(device),
         }
-        self._epoch, self._order = -1, torch.empty(0, dtype=torch.int64)
 
     @classmethod
     def misfit(cls, data: ImageData, net: type[nn.Module]) -> tuple[str, str] | None:
@@ -79,11 +78,8 @@ class Classification:
 
     def batch(self, step: int) -> Batch:
         """The training batch of a step, counted from 0, augmented."""
-        epoch, index = divmod(step, self.steps_per_epoch)
-        if epoch != self._epoch:
-            order = torch.randperm(len(self._train), generator=generator("order", self.seed, epoch))
-            self._epoch, self._order = epoch, order.to(self._train.labels.device)
-        chosen = self._train[self._order[index * self.batch_size : (index + 1) * self.batch_size]]
+        rows = rows_of_step(step, self.seed, len(self._train), self.batch_size)
+        chosen = self._train[rows.to(self._train.labels.device)]
         chance = generator("augmentation", self.seed, step)
         return Batch(augment(chosen.images, self.augmentation, chance), chosen.labels)
 

@@ -16,7 +16,7 @@ from nodebench.models.sequences.sequence_model import Losses
 from nodebench.ode import SolverError
 from nodebench.records import Column
 from nodebench.records.declared import point_process
-from nodebench.tasks.generators import generator
+from nodebench.tasks.generators import generator, rows_of_step
 from nodebench.tasks.measuring import counting, evaluating, flops_of, nfe_column, recon_columns
 from nodebench.tasks.rate_scores import constant_rates, relative_rms, scores, true_rates
 from nodebench.training.protocols import (
@@ -74,9 +74,7 @@ class PointProcess:
     def batch(self, step: int) -> Batch:
         """The training sequences of a step, counted from 0."""
         size = min(self.data.batch_size, len(self.data.train))
-        turn, index = divmod(step, len(self.data.train) // size)
-        order = torch.randperm(len(self.data.train), generator=generator("order", self.seed, turn))
-        events = self._events(self.data.train, order[index * size : (index + 1) * size])
+        events = self._events(self.data.train, rows_of_step(step, self.seed, len(self.data.train), size))
         events = events._replace(times=events.times[:, : int(events.lengths.max())])
         return Batch(events, generator("posterior", self.seed, step))
 

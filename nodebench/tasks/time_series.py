@@ -22,7 +22,7 @@ from nodebench.tasks.forecast_scores import (
     shape_columns,
     target,
 )
-from nodebench.tasks.generators import generator
+from nodebench.tasks.generators import generator, rows_of_step
 from nodebench.tasks.measuring import counting, evaluating, flops_of, nfe_column, recon_columns
 from nodebench.tasks.series_pictures import series_pictures
 from nodebench.training.protocols import (
@@ -85,10 +85,8 @@ class TimeSeries:
         """The training series of a step, counted from 0."""
         series = self._splits["train"]
         size = min(self.data.batch_size, len(series))
-        turn, index = divmod(step, len(series) // size)
-        order = torch.randperm(len(series), generator=generator("order", self.seed, turn))
-        rows = order[index * size : (index + 1) * size].to(series.values.device)
-        return Batch(series[rows], generator("posterior", self.seed, step))
+        rows = rows_of_step(step, self.seed, len(series), size)
+        return Batch(series[rows.to(series.values.device)], generator("posterior", self.seed, step))
 
     def loss(self, module: SequenceModel, batch: Batch) -> StepOutput:
         """The negative ELBO, or negative log-likelihood, of the batch, in nats an observed scalar.
@@ -121,7 +119,7 @@ class TimeSeries:
         if split not in self._splits:
             return {}
         series = self._splits[split]
-        losses, sampled, mean = [], [], []
+        losses, sampled = [], []
         with evaluating(module), counting(module) as counts:
             for index, part in enumerate(progress(list(_parts(series)))):
                 chance = generator(f"posterior {split}", 0, index)

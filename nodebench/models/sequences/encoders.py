@@ -60,13 +60,9 @@ class RecurrentEncoder(nn.Module):
 
     def forward(self, readings: Readings, t0: float) -> Tensor:
         read = backwards(readings, t0)
-        inputs = [read.values]
-        if self.time_input:
-            inputs.append(read.gaps[..., None])
-        if self.mask_input:
-            inputs.append(read.is_there.to(read.values.dtype))
-        states = self.recurrence(torch.cat(inputs, dim=2))
-        return last_of(states, read.lengths)
+        gaps, is_there = read.gaps if self.time_input else None, read.is_there if self.mask_input else None
+        states = self.recurrence(inputs_of(read.values, gaps, is_there))
+        return states[torch.arange(len(states), device=states.device), read.lengths - 1]
 
 
 class ODERNNEncoder(nn.Module):
@@ -92,9 +88,7 @@ class ODERNNEncoder(nn.Module):
 
     def forward(self, readings: Readings, t0: float) -> Tensor:
         read = backwards(readings, t0)
-        inputs = read.values
-        if self.mask_input:
-            inputs = torch.cat([inputs, read.is_there.to(inputs.dtype)], dim=2)
+        inputs = inputs_of(read.values, None, read.is_there if self.mask_input else None)
         h = inputs.new_zeros(len(inputs), self.cell.hidden_size)
         for step in range(inputs.shape[1]):
             h = torch.where(read.is_read[:, step, None], self.cell(inputs[:, step], h), h)
@@ -139,6 +133,11 @@ class Recurrence(nn.Module):
         return states
 
 
-def last_of(states: Tensor, lengths: Tensor) -> Tensor:
-    """The state after the last reading of each series, (N, hidden_dim)."""
-    return states[torch.arange(len(states), device=states.device), lengths - 1]
+def inputs_of(values: Tensor, gaps: Tensor | None, is_there: Tensor | None) -> Tensor:
+    """What a recurrent net reads, (N, n, ...): values (N, n, dim), beside them gaps (N, n) and is_there (N, n, dim)."""
+    inputs = [values]
+    if gaps is not None:
+        inputs.append(gaps[..., None])
+    if is_there is not None:
+        inputs.append(is_there.to(values.dtype))
+    return torch.cat(inputs, dim=2)

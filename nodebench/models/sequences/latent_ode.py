@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nodebench.data.trajectories import SeriesSet
+from nodebench.models.checks import check_choice, check_sizes
 from nodebench.models.ode_block import ODEBlock
 from nodebench.models.sequences.encoders import ENCODERS, ODERNNEncoder, RecurrentEncoder
 from nodebench.models.sequences.sequence_model import Losses, SequenceModel, gaussian_nll
@@ -60,23 +61,11 @@ class LatentODE(SequenceModel):
         solver: SolverSettings = SolverSettings(),  # noqa: B008 (frozen)
     ) -> None:
         super().__init__()
-        for key, value, allowed in (
-            ("encoder", encoder, ENCODERS),
-            ("activation", activation, tuple(ACTIVATIONS)),
-            ("observation_noise", observation_noise, NOISES),
-        ):
-            if value not in allowed:
-                raise ValueError(f"`model.{key}` is {value!r}; allowed: {', '.join(allowed)}")
-        sizes = {
-            "latent_dim": latent_dim,
-            "hidden_dim": hidden_dim,
-            "field_dim": field_dim,
-            "field_layers": field_layers,
-            "decoder_dim": decoder_dim,
-        }
-        for key, size in sizes.items():
-            if size < 1:
-                raise ValueError(f"`model.{key}` is {size}; allowed: 1 or above")
+        check_choice("encoder", encoder, ENCODERS)
+        check_choice("activation", activation, ACTIVATIONS)
+        check_choice("observation_noise", observation_noise, NOISES)
+        check_sizes(latent_dim=latent_dim, hidden_dim=hidden_dim, decoder_dim=decoder_dim)
+        check_sizes(field_dim=field_dim, field_layers=field_layers)
         self.dim = dim
         self.encoder = (
             ODERNNEncoder(dim, hidden_dim, field_dim, mask_input, gradient, solver)
@@ -123,8 +112,7 @@ class LatentODE(SequenceModel):
             times = torch.where(is_there.any(2), times, t0)
         predicted = self.decoder(self.latent(z0, times, t0))
         nll = gaussian_nll(values, predicted, self._log_noise_variance(noise_std), is_there)
-        kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
-        return Losses(nll, kl, seen.observed.sum((1, 2)))
+        return Losses(nll, kl_to_prior(mean, log_variance), seen.observed.sum((1, 2)))
 
     def predict(self, seen: SeriesSet, t0: float, chance: torch.Generator | None = None) -> Tensor:
         """See SequenceModel."""
@@ -147,3 +135,8 @@ def sample(mean: Tensor, log_variance: Tensor, chance: torch.Generator | None) -
     """One sample of a diagonal Gaussian, differentiable in both; the noise is drawn on the CPU."""
     noise = torch.randn(mean.shape, generator=chance, dtype=mean.dtype).to(mean.device)
     return mean + noise * torch.exp(0.5 * log_variance)
+
+
+def kl_to_prior(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL(N(mean, exp(log_variance)) || N(0, 1)) of each entry, in nats."""
+    return 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)

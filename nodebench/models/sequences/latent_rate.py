@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from nodebench.data.trajectories import Readings
+from nodebench.models.checks import check_choice, check_sizes
 from nodebench.models.ode_block import ODEBlock
 from nodebench.models.sequences.encoders import RecurrentEncoder
-from nodebench.models.sequences.latent_ode import ACTIVATIONS, LatentField, sample
+from nodebench.models.sequences.latent_ode import ACTIVATIONS, LatentField, kl_to_prior, sample
 from nodebench.models.sequences.sequence_model import Losses
 from nodebench.ode.settings import SolverSettings
 
@@ -95,15 +96,12 @@ class LatentRate(nn.Module):
         solver: SolverSettings = SolverSettings(),  # noqa: B008 (frozen)
     ) -> None:
         super().__init__()
-        for key, value, allowed in (("encoder", encoder, ENCODERS), ("activation", activation, ACTIVATIONS)):
-            if value not in allowed:
-                raise ValueError(f"`model.{key}` is {value!r}; allowed: {', '.join(allowed)}")
+        check_choice("encoder", encoder, ENCODERS)
+        check_choice("activation", activation, ACTIVATIONS)
         if not t1 > 0 or not math.isfinite(t1):
             raise ValueError(f"`model.t1` is {t1}; allowed: a finite time above 0")
-        sizes = {"latent_dim": latent_dim, "hidden_dim": hidden_dim, "field_dim": field_dim}
-        for key, size in {**sizes, "field_layers": field_layers, "rate_dim": rate_dim}.items():
-            if size < 1:
-                raise ValueError(f"`model.{key}` is {size}; allowed: 1 or above")
+        check_sizes(latent_dim=latent_dim, hidden_dim=hidden_dim, field_dim=field_dim)
+        check_sizes(field_layers=field_layers, rate_dim=rate_dim)
         self.z0 = nn.Parameter(torch.randn(1, latent_dim)) if encoder == "none" else None
         self.encoder = None
         if encoder != "none":
@@ -132,8 +130,8 @@ class LatentRate(nn.Module):
         if self.z0 is not None:
             return Losses(self.nll(events, self.z0), None, events.lengths)
         mean, log_variance = self.posterior(events)
-        kl = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance)
-        return Losses(self.nll(events, sample(mean, log_variance, chance)), kl, events.lengths)
+        nll = self.nll(events, sample(mean, log_variance, chance))
+        return Losses(nll, kl_to_prior(mean, log_variance), events.lengths)
 
     def nll(self, events: Events, z0: Tensor) -> Tensor:
         """-log p (N,) of sequences whose z(t_start) is z0, (N, latent_dim) or one for all, in nats."""

@@ -6,9 +6,11 @@ import torch
 from torch import Tensor, nn
 
 from nodebench.data.trajectories import Readings, SeriesSet
-from nodebench.models.sequences.encoders import Recurrence
+from nodebench.models.checks import check_choice, check_sizes
+from nodebench.models.sequences.encoders import Recurrence, inputs_of
 from nodebench.models.sequences.sequence_model import Losses, SequenceModel, gaussian_nll
 
+CELLS = ("rnn", "gru")
 CLOCKS = ("mean_gap", "grid")
 MAX_STEPS = 1000  # of a roll-out
 
@@ -33,11 +35,9 @@ class RNN(SequenceModel):
         dim: int = 2,
     ) -> None:
         super().__init__()
-        for key, value, allowed in (("cell", cell, ("rnn", "gru")), ("clock", clock, CLOCKS)):
-            if value not in allowed:
-                raise ValueError(f"`model.{key}` is {value!r}; allowed: {', '.join(allowed)}")
-        if hidden_dim < 1:
-            raise ValueError(f"`model.hidden_dim` is {hidden_dim}; allowed: 1 or above")
+        check_choice("cell", cell, CELLS)
+        check_choice("clock", clock, CLOCKS)
+        check_sizes(hidden_dim=hidden_dim)
         self.dim, self.clock = dim, clock
         self.time_input, self.mask_input = time_input, mask_input
         self.recurrence = Recurrence(cell, dim * (1 + mask_input) + time_input, hidden_dim)
@@ -86,12 +86,7 @@ class RNN(SequenceModel):
         return states, mean, log_variance
 
     def _inputs(self, values: Tensor, is_there: Tensor, gaps: Tensor) -> Tensor:
-        inputs = [values]
-        if self.time_input:
-            inputs.append(gaps[..., None])
-        if self.mask_input:
-            inputs.append(is_there.to(values.dtype))
-        return torch.cat(inputs, dim=2)
+        return inputs_of(values, gaps if self.time_input else None, is_there if self.mask_input else None)
 
     def _roll_out(self, read: Readings, states: Tensor, wanted: Tensor) -> Tensor:
         """The means at `wanted` times (N, K) after the last reading of each series: (N, K, dim)."""
