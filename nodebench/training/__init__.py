@@ -3,9 +3,9 @@
 Knows a task by protocol (protocols.py) and a module as a torch.nn.Module; imports no other part of nodebench.
 """
 
+from nodebench.records.lock import RunFolderBusyError
 from nodebench.records.storage import RunFolderError
 from nodebench.training.checkpoints import load_trained_weights
-from nodebench.training.lock import RunFolderBusyError
 from nodebench.training.loop import Outcome, finished_outcome, train
 from nodebench.training.protocols import SolveCounts, StepOutput, Task
 from nodebench.training.run_folder import RunFolder

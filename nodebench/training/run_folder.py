@@ -13,6 +13,7 @@ import numpy as np
 
 from nodebench.records import evaluations, metrics
 from nodebench.records.jsonl import read_mapping, write_mapping
+from nodebench.records.lock import take_lock
 from nodebench.records.metrics import Metrics
 from nodebench.records.storage import (
     RunFolderError,
@@ -25,7 +26,6 @@ from nodebench.records.storage import (
 )
 from nodebench.records.summary import FILE as SUMMARY
 from nodebench.training.environment import code_changes, is_environment, latest_environment, tells_version
-from nodebench.training.lock import take_lock
 from nodebench.training.protocols import Pictures
 from nodebench.training.tensorboard import EVENT_FILES, Hparam
 

@@ -14,6 +14,7 @@ import sys
 import pytest
 
 from nodebench.records import storage
+from nodebench.records.lock import holder_of
 from nodebench.training import RunFolder, RunFolderBusyError, RunFolderError
 
 FILES = ("summary.json", "metrics.jsonl", "config.yaml", "environment.json", "log.txt", "pictures.npz")
@@ -93,6 +94,8 @@ class TestFileSystemWithoutLocks:
             with pytest.raises(RunFolderBusyError, match=message):
                 RunFolder(tmp_path).__enter__()
             assert (tmp_path / "lock.owner").exists()
+            assert holder_of(tmp_path) == f"process {os.getpid()} on {os.uname().nodename}"
+        assert holder_of(tmp_path) is None
         with RunFolder(tmp_path):
             pass
 
@@ -101,6 +104,7 @@ class TestFileSystemWithoutLocks:
         ended = subprocess.Popen([sys.executable, "-c", ""])
         ended.wait()
         self.hold(tmp_path, process=process or ended.pid)
+        assert holder_of(tmp_path) is None
         with RunFolder(tmp_path):
             assert json.loads((tmp_path / "lock.owner").read_text())["process"] == os.getpid()
         assert not list(tmp_path.glob("lock.owner*"))
@@ -122,8 +126,21 @@ class TestFileSystemWithoutLocks:
     @pytest.mark.parametrize("text", ["", "[]", '{"process": "x"}', "[" * 100_000])
     def test_a_file_that_tells_nothing_is_not_taken_over(self, tmp_path, text):
         (tmp_path / "lock.owner").write_text(text)
+        assert holder_of(tmp_path) == ("process x on None" if "x" in text else "a process that is not named")
         with pytest.raises(RunFolderBusyError, match=r"If it is gone, remove `.*lock.owner`"):
             RunFolder(tmp_path).__enter__()
+
+
+def test_who_trains_is_told_and_whoever_looks_keeps_nobody_out(tmp_path):
+    assert holder_of(tmp_path) is None
+    with RunFolder(tmp_path):
+        assert holder_of(tmp_path) == holder_of(tmp_path) == f"process {os.getpid()}"
+        with pytest.raises(RunFolderBusyError):
+            RunFolder(tmp_path).__enter__()
+    assert holder_of(tmp_path) is None
+    (tmp_path / "lock").unlink()
+    os.mkfifo(tmp_path / "lock")
+    assert holder_of(tmp_path) is None
 
 
 def test_lock_that_the_system_refuses_is_an_error(tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""One process at a time in a run folder: by the kernel's lock, or by a file where the file system has none."""
+"""One process at a time trains in a run folder: by the kernel's lock, or by a file where the file system has none."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def take_lock(folder: Path) -> Callable[[], None]:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+        holder = _number_in(descriptor)
         os.close(descriptor)
         if isinstance(error, BlockingIOError):
             raise RunFolderBusyError(
@@ -45,6 +45,32 @@ def take_lock(folder: Path) -> Callable[[], None]:
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return partial(os.close, descriptor)
+
+
+def holder_of(folder: Path) -> str | None:
+    """Who trains in `folder` now, `process 1234`; None if nobody does, or the folder cannot be looked into.
+
+    The kernel tells of its lock only who asks for one: this one is shared, so that those who look do not see each
+    other, and let go at once.
+    """
+    with suppress(OSError):
+        descriptor = os.open(folder / "lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return f"process {_number_in(descriptor)}"
+        except OSError:
+            pass
+        finally:
+            os.close(descriptor)
+    path = folder / "lock.owner"
+    holder = _read(path)
+    return _name(holder) if path.exists() and not _is_gone(holder, socket.gethostname()) else None
+
+
+def _number_in(descriptor: int) -> str:
+    """The id that the holder of the kernel's lock wrote into its file."""
+    return os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
 
 
 def _own(folder: Path) -> Callable[[], None]:
@@ -120,11 +146,12 @@ def _start_of(process: int) -> str | None:
 
 
 def _busy(folder: Path, path: Path, holder: dict[str, object]) -> RunFolderBusyError:
-    who = (
-        "a process that is not named"
-        if not holder
-        else f"process {holder.get('process')} on {holder.get('host')}"
-    )
     return RunFolderBusyError(
-        f"{who} is training in `{folder}`; wait for it or stop it first. If it is gone, remove `{path}`"
+        f"{_name(holder)} is training in `{folder}`; wait for it or stop it first. If it is gone, remove `{path}`"
     )
+
+
+def _name(holder: dict[str, object]) -> str:
+    if not holder:
+        return "a process that is not named"
+    return f"process {holder.get('process')} on {holder.get('host')}"
