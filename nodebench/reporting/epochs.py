@@ -1,20 +1,25 @@
-"""Evaluations a training batch, epoch by epoch, from the metrics.jsonl of runs: each seed of a recipe once."""
+"""Columns epoch by epoch, from the metrics.jsonl of runs: each seed of a recipe once."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import pandas as pd
 
-from nodebench.records import metrics
+from nodebench.records import Columns, metrics
 from nodebench.records.jsonl import is_number, read_records
 from nodebench.reporting.runs import Run
 
 COUNTS = ("nfe_forward", "nfe_backward")
+PLACES = (
+    "epoch",
+    "step",
+)  # what a record says of where it stands; of tasks without epochs, the number of the record
+_CURVES = ("loss", "nfe")  # charts that say how training went, beside the scores on the line of an epoch
 
 
-def read_epochs(runs: Sequence[Run]) -> tuple[pd.DataFrame, list[str]]:
-    """A line an epoch that counted its evaluations: group, seed, epoch, COUNTS; and what could not be used.
+def read_epochs(runs: Sequence[Run], columns: Sequence[str] = COUNTS) -> tuple[pd.DataFrame, list[str]]:
+    """A line an epoch that has a number in one of `columns`: group, seed, PLACES, columns; and what could not be used.
 
     Where a seed lies in two places, a finished run counts before others, then the first of `runs`.
     """
@@ -22,7 +27,7 @@ def read_epochs(runs: Sequence[Run]) -> tuple[pd.DataFrame, list[str]]:
     counted: dict[tuple[str, str], Run] = {}
     for run in sorted(runs, key=lambda run: not run.is_finished):
         records, damaged = read_records(run.folder / metrics.FILE)
-        epochs = [record for record in records if _has_counts(record)]
+        epochs = [record for record in records if _has_numbers(record, columns)]
         problems += damaged
         first = counted.setdefault((run.group, run.seed), run) if epochs else run
         if first is not run:
@@ -30,14 +35,33 @@ def read_epochs(runs: Sequence[Run]) -> tuple[pd.DataFrame, list[str]]:
             continue
         found += [
             {
-                **{"group": run.group, "seed": run.seed, "epoch": record["epoch"]},
-                **{name: record[name] if is_number(record.get(name)) else None for name in COUNTS},
+                **{"group": run.group, "seed": run.seed},
+                **{
+                    name: record[name] if is_number(record.get(name)) else None
+                    for name in (*PLACES, *columns)
+                },
             }
             for record in epochs
         ]
-    table = pd.DataFrame(found, columns=["group", "seed", "epoch", *COUNTS])
-    return table.astype(dict.fromkeys(COUNTS, float)), problems
+    table = pd.DataFrame(found, columns=["group", "seed", *PLACES, *columns])
+    return table.astype(dict.fromkeys(columns, float)), problems
 
 
-def _has_counts(record: dict[str, object]) -> bool:
-    return record.get("kind") == "epoch" and all(is_number(record.get(key)) for key in ("epoch", COUNTS[0]))
+def recorded_columns(runs: Sequence[Run]) -> list[str]:
+    """The columns that the epochs of these runs have a number in, in the order of their records."""
+    found: dict[str, None] = {}
+    for run in runs:
+        for record in read_records(run.folder / metrics.FILE)[0]:
+            if record.get("kind") == "epoch":
+                found |= {name: None for name, value in record.items() if is_number(value)}
+    return [name for name in found if name not in PLACES]
+
+
+def curves_unasked(recorded: Collection[str], known: Columns) -> list[str]:
+    """Those of the `recorded` columns that say how training went: scores, losses, evaluations."""
+    return [name for name in recorded if known[name].screen or known[name].chart in _CURVES]
+
+
+def _has_numbers(record: dict[str, object], columns: Sequence[str]) -> bool:
+    is_epoch = record.get("kind") == "epoch" and is_number(record.get("epoch"))
+    return is_epoch and any(is_number(record.get(name)) for name in columns)
