@@ -88,7 +88,7 @@ def combinations(sweep: Mapping[str, Sequence[Any]]) -> list[list[str]]:
 
 def override_text(key: str, value: Any) -> str:
     """`key=value` as Hydra reads it back to the same value; a text that would be read otherwise is quoted."""
-    text = "null" if value is None else str(value)
+    text = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     if isinstance(value, str) and not _reads_back(key, value):
         text = QuotedString(value, Quote.single).with_quotes()
     return f"{key}={text}"
