@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from nodebench import cli
 
 ROOT = Path(__file__).parent.parent
 
@@ -43,7 +46,7 @@ def test_the_wheel_carries_every_config_and_no_tests(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     configs = {f"nodebench/{path.relative_to(ROOT)}" for path in (ROOT / "configs").rglob("*.yaml")}
     assert "nodebench/configs/train.yaml" in configs
-    assert "nodebench/ode/py.typed" in names
+    assert {"nodebench/py.typed", "nodebench/ode/py.typed"} <= names
     assert configs <= names
     assert not [name for name in names if name.startswith(("tests/", "outputs/"))]
 
@@ -57,3 +60,47 @@ def test_an_installed_nodebench_works_outside_the_checkout(installed: Path, tmp_
     listed = run(*nodebench, "list", cwd=tmp_path, PYTHONPATH=str(installed))
     assert {"odenet", "dopri5", "digits"} <= set(listed.split())
     assert "nodebench train" in run(*nodebench, "train", "--help", cwd=tmp_path, PYTHONPATH=str(installed))
+
+
+def test_an_installed_nodebench_is_light_to_import_and_loads_a_run(installed: Path, tmp_path: Path) -> None:
+    light = "import sys, nodebench; print({'torch', 'pandas', 'hydra'} & set(sys.modules))"
+    assert run(sys.executable, "-c", light, cwd=tmp_path, PYTHONPATH=str(installed)).strip() == "set()"
+
+    smoke = ("data=digits", "training=smoke", "data.batch_size=8", "data.limit_train=64", "solver.tol=1")
+    assert cli.main(["train", *smoke, f"output_dir={tmp_path / 'outputs'}"]) == 0
+    (seed0,) = tmp_path.glob("outputs/*/*/seed0")
+    loads = (
+        "import sys, nodebench; (row,) = nodebench.runs().to_dict('records'); "
+        "print(nodebench.load(sys.argv[1]).evaluate()['error_test'] == row['error_test'])"
+    )
+    found = run(sys.executable, "-c", loads, seed0, cwd=tmp_path, PYTHONPATH=str(installed))
+    assert found.strip() == "True"
+
+
+@pytest.mark.slow
+def test_a_type_checker_knows_what_an_installed_nodebench_gives(installed: Path, tmp_path: Path) -> None:
+    pytest.importorskip("mypy")
+    (tmp_path / "script.py").write_text(
+        "import nodebench\n"
+        "run = nodebench.load('outputs/RUN/seed0')\n"
+        "reveal_type(run.evaluate('rk4', dt=0.25))\n"
+        "nodebench.load(3)\n"
+    )
+    checked = subprocess.run(
+        (
+            sys.executable,
+            "-m",
+            "mypy",
+            "--follow-imports=silent",
+            "--cache-dir",
+            tmp_path / "cache",
+            "script.py",
+        ),
+        cwd=tmp_path,
+        env={**os.environ, "MYPYPATH": "", "PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert re.search(r"script.py:3: .*dict\[[\w.]*str, [\w.]*float\]", checked.stdout), checked.stderr
+    assert 'script.py:4: error: Argument 1 to "load"' in checked.stdout

@@ -52,10 +52,7 @@ def run(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--config-dir", help=CONFIG_DIR_HELP)
     args = parser.parse_intermixed_args(argv)
-    config = with_changes(read_config(args.run), args.overrides, args.config_dir)
-    if "solver" in config:
-        check_solver(config["solver"], gradient=None)
-    check_device(config["device"])
+    config = evaluated_as(read_config(args.run), args.overrides, args.config_dir)
     if args.limit is not None and not args.swap:
         raise ConfigError(f"--limit {args.limit} goes with --swap alone; drop it")
     if args.swap:
@@ -85,6 +82,20 @@ def run(argv: Sequence[str]) -> int:
     solver = _solver_record(config.get("solver"))
     append_evaluation(args.run, evaluation_record(trained, "evaluation", scores, solver))
     return 0
+
+
+def evaluated_as(
+    config: dict[str, Any], overrides: Sequence[str], config_dir: str | None = None
+) -> dict[str, Any]:
+    """As `with_changes`, for a net that solves forwards alone.
+
+    Raises ConfigError also for a solver that cannot be, and for a device that is not there.
+    """
+    changed = with_changes(config, overrides, config_dir)
+    if "solver" in changed:
+        check_solver(changed["solver"], gradient=None)
+    check_device(changed["device"])
+    return changed
 
 
 def with_changes(

@@ -42,6 +42,7 @@ from nodebench.training import (
 )
 from nodebench.training.progress import say
 from nodebench.training.protocols import NonFiniteValuesError
+from nodebench.training.seeding import preserved_rng
 from nodebench.training.state import MakeOptimizer
 
 HPARAMS: dict[str, type] = {
@@ -113,6 +114,22 @@ def load_trained(folder: Path, config: Mapping[str, Any], config_dir: str | Path
     except NonFiniteValuesError as error:
         raise FailedError(str(error)) from error
     return replace(session, model=session.model.to(session.device), step=step)
+
+
+def solved_as(session: Session, config: Mapping[str, Any]) -> Session:
+    """The same data, task and weights, in a net of its own that solves as `config` says.
+
+    Raises ConfigError if the net cannot be solved so.
+    """
+    builder = Builder(config, session.builder.allowed)
+    try:
+        builder.check_fit()
+        with preserved_rng():  # its initial weights are drawn, and replaced
+            model = builder.model(session.data.dim)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+    model.load_state_dict(session.model.state_dict())
+    return replace(session, builder=builder, model=model.to(session.device))
 
 
 def train_run(composed: Composed, config_dir: str | Path | None = None) -> Outcome:

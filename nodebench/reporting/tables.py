@@ -39,7 +39,7 @@ def result_table(
     known = columns_of(runs)
     if columns is None:
         columns = with_values(runs, default_columns(known))
-    _check_columns(runs, columns, known)
+    check_columns(runs, columns, known)
     rows = rows_over_seeds(list(runs))
     shown = [column for column in columns if column in IDENTITY]
     alike = len({tuple(row.identity[column] for column in shown) for row in rows}) < len(rows)
@@ -63,7 +63,8 @@ def with_values(runs: Sequence[Run], columns: Sequence[str]) -> list[str]:
     return [column for column in columns if column in always or any(row.text(column) for row in rows)]
 
 
-def _check_columns(runs: Sequence[Run], columns: Sequence[str], recorded: Columns) -> None:
+def check_columns(runs: Sequence[Run], columns: Sequence[str], recorded: Columns) -> None:
+    """Raises UnknownColumnError, with the nearest name, for what is neither a column nor a key of a run's config."""
     known = [*IDENTITY, *BOOKKEEPING, *(column.name for column in recorded)]
     settings = sorted({key for run in runs for key, _ in run.settings})
     for column in columns:
