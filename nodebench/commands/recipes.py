@@ -12,14 +12,15 @@ from nodebench.reporting.runs import Run
 def recipes_of(drawn: str, runs: Sequence[Run]) -> Recipes:
     """The members of all recipes of the artefact that `drawn` shows; of a sweep, those alone that a run may be.
 
-    A figure or table that is no artefact's has none. Composing takes a tenth of a second a member, so a recipe is
-    looked at for those runs only that are of none before it.
+    A figure or table that is no artefact's has none. A recipe is looked at for those runs only that are of none before
+    it.
     """
     artefact = next((each for each in ARTEFACTS.values() if drawn in (each.name, *each.also_drawn)), None)
     if artefact is None:
         return ANY_RECIPE
-    from nodebench.config.compose import compose
     from nodebench.config.identity import run_folder, what_makes_the_numbers
+    from nodebench.config.merged import merge
+    from nodebench.config.overrides import parse
 
     found: dict[str, Recipe] = {}
     for overrides in dict.fromkeys(
@@ -28,7 +29,7 @@ def recipes_of(drawn: str, runs: Sequence[Run]) -> Recipes:
         for overrides in recipe
     ):
         for member in _asked(overrides, [run for run in runs if run.group not in found]):
-            config = compose(member).config
+            config = merge({override.key_or_group: override.value() for override in parse(member)})
             group = run_folder(config).parent.name
             found[group] = Recipe(group, what_makes_the_numbers(config))
     return Recipes(artefact.name, tuple(found.values()))
@@ -36,12 +37,13 @@ def recipes_of(drawn: str, runs: Sequence[Run]) -> Recipes:
 
 def _asked(overrides: Sequence[str], runs: Sequence[Run]) -> list[tuple[str, ...]]:
     """The overrides of one run each: of an experiment's own sweep, what one of `runs` answers to."""
-    from nodebench.config.compose import compose
     from nodebench.config.launch import combinations
+    from nodebench.config.merged import sweep_of
 
     if not runs:
         return []
-    sweep = compose(overrides).sweep
+    given = dict(override.split("=", 1) for override in overrides)
+    sweep = {key: values for key, values in sweep_of(given["experiment"]).items() if key not in given}
     return [
         (*overrides, *member)
         for member in (combinations(sweep) if sweep else [()])

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nodebench.config.compose import compose
 from nodebench.config.errors import ConfigError
-from nodebench.config.files import GROUPS, config_folders, load, options
+from nodebench.config.files import GROUPS, config_folders, load_once, options
 from nodebench.config.identity import hash8, what_makes_the_numbers
 from nodebench.config.launch import override_text
+from nodebench.config.merged import merge
 
 _NODES = GROUPS[:-1]
 _FREE = ("task", "data", "model", "solver")  # which recommend training presets, and these optimizers
@@ -43,56 +43,58 @@ def overrides_of(config: Mapping[str, Any], config_dir: str | Path | None = None
     tried: list[Again] = []
     for start in _starts(config, folders):
         if start or all(again.differences for again in tried):
-            tried.append(_overrides(config, start, config_dir))
-        if tried[-1] == Again((*start, _seed(config))):  # it cannot be shorter
+            tried.append(_again(config, start, folders))
+        if tried[-1] == Again(
+            (*map(override_text, start, start.values()), _seed(config))
+        ):  # it cannot be shorter
             return tried[-1]
     return min(tried, key=lambda again: (len(again.differences), len(again.overrides)))
 
 
-def _starts(config: Mapping[str, Any], folders: tuple[Path, ...]) -> Iterator[list[str]]:
+def _starts(config: Mapping[str, Any], folders: tuple[Path, ...]) -> Iterator[dict[str, str]]:
     """Each experiment that says that it reproduces what the run's does, and none."""
     about = config.get("about") or {}
     for name, path in options("experiment", folders).items():
-        theirs = load(path).get("about") or {}
+        theirs = load_once(path).get("about") or {}
         if about and all(theirs.get(key) == about.get(key) for key in ("reproduces", "source")):
-            yield [f"experiment={name}"]
-    yield []
+            yield {"experiment": name}
+    yield {}
 
 
-def _overrides(config: Mapping[str, Any], start: Sequence[str], config_dir: str | Path | None) -> Again:
-    overrides = list(start)
-    made = compose(overrides, config_dir).config
+def _again(config: Mapping[str, Any], start: Mapping[str, str], folders: tuple[Path, ...]) -> Again:
+    given: dict[str, Any] = dict(start)
+    made = merge(given, folders)
     for add in (*map(_choosing, (_FREE, ("training",), ("optimizer",))), _values, _nulls):
         if more := add(config, made):
-            overrides += more
-            made = compose(overrides, config_dir).config
+            given |= more
+            made = merge(given, folders)
     is_same = hash8(made) == hash8(config)
     left = [] if is_same else [key for key, _ in _different(config, made)] or ["another key"]
-    return Again((*overrides, _seed(config)), tuple(left))
+    return Again((*map(override_text, given, given.values()), _seed(config)), tuple(left))
 
 
 def _seed(config: Mapping[str, Any]) -> str:
     return override_text("seed", config["seed"])
 
 
-def _choosing(groups: Sequence[str]) -> Callable[[Mapping[str, Any], Mapping[str, Any]], list[str]]:
-    def choose(config: Mapping[str, Any], made: Mapping[str, Any]) -> list[str]:
-        return [
-            f"{group}={config[group]['name']}"
+def _choosing(groups: Sequence[str]) -> Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]:
+    def choose(config: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            group: config[group]["name"]
             for group in groups
             if group in config and config[group]["name"] != made.get(group, {}).get("name")
-        ]
+        }
 
     return choose
 
 
-def _values(config: Mapping[str, Any], made: Mapping[str, Any]) -> list[str]:
+def _values(config: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
     """Keys with a value, before those with null: of epochs and num_steps, or tol and dt, one suffices."""
-    return [override_text(key, value) for key, value in _different(config, made) if value is not None]
+    return {key: value for key, value in _different(config, made) if value is not None}
 
 
-def _nulls(config: Mapping[str, Any], made: Mapping[str, Any]) -> list[str]:
-    return [override_text(key, value) for key, value in _different(config, made) if value is None]
+def _nulls(config: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in _different(config, made) if value is None}
 
 
 def _different(config: Mapping[str, Any], made: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -82,7 +82,7 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
     sweep = plain.pop("sweep") or {}
     _check_sweep(sweep, choices, folders)
     left = {key: values for key, values in sweep.items() if key not in given}
-    notes = (*_finish(plain, choices, given), *_tell_sweep(left))
+    notes = (*finish(plain, choices, given), *_tell_sweep(left))
     return Composed(plain, spelled_out, notes, left)
 
 
@@ -287,7 +287,7 @@ def _resolve(config: DictConfig) -> dict[str, Any]:
     return dict(plain)
 
 
-def _finish(plain: dict[str, Any], choices: Choices, given: set[str]) -> tuple[str, ...]:
+def finish(plain: dict[str, Any], choices: Choices, given: set[str]) -> tuple[str, ...]:
     """Name every node after its file; settle limits, length, tolerance and, without an ODE, the solver; hash a file.
 
     Returns notes.

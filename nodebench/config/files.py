@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Iterator
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,12 @@ def load(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise ConfigError(f"{path} holds a {type(content).__name__}; a config is a mapping of keys to values")
     return content
+
+
+@cache
+def load_once(path: Path) -> dict[str, Any]:
+    """As load, of a file that does not change while the command runs; nobody may change what it returns."""
+    return load(path)
 
 
 def flatten(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

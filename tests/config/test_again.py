@@ -11,6 +11,9 @@ from nodebench.config.again import overrides_of
 from nodebench.config.compose import compose
 from nodebench.config.errors import ConfigError
 from nodebench.config.identity import hash8
+from nodebench.reporting import find_runs
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
 
 
 @pytest.mark.parametrize(
@@ -67,3 +70,9 @@ def test_a_choice_of_ones_own_needs_the_folder_that_it_is_in(tmp_path: Path) -> 
     with pytest.raises(ConfigError, match=r"model=mine is not among the configs here.* --config-dir"):
         overrides_of(config)
     assert overrides_of(config, tmp_path).overrides == ("model=mine", "seed=0")
+
+
+def test_every_committed_run_is_made_again_by_its_command() -> None:
+    distinct = {run.group: run for run in find_runs(RESULTS)}
+    assert len(distinct) > 60
+    assert [run.folder for run in distinct.values() if overrides_of(run.config).differences] == []
