@@ -33,6 +33,7 @@ usage: nodebench COMMAND [KEY=VALUE ...]
   plot       draw a figure of the paper from run folders
   reproduce  train what a figure of the paper still lacks, then draw it
   bench      race the solvers against each other and other libraries
+  show       one run, or all seeds of one: results, curves, what next
   list       show models, solvers, data sets and experiments
 
 examples:
@@ -45,7 +46,7 @@ examples:
   nodebench list experiments
 
 `nodebench COMMAND --help` says more."""
-COMMANDS = ("train", "evaluate", "measure", "table", "plot", "reproduce", "bench", "list")
+COMMANDS = ("train", "show", "evaluate", "measure", "table", "plot", "reproduce", "bench", "list")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

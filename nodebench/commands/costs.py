@@ -25,10 +25,17 @@ def total_words(abouts: Sequence[Mapping[str, Any]]) -> str:
     unknown = len(abouts) - len(known)
     if not known:
         return f"nobody has measured how long {counted(unknown, 'run')} take{'s' * (unknown == 1)}"
-    hours, minutes = divmod(round(sum(known)), 60)
-    time = f"{hours} h {minutes} min" if hours else f"{minutes} min"
+    time = time_words(60 * sum(known))
     more = f"; how long {unknown} more take nobody has measured" if unknown else ""
     return f"about {time} on one CPU core for {counted(len(known), 'run')} that {_are(len(known))} not done{more}"
+
+
+def time_words(seconds: float) -> str:
+    """`2 h 28 min`, `28 min`, and below a minute and a half `40 s`."""
+    if seconds < 90:
+        return f"{round(seconds)} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def _are(number: int) -> str:

@@ -15,7 +15,8 @@ from nodebench.config.merged import merge
 
 _NODES = GROUPS[:-1]
 _FREE = ("task", "data", "model", "solver")  # which recommend training presets, and these optimizers
-_COMPUTED = ("data.content",)
+_FROM_THE_FILE = "data.content"  # of data.path, of which a run keeps the name alone
+_HOW = ("device", "num_threads")  # told although the numbers are said not to hang on them
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,7 @@ def overrides_of(config: Mapping[str, Any], config_dir: str | Path | None = None
     for start in _starts(config, folders):
         if start or all(again.differences for again in tried):
             tried.append(_again(config, start, folders))
-        if tried[-1] == Again(
-            (*map(override_text, start, start.values()), _seed(config))
-        ):  # it cannot be shorter
+        if len(tried[-1].overrides) == len(start) + 1 and not tried[-1].differences:  # it cannot be shorter
             return tried[-1]
     return min(tried, key=lambda again: (len(again.differences), len(again.overrides)))
 
@@ -62,12 +61,18 @@ def _starts(config: Mapping[str, Any], folders: tuple[Path, ...]) -> Iterator[di
 
 
 def _again(config: Mapping[str, Any], start: Mapping[str, str], folders: tuple[Path, ...]) -> Again:
+    def merged() -> dict[str, Any]:
+        made = merge(given, folders)
+        if "content" in made["data"]:
+            made["data"]["content"] = config["data"].get("content")
+        return made
+
     given: dict[str, Any] = dict(start)
-    made = merge(given, folders)
+    made = merged()
     for add in (*map(_choosing, (_FREE, ("training",), ("optimizer",))), _values, _nulls):
         if more := add(config, made):
             given |= more
-            made = merge(given, folders)
+            made = merged()
     is_same = hash8(made) == hash8(config)
     left = [] if is_same else [key for key, _ in _different(config, made)] or ["another key"]
     return Again((*map(override_text, given, given.values()), _seed(config)), tuple(left))
@@ -79,11 +84,13 @@ def _seed(config: Mapping[str, Any]) -> str:
 
 def _choosing(groups: Sequence[str]) -> Callable[[Mapping[str, Any], Mapping[str, Any]], dict[str, Any]]:
     def choose(config: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]:
-        return {
+        chosen = {
             group: config[group]["name"]
             for group in groups
             if group in config and config[group]["name"] != made.get(group, {}).get("name")
         }
+        has_file = "data" in groups and "path" in config["data"]
+        return chosen | ({"data.path": config["data"]["path"]} if has_file else {})
 
     return choose
 
@@ -99,8 +106,10 @@ def _nulls(config: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]
 
 def _different(config: Mapping[str, Any], made: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """The keys that make the numbers whose value in `config` is another than in `made`, with that value."""
-    known = what_makes_the_numbers(made)
-    for key, value in what_makes_the_numbers(config).items():
+    known, kept = (
+        what_makes_the_numbers(each) | {key: each.get(key) for key in _HOW} for each in (made, config)
+    )
+    for key, value in kept.items():
         is_name = key.endswith(".name") and key.count(".") == 1
-        if not is_name and key not in _COMPUTED and key in known and known[key] != value:
+        if not is_name and key != _FROM_THE_FILE and key in known and known[key] != value:
             yield key, value

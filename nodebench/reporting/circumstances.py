@@ -12,7 +12,7 @@ def tell_circumstances(lines: Sequence[Sequence[Row]]) -> tuple[list[str], list[
     """Recipe, solver and machine of every line's rows: sentences for all lines that agree, else notes of each line."""
     shared: list[str] = []
     own: list[list[str]] = [[] for _ in lines]
-    for what, tell in (("recipe", _recipe), ("solver", _solver), ("measured on", _machine)):
+    for what, tell in (("recipe", recipe_words), ("solver", solver_words), ("measured on", machine_words)):
         told = ["; ".join(sorted({text for row in rows if (text := tell(row))})) for rows in lines]
         texts = sorted({text for text in told if text})
         if len(texts) == 1:
@@ -32,7 +32,8 @@ def length_words(number: object, noun: str) -> str:
     )
 
 
-def _recipe(row: Row) -> str:
+def recipe_words(row: Row) -> str:
+    """`training=default, 8 epochs, batches of 64, adamw at 0.004, ...`: what its config says of the training."""
     return ", ".join(part for part in _recipe_parts(row) if part)
 
 
@@ -54,12 +55,14 @@ def _recipe_parts(row: Row) -> Iterator[str]:
         yield f"{length_words(setting(key), 'training image')} {what}" if setting(key) else ""
 
 
-def _solver(row: Row) -> str:
+def solver_words(row: Row) -> str:
+    """`dopri5 at 1e-3`; empty where there is no ODE."""
     solver, tol = row.identity["solver"], row.identity["tol"]
     return f"{solver} at {tol}" if solver else ""
 
 
-def _machine(row: Row) -> str:
+def machine_words(row: Row) -> str:
+    """The device of each counted run, with its threads where it is a CPU."""
     machines = set()
     for run in row.counted:
         name, threads = run.environment.get("device_name"), run.environment.get("num_threads")

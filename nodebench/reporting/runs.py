@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import shlex
@@ -16,6 +17,7 @@ from nodebench.records.summary import FILE as SUMMARY
 
 # What every run's config has. Training writes the optimizer last, so a file that was cut off lacks it.
 _SECTIONS = ("task", "data", "model", "training", "optimizer")
+UNFINISHED = "unfinished"
 
 
 @dataclass(frozen=True)
@@ -107,17 +109,20 @@ def _flatten(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 def find_runs(folder: Path | str) -> list[Run]:
-    """Every run folder at or below `folder`, sorted by path: a folder that holds config.yaml or summary.json.
+    """Every run at or below `folder`, sorted by path. A folder that is not there holds no runs."""
+    return [_read_run(path) for path in sorted(run_folders(folder))]
 
-    Hidden folders and what lies inside a run are left alone. A folder that is not there holds no runs.
+
+def run_folders(folder: Path | str, at_most: int | None = None) -> Iterator[Path]:
+    """Every run folder at or below `folder`: one that holds config.yaml or summary.json.
+
+    Hidden folders and what lies inside a run are left alone. `at_most`: how many folders are looked into.
     """
-    runs = []
-    for path, subfolders, files in os.walk(folder):
+    for path, subfolders, files in itertools.islice(os.walk(folder), at_most):
         if {"config.yaml", SUMMARY} & set(files):
-            runs.append(_read_run(Path(path)))
+            yield Path(path)
             subfolders.clear()
         subfolders[:] = [name for name in subfolders if not name.startswith(".")]
-    return sorted(runs, key=lambda run: run.folder)
 
 
 def nothing_under(folder: Path | str, what: str = "no runs") -> str:
@@ -149,7 +154,7 @@ def _read_run(folder: Path) -> Run:
     if problems:
         status, problem = "damaged", "; ".join(problems)
     elif not (folder / SUMMARY).exists():
-        status, problem = "unfinished", f"no {SUMMARY} yet"
+        status, problem = UNFINISHED, f"no {SUMMARY} yet"
     elif "status" not in summary:
         status, problem = "damaged", f"{SUMMARY} has no status"
     else:

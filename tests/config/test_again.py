@@ -29,6 +29,7 @@ RESULTS = Path(__file__).parents[2] / "docs" / "results"
         ("training.epochs=3", "training.milestones=[1, 2]", "training.schedule=multistep", "seed=0"),
         ("task=density", "data=two_moons", "model=cnf", "training.num_steps=30", "seed=0"),
         ("solver.rtol=0.001", "solver.atol=0.01", "seed=0"),
+        ("device=cpu", "num_threads=1", "seed=0"),
     ],
     ids=" ".join,
 )
@@ -76,3 +77,13 @@ def test_every_committed_run_is_made_again_by_its_command() -> None:
     distinct = {run.group: run for run in find_runs(RESULTS)}
     assert len(distinct) > 60
     assert [run.folder for run in distinct.values() if overrides_of(run.config).differences] == []
+
+
+def test_a_file_of_ones_own_is_named_and_its_content_is_the_runs(tmp_path: Path) -> None:
+    path = tmp_path / "points.csv"
+    path.write_text("x,y\n" + "1,2\n" * 10)
+    config = compose(["task=density", "data=points", f"data.path={path}", "model=cnf"]).config
+    config["data"]["path"] = path.name  # which is what a run keeps of it
+    again = overrides_of(config)
+    assert "data.path=points.csv" in again.overrides
+    assert again.differences == ()

@@ -13,7 +13,7 @@ from nodebench.records.jsonl import is_number
 from nodebench.reporting.circumstances import length_words, tell_circumstances
 from nodebench.reporting.growth import Growth, find_growth
 from nodebench.reporting.layout import Column, Line, NothingToTabulateError, Table
-from nodebench.reporting.paper import PAPERS_DATA, TABLE1
+from nodebench.reporting.paper import PAPERS_DATA, TABLE1, PaperRow
 from nodebench.reporting.recipes import Recipes
 from nodebench.reporting.rows import FEW_SEEDS, Row, interval95, rows_over_seeds
 from nodebench.reporting.runs import Run
@@ -121,6 +121,22 @@ def _kind(run: Run) -> _Kind | None:
     return None if net is None else _Kind(data, stem, net)
 
 
+def papers_row(run: Run) -> tuple[PaperRow, str] | None:
+    """What the paper prints of the net that a run is, with what there is to note of it; None where it has none."""
+    kind = _kind(run)
+    paper = None if kind is None else _paper(kind)
+    return None if kind is None or paper is None else (paper, _note(kind))
+
+
+def _paper(kind: _Kind) -> PaperRow | None:
+    return TABLE1.get(kind.net) if kind.data == PAPERS_DATA else None
+
+
+def _note(kind: _Kind) -> str:
+    """Of the paper's row on MNIST; the numbers of its ResNet are those of the res stem."""
+    return "" if kind.net == "resnet" and kind.stem == "res" else NOTES.get(kind.net, "")
+
+
 def _in_order(found: Iterable[_Kind], data: Sequence[str]) -> Iterator[_Kind]:
     """Every net on MNIST with the conv stem, missing or not; then whatever else there is."""
     for name in data:
@@ -152,8 +168,8 @@ def _epochs(row: Row) -> float:
 def _about_recipe(kind: _Kind, row: Row, found: Sequence[Row], recipes: Recipes) -> Iterator[str]:
     if kind.data == PAPERS_DATA and row.counted:
         yield from filter(None, [recipes.complaint(row.first, NAMES[kind.net], _TOLD_ELSEWHERE)])
-    if kind.data == PAPERS_DATA and kind.net in NOTES and not (kind.net == "resnet" and kind.stem == "res"):
-        yield NOTES[kind.net]
+    if kind.data == PAPERS_DATA and (note := _note(kind)):
+        yield note
     if kind.net == "mlp" and kind.data == PAPERS_DATA:
         as_they_are = "images as they are (experiment=lecun_mlp deskews them, by data.deskew=true)"
         images = "deskewed images of 28x28 pixels" if row.first.setting("data.deskew") else as_they_are
@@ -186,7 +202,7 @@ def _name(kind: _Kind, several: bool) -> str:
 
 
 def _line(kind: _Kind, row: Row | None, growth: Growth, several: bool) -> Line:
-    paper = TABLE1.get(kind.net) if kind.data == PAPERS_DATA else None
+    paper = _paper(kind)
     cells = [_name(kind, several), "0", *[""] * 9]
     notes = [f"no run: nodebench train experiment=table1_{kind.net}"]
     if row is not None:
@@ -222,7 +238,7 @@ def _grows(kind: _Kind, growth: Growth, quantity: str) -> str:
 
 def _numbers(kind: _Kind, row: Row | None, growth: Growth) -> dict[str, object]:
     """The row's line of the CSV."""
-    paper = TABLE1.get(kind.net) if kind.data == PAPERS_DATA else None
+    paper = _paper(kind)
     numbers: dict[str, object] = {
         "row": kind.net,
         "stem": "" if kind.net == "mlp" else kind.stem,
