@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nodebench.reporting.columns import identity
 from nodebench.reporting.runs import Run
 
 MAX_TOLD = 5  # differences that a sentence names
@@ -90,6 +91,20 @@ def what_differs(runs: Sequence[Run]) -> list[str]:
         for each in settings
     ]
     return told if len(set(told)) == len(runs) else [run.hash or str(run.folder) for run in runs]
+
+
+def names_of(runs: Sequence[Run]) -> dict[str, str]:
+    """What each experiment is called in a legend, by its group; of those called the same, what differs too."""
+    alike: dict[str, dict[str, Run]] = {}
+    for run in runs:
+        told = identity(run)
+        parts = [told[key] for key in ("model", "data", "solver", "tol", "gradient") if told[key]]
+        alike.setdefault(" ".join(parts), {}).setdefault(run.group, run)
+    names = {}
+    for name, members in alike.items():
+        for group, what in zip(members, what_differs(list(members.values())), strict=True):
+            names[group] = ", ".join(filter(None, (name, what)))
+    return names
 
 
 def word(value: Any) -> str:

@@ -4,6 +4,7 @@ import csv
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -164,3 +165,23 @@ def test_drawing_imports_neither_torch_nor_pyplot(runs: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_curves_are_drawn_as_their_options_say(
+    leave_run: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    leave_run(
+        "model=mlp", epochs=[{"loss_train": 2.0, "error_val": 9.0}, {"loss_train": 1.0, "error_val": 3.0}]
+    )
+    command = ["plot", "curves", "--columns", "loss_train", "--x", "step", "--group", "model.name,seed"]
+    assert main(command) == 0
+    lines = list(csv.DictReader(Path("outputs/figures/curves.csv").read_text().splitlines()))
+    assert [(line["curve"], line["x"], line["mean"]) for line in lines] == [
+        ("model=mlp, seed=0", "100", "2.0"),
+        ("model=mlp, seed=0", "200", "1.0"),
+    ]
+    capsys.readouterr()
+    assert main(["plot", "curves", "--columns", "los_train"]) == 2
+    assert "no run has a column `los_train`; the nearest is `loss_train`" in capsys.readouterr().err
+    assert main(["plot", "fig4", "--x", "step", "--group", "seed"]) == 2
+    assert "--x, --group goes with curves alone" in capsys.readouterr().err

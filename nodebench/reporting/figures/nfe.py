@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from nodebench.quoting import plain
-from nodebench.reporting.columns import identity
 from nodebench.reporting.epochs import COUNTS, read_epochs
 from nodebench.reporting.figures.drawing.charts import chart, plain_numbers, power, say, whole_epochs
 from nodebench.reporting.figures.drawing.drawing import Drawing, NothingToDrawError
@@ -22,7 +21,7 @@ from nodebench.reporting.figures.drawing.style import (
 )
 from nodebench.reporting.measures import Measures, NotMeasuredError, medians, pick_measured
 from nodebench.reporting.paper import PAPERS_DATA
-from nodebench.reporting.recipes import Recipes, what_differs
+from nodebench.reporting.recipes import Recipes, names_of
 from nodebench.reporting.runs import Run
 
 if TYPE_CHECKING:
@@ -83,21 +82,7 @@ def _by_epoch(runs: Sequence[Run]) -> tuple[pd.DataFrame, list[str]]:
     """Evaluations a training batch by epoch, of every recipe, as the mean over its seeds."""
     table, problems = read_epochs([run for run in runs if run.setting("solver.method")])
     means = table.groupby(["group", "epoch"], sort=True)[list(COUNTS)].mean().reset_index()
-    return means.assign(run=means.pop("group").map(_names(runs))), problems
-
-
-def _names(runs: Sequence[Run]) -> dict[str, str]:
-    """What a recipe is called in the legend; where several would be called the same, what differs between them."""
-    alike: dict[str, dict[str, Run]] = {}
-    for run in runs:
-        told = identity(run)
-        parts = [told[key] for key in ("model", "data", "solver", "tol", "gradient") if told[key]]
-        alike.setdefault(" ".join(parts), {}).setdefault(run.group, run)
-    names = {}
-    for name, members in alike.items():
-        for group, what in zip(members, what_differs(list(members.values())), strict=True):
-            names[group] = ", ".join(filter(None, (name, what)))
-    return names
+    return means.assign(run=means.pop("group").map(names_of(runs))), problems
 
 
 def _curves(table: pd.DataFrame, by: str) -> dict[str, pd.DataFrame]:
@@ -106,7 +91,7 @@ def _curves(table: pd.DataFrame, by: str) -> dict[str, pd.DataFrame]:
 
 def _papers_first(curves: dict[str, pd.DataFrame], runs: Sequence[Run]) -> dict[str, pd.DataFrame]:
     """Nets of MNIST, of which the paper shows these counts, before others: there may not be colours for all."""
-    names = _names(runs)
+    names = names_of(runs)
     ours = {names[run.group] for run in runs if run.names[0] == PAPERS_DATA}
     return {name: curves[name] for name in sorted(curves, key=lambda name: (name not in ours, name))}
 
