@@ -40,14 +40,14 @@ OPEN_ROOMS = {"config", "commands", "cli", "api", "__main__", "__init__"}
 # Inside ode, each module may import those before it and none after, as docs/architecture.md draws them.
 _ORDER = """
     drive methods gradients
-    status counts names field norms packing clock budget failures interpolation
+    status counts names field norms packing clock budget failures interpolation events
     methods.tableau methods.tableaus methods.traits ranges drive.scalars drive.controllers settings
     drive.state drive.control
     methods.stages methods.method methods.explicit methods.adams methods.scipy methods.registry
-    drive.decide drive.first_step drive.outputs drive.adaptive drive.grid drive.solver
+    drive.decide drive.first_step drive.outputs drive.adaptive drive.grid drive.solver drive.roots drive.watch
     gradients.problem gradients.augmented
     compiled.compiler compiled.inputs compiled.traced compiled.march compiled.steps compiled
-    gradients.direct gradients.checkpointed gradients.adjoint
+    gradients.direct gradients.checkpointed gradients.adjoint gradients.event_times
     options solvers solution assembly front_door public
     compat.options compat.callbacks compat.events compat.grids compat.norms compat.solvers compat.odeint compat
 """

@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from nodebench.ode.clock import Clock
 from nodebench.ode.compiled import (
     DEFAULT_BACKEND,
     CompiledRungeKutta,
@@ -18,8 +19,10 @@ from nodebench.ode.compiled import (
     forgotten,
     missing_compiler,
 )
+from nodebench.ode.counts import SolveStats
 from nodebench.ode.drive.solver import Solver
-from nodebench.ode.gradients.problem import AdjointNorm, AdjointSolve
+from nodebench.ode.events import Event
+from nodebench.ode.gradients.problem import AdjointNorm, AdjointSolve, Problem
 from nodebench.ode.methods.explicit import ExplicitRungeKutta
 from nodebench.ode.methods.method import Method, SelfDriven
 from nodebench.ode.methods.registry import AnyMethod, find_method
@@ -52,6 +55,7 @@ class Assembly:
     rtol: float | Sequence[float]
     atol: float | Sequence[float]
     dense: bool
+    events: tuple[Event, ...] = ()
 
     def forward(self, norm: str | Norm | None, gradient: str, backend: str | None) -> Solver:
         """The solver of the forward solve; ValueError for a method that cannot do what is wanted of it."""
@@ -59,8 +63,30 @@ class Assembly:
         solver = self._solver(
             self.method, Accuracy(rtol, atol, state_norm(norm, self.packing)), backend, self.dense
         )
-        check_mode(self.method.traits, gradient, self.dense)
+        check_mode(self.method.traits, gradient, self.dense, bool(self.events))
         return solver
+
+    def problem(
+        self,
+        solver: Solver,
+        clock: Clock,
+        args: tuple[Any, ...],
+        params: tuple[Tensor, ...],
+        stats: SolveStats,
+        raise_on_failure: bool,
+    ) -> Problem:
+        """What the solver is to solve from the state."""
+        return Problem(
+            self.packing.wrap(self.f),
+            self.y0,
+            clock,
+            solver,
+            args,
+            params,
+            block_sizes=self.packing.sizes or (self.y0.numel(),),
+            stats=stats,
+            raise_on_failure=raise_on_failure,
+        )
 
     def backward(
         self,
@@ -108,8 +134,12 @@ def check_call(f: Any, args: Any, params: Any, gradient: str, gradients: Iterabl
         raise ValueError(f"unknown adjoint_norm `{norm}`; {nearest(norm, ADJOINT_NORMS)}")
 
 
-def check_mode(traits: Traits, gradient: str, dense_output: bool) -> None:
-    """Raises ValueError for a gradient or dense output of which a method is not capable."""
+def check_mode(traits: Traits, gradient: str, dense_output: bool, has_events: bool) -> None:
+    """Raises ValueError for a gradient, dense output or events of which a method is not capable."""
+    if has_events and traits.is_self_driven:
+        raise ValueError(
+            f"`{traits.name}` takes its steps inside SciPy, where no event is looked for; drop `event`, or use dopri5"
+        )
     if gradient == "checkpointed" and not traits.is_one_step:
         raise ValueError(
             f"gradient=`checkpointed` takes single steps again, which `{traits.name}` cannot; "

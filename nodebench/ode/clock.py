@@ -24,7 +24,8 @@ class StepRecord(NamedTuple):
 
     The clock was last set by output `anchor`; the step from t to t1 = t + dt ends on output `lands_on` (None: on
     none) and passes over the outputs in `inside`. Where the vector field jumps at an end of the step, `jump_start`
-    or `jump_end` has it evaluated on the step's side of the jump.
+    or `jump_end` has it evaluated on the step's side of the jump. Events were found inside it at the times `events`;
+    one of them ended the solve there if the step `is_cut`.
     """
 
     t: float
@@ -35,6 +36,8 @@ class StepRecord(NamedTuple):
     inside: tuple[int, ...]
     jump_start: bool = False
     jump_end: bool = False
+    events: tuple[float, ...] = ()
+    is_cut: bool = False
 
 
 @dataclass(frozen=True)
@@ -62,9 +65,9 @@ class Clock:
         """The same times, to which no gradient flows."""
         return replace(self, tensor=None)
 
-    def between(self, first: int, last: int) -> Clock:
-        """The constant times of two outputs, from `first` to `last`."""
-        return replace(self, ts=(self.ts[first], self.ts[last]), tensor=None)
+    def between(self, start: float, end: float) -> Clock:
+        """The constant times of an interval, to be solved from `start` to `end`."""
+        return replace(self, ts=(start, end), tensor=None)
 
     def slack(self, size: float) -> float:
         """How much longer than `size` a step may be because its end was rounded: a hundredth at most."""
@@ -193,6 +196,12 @@ def _travelling_times(ts: Tensor | Sequence[float], y0: Tensor) -> Tensor | None
     if not (isinstance(ts, Tensor) and ts.requires_grad and torch.is_grad_enabled()):
         return None
     return ts.to(y0.device) if y0.device.type == "mps" else ts.to(y0.device, torch.float64)
+
+
+def float_times(times: Sequence[float], y: Tensor) -> Tensor:
+    """Times on y's device, in float64 as the clock's where the device has it."""
+    is_mps = y.device.type == "mps"
+    return torch.tensor(times, dtype=torch.float32 if is_mps else torch.float64, device=y.device)
 
 
 def time_dtype(y: Tensor) -> torch.dtype:

@@ -12,15 +12,18 @@ from torch import Tensor
 from nodebench.ode.assembly import Assembly, check_call, choose_backend, parameters
 from nodebench.ode.clock import make_clock, time_dtype
 from nodebench.ode.counts import Counts, SolveStats
+from nodebench.ode.drive.watch import EventWatch
+from nodebench.ode.events import AnyEvent, check_events
 from nodebench.ode.field import CountedField
 from nodebench.ode.gradients.adjoint import solve_adjoint
 from nodebench.ode.gradients.checkpointed import solve_checkpointed
 from nodebench.ode.gradients.direct import solve_direct
+from nodebench.ode.gradients.event_times import crossings
 from nodebench.ode.gradients.problem import Outputs, Problem
 from nodebench.ode.methods.registry import AnyMethod, find_method
 from nodebench.ode.norms import Norm
 from nodebench.ode.options import OptionKeywords, SolverOptions
-from nodebench.ode.packing import Packing, S, check_state
+from nodebench.ode.packing import S, check_state
 from nodebench.ode.solution import DenseOutput, Solution
 from nodebench.ode.status import Status
 
@@ -52,6 +55,7 @@ def odeint(
     stats: SolveStats | None = None,
     raise_on_failure: bool = True,
     compile: bool | str = False,
+    event: AnyEvent | Sequence[AnyEvent] | None = None,
     **options: Unpack[OptionKeywords],
 ) -> Solution[S]:
     """Solve dy/dt = f(t, y, *args), y(ts[0]) = y0, and return y at every entry of ts.
@@ -74,6 +78,8 @@ def odeint(
     raise_on_failure: raise a SolverError that says what happened; or else return it as `solution.status`.
     compile: take the steps of a Runge-Kutta method whole, under torch.compile (True, or a backend's name). The same f
         must come again, not a new lambda. Where torch.compile cannot, a CompileWarning says why; steps are eager then.
+    event: a function (t, y) -> number that ends the solve where it crosses zero; or an `Event` that says more; or a
+        sequence of these. Crossings are in `solution.events`; outputs behind the end of the solve are NaN.
     options: dt, controller (`integral`, `pi`, `pid`), first_step, min_step, max_step, max_steps, max_nfe, step_ts
         (times to step on), jump_ts (times where f jumps). A step at min_step is taken even if its error is too
         large, and counted as forced. One step size serves the whole batch.
@@ -83,24 +89,16 @@ def odeint(
     packing = check_state(y0)
     check_call(f, args, params, gradient, GRADIENTS, adjoint_norm)
     packed, settings = packing.pack(y0), SolverOptions.from_keywords(options)
-    assembly = Assembly(f, packing, packed, settings, find_method(method), rtol, atol, dense_output)
+    call = f, packing, packed, settings, find_method(method), rtol, atol, dense_output
+    assembly = Assembly(*call, check_events(event, packing))
     backend, clock = choose_backend(compile, assembly, norm), make_clock(ts, packed)
-    problem = Problem(
-        packing.wrap(f),
-        packed,
-        clock,
-        assembly.forward(norm, gradient, backend),
-        tuple(args),
-        parameters(f, params),
-        block_sizes=packing.sizes or (packed.numel(),),
-        stats=_counting(stats, record_steps),
-        raise_on_failure=raise_on_failure,
-    )
+    solver = assembly.forward(norm, gradient, backend)
+    told = _counting(stats, record_steps), raise_on_failure
+    problem = assembly.problem(solver, clock, tuple(args), parameters(f, params), *told)
     if gradient == "adjoint":
         adjoint = assembly.backward(adjoint_method, adjoint_rtol, adjoint_atol, adjoint_norm, backend)
         problem = replace(problem, adjoint=adjoint)
-    dense = DenseOutput(clock if gradient == "direct" else clock.as_constants()) if dense_output else None
-    return cast(Solution[S], _solution(problem, gradient, packing, dense, ts))
+    return cast(Solution[S], _solution(problem, gradient, assembly, ts))
 
 
 def _counting(stats: SolveStats | None, record_steps: bool) -> SolveStats:
@@ -112,24 +110,47 @@ def _counting(stats: SolveStats | None, record_steps: bool) -> SolveStats:
 
 
 def _solution(
-    problem: Problem, gradient: str, packing: Packing, dense: DenseOutput | None, ts: Tensor | Sequence[float]
+    problem: Problem, gradient: str, assembly: Assembly, ts: Tensor | Sequence[float]
 ) -> Solution[Any]:
     """What a call returns."""
-    if dense is not None:
+    events, packing, clock, dense = assembly.events, assembly.packing, problem.clock, None
+    if assembly.dense:
+        dense = DenseOutput(clock if gradient == "direct" else clock.as_constants())
         problem = replace(problem, observers=(dense,))
+    watch = (
+        EventWatch(events, wants_slopes=torch.is_grad_enabled() and gradient != "adjoint") if events else None
+    )
+    if watch is not None:
+        problem = replace(problem, watch=watch)
     outputs, counts = solve(problem, gradient), problem.stats.forward
     if dense is not None:
         with torch.set_grad_enabled(torch.is_grad_enabled() and gradient == "direct"):
-            dense.close(CountedField(problem.f, problem.args, counts))
-    times = problem.clock.ts
-    return Solution(
-        ts=ts if isinstance(ts, Tensor) else torch.tensor(times, dtype=time_dtype(problem.y0)),
-        ys=packing.unpack(outputs.ys, (len(times),)),
+            dense.close(CountedField(problem.f, problem.args, counts), None if watch is None else watch.end)
+    solution = Solution(
+        ts=ts if isinstance(ts, Tensor) else torch.tensor(clock.ts, dtype=time_dtype(problem.y0)),
+        ys=packing.unpack(outputs.ys, (len(clock.ts),)),
         stats=problem.stats,
         status=Status.SUCCESS if outputs.error is None else outputs.error.status,
         message=_message(outputs, counts),
         packing=packing,
         dense=dense,
+    )
+    return solution if watch is None else _with_events(solution, watch, problem)
+
+
+def _with_events(solution: Solution[Any], watch: EventWatch, problem: Problem) -> Solution[Any]:
+    """The solution with what the watch has found."""
+    status, message = solution.status, ""
+    if watch.ended_by is not None:
+        status = Status.EVENT if status is Status.SUCCESS else status
+    elif any(event.last is not None for event in watch.events):
+        message = f"no event ended the solve, which came to ts[-1]={problem.clock.ts[-1]:g}"
+    return replace(
+        solution,
+        status=status,
+        message=solution.message or message,
+        events=crossings(problem, watch, solution.packing),
+        ended_by=watch.ended_by,
     )
 
 

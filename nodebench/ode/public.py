@@ -3,6 +3,7 @@
 from nodebench.ode.compiled import CompileWarning, hush_compiler, missing_compiler
 from nodebench.ode.counts import Counts, SolveStats
 from nodebench.ode.drive.controllers import Controller
+from nodebench.ode.events import Crossings, Event
 from nodebench.ode.front_door import odeint, solve
 from nodebench.ode.gradients.problem import Problem
 from nodebench.ode.methods.method import Method, OneStep, Step
@@ -25,6 +26,8 @@ __all__ = [
     "Controller",
     "ConvergenceWarning",
     "Counts",
+    "Crossings",
+    "Event",
     "Method",
     "NonFiniteError",
     "OneStep",

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nodebench.ode.clock import Clock, StepRecord, neighbour
 from nodebench.ode.counts import SolveStats
+from nodebench.ode.events import Crossings
 from nodebench.ode.field import CountedField, kept
 from nodebench.ode.interpolation import cubic_hermite
 from nodebench.ode.methods.method import Step
@@ -37,14 +38,19 @@ class DenseOutput:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._pieces: list[_Piece] = []
+        self._end: float | None = None
 
     def on_accept(self, record: StepRecord, y0: Tensor, f0: Tensor, step: Step) -> None:
         """Keep the step; a slope may be memory that the field hands out again."""
         f1 = None if step.f1 is None or step.at is not None else kept(step.f1)
         self._pieces.append(_Piece(record, y0, f0, step._replace(f1=f1)))
 
-    def close(self, f: CountedField) -> None:
-        """Give cubic Hermite the slopes that are not the next step's first stage: the last, and before a jump."""
+    def close(self, f: CountedField, end: float | None = None) -> None:
+        """Give cubic Hermite the slopes that are not the next step's first stage: the last, and before a jump.
+
+        `end` is where the solve ended, if that is inside its last step.
+        """
+        self._end = end
         for i, (record, _, _, step) in enumerate(self._pieces):
             is_before_another = i < len(self._pieces) - 1 and not record.jump_end
             if step.at is None and step.f1 is None and not is_before_another:
@@ -58,7 +64,7 @@ class DenseOutput:
         if not self._pieces:
             raise ValueError("no step was taken, so there is nothing to interpolate; `ys` holds all there is")
         first, last = self._pieces[0].record, self._pieces[-1].record
-        low, high = sorted((first.t, last.t1))
+        low, high = sorted((first.t, last.t1 if self._end is None else self._end))
         slack = self._clock.slack(high - low)
         if not low - slack <= t <= high + slack:
             raise ValueError(
@@ -85,6 +91,9 @@ class Solution(Generic[S]):
     `ys` has shape (len(ts), *y0.shape), or is a tuple of such tensors if y0 is one. `stats.backward` is filled in
     while backward() runs. `status` is SUCCESS unless failures were asked for as values; outputs not reached are NaN
     then, and `message` says what happened; it also says where steps were taken that had not converged.
+
+    `events` holds the crossings of each event that was asked for; where one of them ended the solve, status is EVENT,
+    `ended_by` its number, and outputs behind it are NaN. A solve that no event ended comes to ts[-1] and says so.
     """
 
     ts: Tensor
@@ -94,6 +103,8 @@ class Solution(Generic[S]):
     message: str = ""
     packing: Packing = field(default_factory=lambda: Packing(None))
     dense: Callable[[float], Tensor] | None = None
+    events: tuple[Crossings[S], ...] = ()
+    ended_by: int | None = None
 
     def evaluate(self, t: float | Tensor) -> S:
         """y at a time, or at each entry of a 1-D tensor of times (a leading axis), by the method's interpolant.

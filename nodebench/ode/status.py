@@ -14,9 +14,13 @@ from enum import Enum
 
 
 class Status(Enum):
-    """Outcome of a solve; everything but SUCCESS is raised as an error unless a value was asked for."""
+    """Outcome of a solve: it came to its end, an event ended it, or it failed.
+
+    A failure is raised as an error unless a value was asked for.
+    """
 
     SUCCESS = "success"
+    EVENT = "event"
     MAX_STEPS = "max_steps"
     MAX_NFE = "max_nfe"
     DT_UNDERFLOW = "dt_underflow"

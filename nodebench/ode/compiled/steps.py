@@ -85,9 +85,9 @@ class CompiledSteps(Steps):
     def take(self, record: StepRecord, y0: Tensor, f0: Tensor) -> Step:
         """See Steps."""
         taken = self._call(record, y0, f0)
-        with_last = self._kind.norm is not None or bool(record.inside)
+        with_last = self._kind.norm is not None or self._is_read(record)
         f1 = taken.kept[-1] if with_last and self._tableau.is_fsal else None
-        if self._tableau.interpolant is None or not record.inside:
+        if self._tableau.interpolant is None or not self._is_read(record):
             return Step(taken.y1, f1, error_ratio=taken.error_ratio)
         inputs = self._tableau, y0, record.dt, [f0, *taken.kept]
         at, at_many = partial(interpolated, *inputs), partial(interpolated_many, *inputs)
@@ -95,8 +95,12 @@ class CompiledSteps(Steps):
 
     def cost(self, record: StepRecord) -> int:
         """See Steps."""
-        with_last = self._kind.norm is not None or bool(record.inside)
+        with_last = self._kind.norm is not None or self._is_read(record)
         return num_evaluations(self._tableau, with_last=with_last)
+
+    def _is_read(self, record: StepRecord) -> bool:
+        """Whether anybody looks inside the step."""
+        return self._course.dense or bool(record.inside)
 
     def march(self, state: LoopState[float], until: float, max_tries: int) -> LoopState[float] | None:
         """See Steps. On the CPU alone, and without autograd: elsewhere each step waits for the device anyway."""
@@ -127,7 +131,7 @@ class CompiledSteps(Steps):
     def _call(self, record: StepRecord, y0: Tensor, f0: Tensor) -> TracedStep:
         method, field = self._method, self._f
         assert isinstance(field, (CountedField, AugmentedField)), "what the gradients solve"
-        all_stages = bool(record.inside)
+        all_stages = self._is_read(record)
         autograd = torch.is_grad_enabled() and (y0.requires_grad or f0.requires_grad)
         if autograd:  # the first state of a solve may not require grad, where all that follow do
             y0, f0 = _requiring_grad(y0), _requiring_grad(f0)

@@ -18,7 +18,7 @@ from nodebench.ode.clock import StepRecord
 from nodebench.ode.drive.control import StepControl
 from nodebench.ode.drive.decide import decide, reaches
 from nodebench.ode.drive.first_step import first_step
-from nodebench.ode.drive.outputs import Observer, step_outputs
+from nodebench.ode.drive.outputs import Observer, Watch, step_outputs
 from nodebench.ode.drive.state import LoopResult, LoopState
 from nodebench.ode.failures import is_finite
 from nodebench.ode.methods.method import Course, Method, Step
@@ -29,19 +29,29 @@ FEW_STEPS = 4  # as many as are not worth a march
 MOST_TRIES = 1000  # of one march, so that it can be interrupted
 
 
-def solve_adaptive(course: Course, method: Method, observers: Sequence[Observer]) -> LoopResult:
-    """Solve with steps whose estimated error meets the tolerance; the last step is clipped to the last output."""
+def solve_adaptive(
+    course: Course, method: Method, observers: Sequence[Observer], watch: Watch | None = None
+) -> LoopResult:
+    """Solve with steps whose estimated error meets the tolerance; the last step is clipped to the last output.
+
+    A watch may end the solve before.
+    """
     assert course.control is not None, "an adaptive loop is told how to choose its steps"
-    return _AdaptiveLoop(course, method, course.control, observers).run()
+    return _AdaptiveLoop(course, method, course.control, observers, watch).run()
 
 
 class _AdaptiveLoop:
     """One adaptive solve: its state, and what is still to be output."""
 
     def __init__(
-        self, course: Course, method: Method, control: StepControl, observers: Sequence[Observer]
+        self,
+        course: Course,
+        method: Method,
+        control: StepControl,
+        observers: Sequence[Observer],
+        watch: Watch | None,
     ) -> None:
-        self.control, self.observers = control, observers
+        self.control, self.observers, self.watch, self.is_over = control, observers, watch, False
         self.accuracy = Accuracy(*control.accuracy.tolerances(course.y0), control.accuracy.norm)
         self.is_recorded = course.autograd
         self.f, self.clock, self.failure = course.f, course.clock, course.failure
@@ -50,7 +60,7 @@ class _AdaptiveLoop:
         self.anchor = 0
         self.outputs = [course.y0]
         # Steps that somebody hears of or keeps are taken one by one.
-        self.can_march = not (course.autograd or observers or self.counts.steps is not None)
+        self.can_march = not (course.autograd or observers or watch or self.counts.steps is not None)
         self.can_march &= self.traits.knows_f1
         start, direction = self.clock.ts[0], self.clock.direction
         stops = {*control.step_ts, *control.jump_ts, self.clock.ts[-1]}
@@ -69,7 +79,7 @@ class _AdaptiveLoop:
         self.state = LoopState(t, size, self.control.controller.initial_history, self.y0, f0)
         if math.isnan(size):
             error = self._no_first_step()
-        while error is None and len(self.outputs) < len(self.clock.ts):
+        while error is None and len(self.outputs) < len(self.clock.ts) and not self.is_over:
             self._march()
             record = self._next_record()
             error = self._spent_budget(self._cost(record), record.t) or self._try_step(record)
@@ -117,7 +127,8 @@ class _AdaptiveLoop:
     def _cost(self, record: StepRecord) -> int:
         """Evaluations that a step needs if it is accepted, the first of the step behind it included."""
         traits = self.traits
-        slope = bool(record.inside) and not traits.has_interpolant and not traits.knows_f1
+        is_read = bool(record.inside) or self.watch is not None
+        slope = is_read and not traits.has_interpolant and not traits.knows_f1
         known = (traits.knows_f1 or slope) and not record.jump_end
         following = record.lands_on != len(self.clock.ts) - 1 and not known
         return self.steps.cost(record) + slope + following
@@ -183,6 +194,9 @@ class _AdaptiveLoop:
     def _accept(self, record: StepRecord, step: Step, size: float, history: tuple[float, float]) -> None:
         y, f0 = self.state.y, self.state.f0
         self.counts.accept(record.t, record.dt)
+        if self.watch is not None:
+            record, step = self.watch.look(self.f, self.clock, record, y, f0, step)
+            self.is_over = self.watch.is_over
         if record.inside or record.lands_on is not None:
             new, step = step_outputs(self.f, self.clock, record, y, f0, step)
             self.outputs.extend(new[i] for i in sorted(new))
@@ -192,7 +206,7 @@ class _AdaptiveLoop:
             self.stops.pop()
         if record.lands_on is not None:
             self.anchor = record.lands_on
-        if len(self.outputs) < len(self.clock.ts):
+        if len(self.outputs) < len(self.clock.ts) and not self.is_over:
             if step.f1 is None or record.jump_end:
                 f0 = self._first_slope(record.t1, step.y1, record.jump_end)
             else:

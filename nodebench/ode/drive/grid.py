@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nodebench.ode.clock import Clock, StepRecord
-from nodebench.ode.drive.outputs import Observer, step_outputs
+from nodebench.ode.drive.outputs import Observer, Watch, step_outputs
 from nodebench.ode.drive.state import LoopResult
 from nodebench.ode.failures import is_finite
 from nodebench.ode.methods.method import Course, Method, Step
@@ -51,31 +51,43 @@ def grid_records(clock: Clock, grid: Sequence[float]) -> Iterator[StepRecord]:
 
 
 def walk_grid(
-    course: Course, method: Method, records: Callable[[], Iterator[StepRecord]], observers: Sequence[Observer]
+    course: Course,
+    method: Method,
+    records: Callable[[], Iterator[StepRecord]],
+    observers: Sequence[Observer],
+    watch: Watch | None = None,
 ) -> LoopResult:
-    """Take every step of a grid that spans the output times.
+    """Take every step of a grid that spans the output times, or as many as a watch lets follow.
 
     Outputs on the grid are the steps' ends, others are interpolated. Whether the state is finite is looked at once, at
     the end, as each look waits for the device: what is not finite stays so.
     """
     f, clock, failure, y = course.f, course.clock, course.failure, course.y0
     outputs, steps, nfe_before = [y], method.begin(course), f.counts.nfe
+    traits, known = method.traits, None  # f at the start of a step, where the watch asked for it
+    end_slope = watch is not None and not (traits.has_interpolant or traits.knows_f1)
     for record in records():
-        error = failure.if_spent(course.budget, 1 + steps.cost(record), record.t)
+        cost = (known is None) + steps.cost(record) + end_slope
+        error = failure.if_spent(course.budget, cost, record.t)
         if error is not None:
             return LoopResult(outputs, error, None)
-        f0 = steps.first(record, y)
+        f0 = steps.first(record, y) if known is None else steps.hold(known)
         step = steps.take(record, y, f0)
         if isinstance(step, SolverError):
             if is_finite(y):
                 return LoopResult(outputs, step, None)
             break
         f.counts.accept(record.t, record.dt)
+        if watch is not None:
+            record, step = watch.look(f, clock, record, y, f0, step)
+            known = None if record.jump_end else step.f1
         new, step = step_outputs(f, clock, record, y, f0, step)
         for observer in observers:
             observer.on_accept(record, y, f0, step)
         outputs.extend(new[i] for i in sorted(new))
         y = step.y1
+        if watch is not None and watch.is_over:
+            break
     if is_finite(y):
         return LoopResult(outputs, None, None)
     record, y = _first_non_finite(course, method, records(), nfe_before)

@@ -13,7 +13,7 @@ from nodebench.ode.clock import Clock, StepRecord
 from nodebench.ode.drive.adaptive import solve_adaptive
 from nodebench.ode.drive.control import StepControl
 from nodebench.ode.drive.grid import grid_records, walk_grid
-from nodebench.ode.drive.outputs import Observer
+from nodebench.ode.drive.outputs import Observer, Watch
 from nodebench.ode.drive.state import LoopResult
 from nodebench.ode.failures import SolveFailure
 from nodebench.ode.field import Field
@@ -25,7 +25,7 @@ class Start(NamedTuple):
     """What is to be solved: from y0 at clock.ts[0] on. y0 is contiguous; the times are strictly monotonic, two or more.
 
     `autograd`: the accepted steps are recorded for backward(); no gradient flows through the choice of a step size.
-    `first_step` is a guess that replaces the initial-step rule.
+    `first_step` is a guess that replaces the initial-step rule; `watch` looks inside each accepted step.
     """
 
     f: Field
@@ -34,6 +34,7 @@ class Start(NamedTuple):
     autograd: bool = False
     observers: Sequence[Observer] = ()
     first_step: float | None = None
+    watch: Watch | None = None
 
     def course(self, budget: Budget, accuracy: Accuracy | None) -> Course:
         """What a method is told of it."""
@@ -65,8 +66,9 @@ class AdaptiveSolver:
         control = self.control
         if start.first_step is not None and control.first_step is None:
             control = replace(control, first_step=start.first_step)
-        course = start.course(control.budget, control.accuracy)._replace(control=control, dense=self.dense)
-        return solve_adaptive(course, self.method, start.observers)
+        dense = self.dense or start.watch is not None
+        course = start.course(control.budget, control.accuracy)._replace(control=control, dense=dense)
+        return solve_adaptive(course, self.method, start.observers, start.watch)
 
 
 @dataclass(frozen=True)
@@ -86,8 +88,14 @@ class GridSolver:
     def solve(self, start: Start) -> LoopResult:
         """See Solver; the grid leaves nothing to a guess."""
         grid = self.make_grid(start.clock)
-        course = start.course(self.budget, self.accuracy)._replace(dense=self.dense)
-        return walk_grid(course, self.method, lambda: self.make_records(start.clock, grid), start.observers)
+        course = start.course(self.budget, self.accuracy)._replace(
+            dense=self.dense or start.watch is not None
+        )
+
+        def records() -> Iterator[StepRecord]:
+            return self.make_records(start.clock, grid)
+
+        return walk_grid(course, self.method, records, start.observers, start.watch)
 
 
 @dataclass(frozen=True)

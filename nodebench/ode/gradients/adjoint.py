@@ -21,6 +21,8 @@ Source: Chen et al., "Neural Ordinary Differential Equations", NeurIPS 2018 (arX
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -32,7 +34,9 @@ from nodebench.ode.gradients.augmented import AugmentedField
 from nodebench.ode.gradients.problem import (
     Outputs,
     Problem,
+    Stop,
     Watched,
+    inner,
     inspecting,
     refuse_double_backward,
     watch,
@@ -44,7 +48,7 @@ def solve_adjoint(problem: Problem) -> Outputs:
     watched = watch(problem)
     box: list[Outputs] = []
     ys = _Adjoint.apply(problem, watched, box, problem.y0, problem.clock.tensor, *watched.tensors)
-    return Outputs(ys, box[0].error)
+    return Outputs(problem.without_events(ys), box[0].error)
 
 
 class _Adjoint(torch.autograd.Function):
@@ -62,13 +66,16 @@ class _Adjoint(torch.autograd.Function):
         f = CountedField(problem.f, watched.rebuild_args(leaves), problem.stats.forward)
         f.inspect_first(inspecting(leaves, "adjoint"))
         clock = problem.clock.as_constants()
-        result = problem.solver.solve(Start(f, y0.detach(), clock, observers=problem.observers))
+        result = problem.solver.solve(
+            Start(f, y0.detach(), clock, observers=problem.observers, watch=problem.watch)
+        )
         box.append(problem.outputs(result))
+        ys = problem.with_events(box[0].ys)
         ctx.problem, ctx.watched = problem.without_tensors(), watched.without_tensors()
-        ctx.num_reached = len(result.outputs)
+        ctx.stops = problem.stops(len(result.outputs))
         ctx.ts_like = None if ts is None else ts.new_zeros(len(ts))
-        ctx.save_for_backward(box[0].ys, *tensors)
-        return box[0].ys
+        ctx.save_for_backward(ys, *tensors)
+        return ys
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
@@ -78,10 +85,10 @@ class _Adjoint(torch.autograd.Function):
         tensors = ctx.watched.leaves(saved)
         args = ctx.watched.rebuild_args(tensors)
         leaves = [tensor for tensor in tensors if tensor.requires_grad]
-        backward = _BackwardSolve(ctx.problem, args, ys, leaves)
         # Made anew: over a kept graph, an earlier backward() may have handed its own out.
         grad_ts = None if ctx.ts_like is None else torch.zeros_like(ctx.ts_like)
-        adj_y0 = backward.run(grad_ys, grad_ts, ctx.num_reached)
+        backward = _BackwardSolve(ctx.problem, args, ys, leaves)
+        adj_y0 = backward.run(grad_ys, grad_ts, ctx.stops)
         grads = iter(backward.parameter_grads())
         tensor_grads = [next(grads) if tensor.requires_grad else None for tensor in tensors]
         return None, None, None, adj_y0, grad_ts, *tensor_grads
@@ -102,25 +109,28 @@ class _BackwardSolve:
         self._integral = self._field.no_integral
         self._next_step: float | None = None
 
-    def run(self, grad_ys: Tensor, grad_ts: Tensor | None, num_reached: int) -> Tensor:
+    def run(self, grad_ys: Tensor, grad_ts: Tensor | None, stops: Sequence[Stop]) -> Tensor:
         """dL/dy0; dL/dts is written to grad_ts where it is wanted. grad_ys has the shape of ys.
 
-        Outputs from index `num_reached` on are the constants of a failed solve.
+        What is not among the stops, which begin at row 0, are the constants of a solve that ended before them.
         """
-        ys, ts = self._ys, self._clock.ts
+        ys = self._ys
         adj_y = torch.zeros_like(ys[0])
-        for i in range(num_reached - 1, 0, -1):
-            if grad_ts is not None:
-                grad_ts[i] = _inner(grad_ys[i], self._f(ts[i], ys[i]))
-            adj_y = self._solve_interval(i, adj_y + grad_ys[i])
+        for before, stop in reversed(list(pairwise(stops))):
+            row = stop.row
+            if grad_ts is not None and row < len(grad_ts):
+                grad_ts[row] = inner(grad_ys[row], self._f(stop.t, ys[row]))
+            adj_y = self._solve_interval(stop, before, adj_y + grad_ys[row])
         if grad_ts is not None:
-            grad_ts[0] = -_inner(adj_y, self._f(ts[0], ys[0]))
+            grad_ts[0] = -inner(adj_y, self._f(stops[0].t, ys[0]))
         return adj_y + grad_ys[0]
 
-    def _solve_interval(self, i: int, adj_y: Tensor) -> Tensor:
-        """adj_y at output i - 1 from adj_y at output i; the parameters' integral grows on the way."""
-        state = self._field.pack(self._ys[i], adj_y, self._integral)
-        clock = self._clock.between(i, i - 1)
+    def _solve_interval(self, stop: Stop, before: Stop, adj_y: Tensor) -> Tensor:
+        """adj_y at the stop before from adj_y at a stop; the parameters' integral grows on the way."""
+        if stop.t == before.t:  # an event on an output, or two at once
+            return adj_y
+        state = self._field.pack(self._ys[stop.row], adj_y, self._integral)
+        clock = self._clock.between(stop.t, before.t)
         result = self._solver.solve(Start(self._field, state, clock, first_step=self._next_step))
         if result.error is not None:
             raise type(result.error)(f"in the backward solve of the adjoint: {result.error}")
@@ -136,8 +146,3 @@ class _BackwardSolve:
             (integral if leaf.is_complex() else integral.real).view_as(leaf) if used else None
             for integral, leaf, used in zip(integrals, self._leaves, self._field.used, strict=True)
         ]
-
-
-def _inner(adj_y: Tensor, dy: Tensor) -> Tensor:
-    """Re <adj_y, dy>: how the loss changes along dy."""
-    return (adj_y.conj() * dy).real.sum() if adj_y.is_complex() else (adj_y * dy).sum()

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nodebench.ode.budget import Limits
 from nodebench.ode.clock import StepRecord
-from nodebench.ode.drive.outputs import step_outputs
+from nodebench.ode.drive.outputs import state_inside, step_outputs, with_end_slope
 from nodebench.ode.drive.solver import Start
 from nodebench.ode.field import CountedField
 from nodebench.ode.gradients.problem import (
@@ -48,7 +48,7 @@ def solve_checkpointed(problem: Problem) -> Outputs:
     watched = watch(problem)
     box: list[Outputs] = []
     ys = _Checkpointed.apply(problem, watched, box, problem.y0, problem.clock.tensor, *watched.tensors)
-    return Outputs(ys, box[0].error)
+    return Outputs(problem.without_events(ys), box[0].error)
 
 
 class _Checkpointed(torch.autograd.Function):
@@ -68,14 +68,14 @@ class _Checkpointed(torch.autograd.Function):
         checkpoints = _Checkpoints()
         clock = problem.clock.as_constants()
         result = problem.solver.solve(
-            Start(f, y0.detach(), clock, observers=(*problem.observers, checkpoints))
+            Start(f, y0.detach(), clock, observers=(*problem.observers, checkpoints), watch=problem.watch)
         )
         box.append(problem.outputs(result))
         ctx.problem, ctx.watched = problem.without_tensors(), watched.without_tensors()
         ctx.records = checkpoints.records
         ctx.num_tensors = len(tensors)
         ctx.save_for_backward(ts, *tensors, *checkpoints.states)
-        return box[0].ys
+        return problem.with_events(box[0].ys)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
@@ -84,10 +84,13 @@ class _Checkpointed(torch.autograd.Function):
         ts, *rest = ctx.saved_tensors
         tensors, states = ctx.watched.leaves(rest[: ctx.num_tensors]), rest[ctx.num_tensors :]
         leaves = [tensor for tensor in tensors if tensor.requires_grad]
-        replay = _Replay(ctx.problem, ctx.watched.rebuild_args(tensors), ts, leaves)
+        has_events = len(grad_ys) > len(ctx.problem.clock.ts)
+        replay = _Replay(ctx.problem, ctx.watched.rebuild_args(tensors), ts, leaves, has_events)
         adj_y = torch.zeros_like(grad_ys[0])
+        row = len(grad_ys)  # of the first event that the steps ahead have met
         for record, y0 in zip(reversed(ctx.records), reversed(states), strict=True):
-            adj_y = replay.pull_back(record, y0, adj_y, grad_ys)
+            row -= len(record.events)
+            adj_y = replay.pull_back(record, y0, adj_y, grad_ys, row)
         grads = iter(replay.grads)
         tensor_grads = [next(grads) if tensor.requires_grad else None for tensor in tensors]
         return None, None, None, adj_y + grad_ys[0], replay.grad_ts, *tensor_grads
@@ -97,7 +100,12 @@ class _Replay:
     """Takes the steps again and adds up what each one's gradient gives to the leaves and the output times."""
 
     def __init__(
-        self, problem: Problem, args: tuple[Any, ...], ts: Tensor | None, leaves: list[Tensor]
+        self,
+        problem: Problem,
+        args: tuple[Any, ...],
+        ts: Tensor | None,
+        leaves: list[Tensor],
+        has_events: bool,
     ) -> None:
         method = problem.solver.method
         assert isinstance(method, Method), "the front door admits only methods that take single steps again"
@@ -106,19 +114,25 @@ class _Replay:
         self._ts = None if ts is None else ts.detach().requires_grad_()
         self._clock = replace(problem.clock, tensor=self._ts)
         self._steps: Steps | None = None
-        self._leaves = leaves
+        self._leaves, self._has_events = leaves, has_events
         self.grads: list[Tensor | None] = [None] * len(leaves)
         self.grad_ts: Tensor | None = None
 
     @torch.enable_grad()
-    def pull_back(self, record: StepRecord, y0: Tensor, adj_y1: Tensor, grad_ys: Tensor) -> Tensor:
-        """adj_y at the start of a step from adj_y at its end and the gradients of its outputs."""
+    def pull_back(
+        self, record: StepRecord, y0: Tensor, adj_y1: Tensor, grad_ys: Tensor, event_row: int
+    ) -> Tensor:
+        """adj_y at the start of a step from adj_y at its end and the gradients of its outputs and events."""
         y = y0.detach().requires_grad_()
         steps = self._begun(y)
         f0 = steps.first(record, y)
         step = steps.take(record, y, f0)
         assert isinstance(step, Step), "a step that was taken once can be taken again"
-        outputs, _ = step_outputs(self._f, self._clock, record, y, f0, step)
+        outputs, step = step_outputs(self._f, self._clock, record, y, f0, step)
+        if record.events:
+            step = with_end_slope(self._f, self._clock, record, step)
+            for row, t in enumerate(record.events, start=event_row):
+                outputs[row] = state_inside(self._clock, record, y, f0, step, t)
         y1 = step.y1
         roots = [(y1, adj_y1), *((value, grad_ys[i]) for i, value in outputs.items())]
         roots = [(value, grad) for value, grad in roots if value.requires_grad]
@@ -136,7 +150,9 @@ class _Replay:
         """What takes the steps again, each of which autograd records."""
         if self._steps is None:
             start = Start(self._f, y, self._clock, autograd=True)
-            self._steps = self._method.begin(start.course(Limits(), None))
+            # Where events were looked for, each step came with all that its interpolant needs.
+            course = start.course(Limits(), None)._replace(dense=self._has_events)
+            self._steps = self._method.begin(course)
         return self._steps
 
 

@@ -16,5 +16,7 @@ from nodebench.ode.gradients.problem import Outputs, Problem
 def solve_direct(problem: Problem) -> Outputs:
     """Solve, recording every accepted step where autograd records at all."""
     f = CountedField(problem.f, problem.args, problem.stats.forward)
-    start = Start(f, problem.y0, problem.clock, torch.is_grad_enabled(), problem.observers)
+    start = Start(
+        f, problem.y0, problem.clock, torch.is_grad_enabled(), problem.observers, watch=problem.watch
+    )
     return problem.outputs(problem.solver.solve(start))

@@ -15,6 +15,7 @@ from nodebench.ode.counts import SolveStats
 from nodebench.ode.drive.outputs import Observer
 from nodebench.ode.drive.solver import Solver
 from nodebench.ode.drive.state import LoopResult
+from nodebench.ode.drive.watch import Crossing, EventWatch
 from nodebench.ode.field import Inspect
 from nodebench.ode.norms import Norm
 from nodebench.ode.status import SolverError
@@ -46,11 +47,40 @@ class Problem:
     observers: Sequence[Observer] = ()
     adjoint: AdjointSolve | None = None
     raise_on_failure: bool = True
+    watch: EventWatch | None = None
 
     def without_tensors(self) -> Problem:
         """What a backward pass may hold on to: its tensors come from save_for_backward alone."""
         empty = self.y0.new_empty(0)
-        return replace(self, y0=empty, clock=self.clock.as_constants(), args=(), params=())
+        return replace(self, y0=empty, clock=self.clock.as_constants(), args=(), params=(), watch=None)
+
+    @property
+    def found(self) -> list[Crossing]:
+        """The events that the solve met."""
+        return [] if self.watch is None else self.watch.found
+
+    def with_events(self, ys: Tensor) -> Tensor:
+        """The outputs and, behind them, the states at the events: what a gradient without a graph hands out."""
+        states = [crossing.y for crossing in self.found]
+        return torch.cat([ys, torch.stack(states)]) if states else ys
+
+    def without_events(self, ys: Tensor) -> Tensor:
+        """The outputs alone of `with_events`; the events take the states that now have a graph."""
+        if self.watch is None or not self.watch.found:
+            return ys
+        num_outputs = len(self.clock.ts)
+        states = ys[num_outputs:].unbind()
+        self.watch.found = [
+            crossing._replace(y=y) for crossing, y in zip(self.watch.found, states, strict=True)
+        ]
+        return ys[:num_outputs]
+
+    def stops(self, num_reached: int) -> list[Stop]:
+        """Where gradients enter, in the order of the solve: the outputs that were reached, and the events."""
+        clock, rows = self.clock, len(self.clock.ts)
+        stops = [Stop(row, t) for row, t in enumerate(clock.ts[:num_reached])]
+        events = [Stop(row, crossing.t) for row, crossing in enumerate(self.found, start=rows)]
+        return sorted([*stops, *events], key=lambda stop: clock.direction * stop.t) if events else stops
 
     def outputs(self, result: LoopResult) -> Outputs:
         """Stacked outputs; those not reached are NaN where failures are returned, not raised."""
@@ -60,6 +90,13 @@ class Problem:
         if missing:
             outputs = [*outputs, *[torch.full_like(self.y0, torch.nan)] * missing]
         return Outputs(torch.stack(outputs), result.error)
+
+
+class Stop(NamedTuple):
+    """A time at which the state is handed out, and in which row."""
+
+    row: int
+    t: float
 
 
 class Outputs(NamedTuple):
@@ -160,3 +197,8 @@ def refuse_double_backward(gradient: str) -> None:
         raise RuntimeError(
             f"gradient=`{gradient}` has no second derivative (backward with create_graph=True); use gradient=`direct`"
         )
+
+
+def inner(adj_y: Tensor, dy: Tensor) -> Tensor:
+    """Re <adj_y, dy>: how the loss changes along dy."""
+    return (adj_y.conj() * dy).real.sum() if adj_y.is_complex() else (adj_y * dy).sum()
