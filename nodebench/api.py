@@ -21,6 +21,7 @@ from nodebench.reporting.frame import frame_of
 from nodebench.reporting.runs import find_runs, nothing_under
 from nodebench.reporting.tables import UnknownColumnError
 from nodebench.training import Task
+from nodebench.training.checkpoints import BEST, LAST
 from nodebench.training.seeding import preserved_rng
 
 if TYPE_CHECKING:
@@ -88,19 +89,27 @@ class TrainedRun:
         return solved_as(self._session, evaluated_as(self.config, given)) if given else self._session
 
 
-def load(folder: str | Path, *changes: str, config_dir: str | Path | None = None) -> TrainedRun:
-    """The trained run in `folder` (.../seed0), its net on the device with the weights of the newest checkpoint.
+def load(
+    folder: str | Path,
+    *changes: str,
+    checkpoint: Literal["last", "best"] = "last",
+    config_dir: str | Path | None = None,
+) -> TrainedRun:
+    """The trained run in `folder` (.../seed0), its net on the device with the weights of a checkpoint.
 
-    changes: as of `nodebench evaluate`, `"device=cpu"` or `"data.root=/elsewhere"`. config_dir: the folder of configs
-    of your own, where the run was trained with one; what they name as `_target_` is imported. torch's threads, its
-    flags and random numbers stay as they are. Raises ConfigError, a ValueError, if it is no run folder, has no readable
+    changes: as of `nodebench evaluate`, `"device=cpu"` or `"data.root=/elsewhere"`. checkpoint: the weights
+    that training ended with, or those that did best on the validation split. config_dir: the folder of configs of your
+    own, where the run was trained with one; what they name as `_target_` is imported. torch's threads, its flags and
+    random numbers stay as they are. Raises ConfigError, a ValueError, if it is no run folder, has no readable
     checkpoint, or data or net cannot be built, FailedError, a RuntimeError, if the weights are not finite.
     """
+    if checkpoint not in (LAST, BEST):
+        raise ConfigError(f"checkpoint={checkpoint!r} is not possible; it must be {LAST!r} or {BEST!r}")
     place = Path(folder).expanduser()
     directory = None if config_dir is None else str(config_dir)
     config = evaluated_as(read_config(place), changes, directory)
     with _as_it_was():
-        session = load_trained(place, config, directory)
+        session = load_trained(place, config, directory, checkpoint)
     session.model.eval()
     return TrainedRun(place, config, session)
 

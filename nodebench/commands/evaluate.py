@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 EPILOG = """examples:
   nodebench evaluate outputs/classification/RUN/seed0 solver=rk4 solver.dt=0.25
   nodebench evaluate outputs/classification/RUN/seed0 --swap
+  nodebench evaluate outputs/classification/RUN/seed0 --checkpoint best
 
 Settings are solver, solver.*, device, and of the data where they are (data.root, data.path) and how many points of a
 series are observed (data.num_observed); all others are the run's own."""
@@ -50,12 +51,20 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--limit", type=count, metavar="N", help="with --swap: the first N test images; recorded nowhere"
     )
+    parser.add_argument(
+        "--checkpoint",
+        choices=("last", "best"),
+        default="last",
+        help="the weights that training ended with (default), or those that did best on the validation split",
+    )
     parser.add_argument("--config-dir", help=CONFIG_DIR_HELP)
     args = parser.parse_intermixed_args(argv)
     config = evaluated_as(read_config(args.run), args.overrides, args.config_dir)
     if args.limit is not None and not args.swap:
         raise ConfigError(f"--limit {args.limit} goes with --swap alone; drop it")
     if args.swap:
+        if args.checkpoint != "last":
+            raise ConfigError("--swap is about the weights that training ended with; drop --checkpoint")
         if config.get("solver") != read_config(args.run).get("solver"):
             raise ConfigError("--swap chooses the solvers itself; drop what was said about the solver")
         from nodebench.commands.swap import swap
@@ -67,9 +76,10 @@ def run(argv: Sequence[str]) -> int:
     from nodebench.commands.trained import append_evaluation, evaluation_record, say_if_not_recorded
 
     say_if_not_recorded(args.run)
-    trained = load_trained(args.run, config, args.config_dir)
+    trained = load_trained(args.run, config, args.config_dir, args.checkpoint)
     scores = evaluate(trained)
-    print(f"run         {args.run}, step {trained.step:,}")
+    best = ", the best on the validation split" if args.checkpoint == "best" else ""
+    print(f"run         {args.run}, step {trained.step:,}{best}")
     if "solver" in config:
         print(f"solver      {describe_solver(config['solver'])}")
     tell(f"data        {config['data']['name']}: {trained.data.describe()}", 12)

@@ -40,6 +40,7 @@ from nodebench.training import (
     seed_everything,
     train,
 )
+from nodebench.training.checkpoints import LAST
 from nodebench.training.progress import say
 from nodebench.training.protocols import NonFiniteValuesError
 from nodebench.training.seeding import preserved_rng
@@ -98,8 +99,10 @@ def assemble(config: Mapping[str, Any], config_dir: str | Path | None = None) ->
         raise ConfigError(str(error)) from error
 
 
-def load_trained(folder: Path, config: Mapping[str, Any], config_dir: str | Path | None = None) -> Session:
-    """The run in `folder` as `config` has it, its net on the device with the newest checkpoint's weights.
+def load_trained(
+    folder: Path, config: Mapping[str, Any], config_dir: str | Path | None = None, checkpoint: str = LAST
+) -> Session:
+    """The run in `folder` as `config` has it, its net on the device with the weights of a checkpoint: LAST or BEST.
 
     They are the averaged ones where averaging was on. Raises ConfigError if there is no readable checkpoint of this
     net, or if data or net cannot be built, FailedError if its weights are NaN or infinite.
@@ -108,7 +111,7 @@ def load_trained(folder: Path, config: Mapping[str, Any], config_dir: str | Path
         say(f"warning: {change}; what follows may not be of the net that was trained")
     session = assemble(config, config_dir)
     try:
-        step = load_trained_weights(folder / "checkpoints", session.model)
+        step = load_trained_weights(folder / "checkpoints", session.model, checkpoint)
     except (ValueError, RunFolderError) as error:
         raise ConfigError(str(error)) from error
     except NonFiniteValuesError as error:
@@ -171,12 +174,25 @@ def _how_to_train(session: Session) -> tuple[MakeOptimizer, TrainingSettings]:
         make_optimizer = session.builder.make_optimizer()
     except ValueError as error:
         raise ConfigError(str(error)) from error
+    _check_patience(session, settings.patience)
     try:
         make_optimizer(session.model.parameters())  # to hear of what it refuses before the run begins
     except (TypeError, ValueError) as error:
         optimizer, model = (session.builder.config[node]["name"] for node in ("optimizer", "model"))
         raise ConfigError(f"optimizer={optimizer} cannot be made for model={model}: {error}") from error
     return make_optimizer, settings
+
+
+def _check_patience(session: Session, patience: int | None) -> None:
+    """Raises ConfigError where training is to stop by a validation split and there is none."""
+    if patience is None or getattr(session.task, "best_by", None) is not None:
+        return
+    data = session.builder.config["data"]
+    held_out = [f"data.{key} above 0" for key in ("val_size", "val_share") if key in data]
+    raise ConfigError(
+        f"training.patience={patience} stops by the validation split, and of data={data['name']} nothing is held out; "
+        f"{' or '.join(['drop it', *(f'give {key}' for key in held_out)])}"
+    )
 
 
 def _naming_the_budget(outcome: Outcome) -> Outcome:

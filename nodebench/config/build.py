@@ -217,6 +217,7 @@ def training_settings(
         seed=config["seed"],
         device=device,
         deterministic=config["deterministic"],
+        patience=training.get("patience"),  # which runs of earlier versions do not have
         failure_types=(SolverError,),
         **{key: training[key] for key in taken},
     )

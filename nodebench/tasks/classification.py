@@ -69,6 +69,11 @@ class Classification:
             "test": data.test.to(device),
         }
 
+    @property
+    def best_by(self) -> str | None:
+        """See the protocol."""
+        return None if self._splits["val"] is None else "error_val"
+
     @classmethod
     def misfit(cls, data: ImageData, net: type[nn.Module]) -> tuple[str, str] | None:
         """More classes than nets of the class have outputs, if it says its `num_outputs`, as ours do."""

@@ -30,6 +30,7 @@ class Density(FlowTask[DensityData]):
     name = "density"
     data_type: ClassVar[type[Data]] = DensityData
     columns: ClassVar[Sequence[Column]] = density.COLUMNS
+    best_by: ClassVar[str] = "nll_val"
 
     def batch(self, step: int) -> Tensor:
         """The points (N, dim) of a step, counted from 0."""

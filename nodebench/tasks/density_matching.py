@@ -44,6 +44,7 @@ class DensityMatching(FlowTask[EnergyData]):
     name = "density_matching"
     data_type: ClassVar[type[Data]] = EnergyData
     columns: ClassVar[Sequence[Column]] = density_matching.COLUMNS
+    best_by: ClassVar[str] = "kl_val"
     ends_within_run: ClassVar[Mapping[str, str]] = {
         "anneal_steps": "the energy would never have its whole weight"
     }

@@ -66,6 +66,11 @@ class PointProcess:
         self.usual_rate = data.train.num_events / (len(data.train) * data.duration)
         self._grid = torch.linspace(0.0, data.duration, GRID_SIZE, dtype=torch.float64)
 
+    @property
+    def best_by(self) -> str | None:
+        """See the protocol."""
+        return "nll_event_val" if "val" in self.data.splits else None
+
     @classmethod
     def misfit(cls, data: EventSequences, net: type[nn.Module]) -> tuple[str, str] | None:
         """None: events have nothing but their times."""

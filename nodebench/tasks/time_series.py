@@ -68,6 +68,13 @@ class TimeSeries:
         self.steps_per_epoch = steps_per_record
         self._splits = {name: split.to(device) for name, split in data.splits.items()}
 
+    @property
+    def best_by(self) -> str | None:
+        """See the protocol: by the errors of what is asked, or where nothing is, by the likelihood."""
+        if "val" not in self._splits:
+            return None
+        return "rmse_val" if bool(asked(self._splits["val"]).any()) else "nll_scalar_val"
+
     @classmethod
     def misfit(cls, data: Trajectories, net: type[nn.Module]) -> tuple[str, str] | None:
         """None: a sequence model is made for the coordinates of its data."""

@@ -6,7 +6,8 @@ Knows a task by protocol (protocols.py) and a module as a torch.nn.Module; impor
 from nodebench.records.lock import RunFolderBusyError
 from nodebench.records.storage import RunFolderError
 from nodebench.training.checkpoints import load_trained_weights
-from nodebench.training.loop import Outcome, finished_outcome, train
+from nodebench.training.loop import train
+from nodebench.training.outcome import Outcome, finished_outcome
 from nodebench.training.protocols import SolveCounts, StepOutput, Task
 from nodebench.training.run_folder import RunFolder
 from nodebench.training.seeding import seed_everything

@@ -1,8 +1,9 @@
-"""Checkpoints of a run: files `step-<number>.pt` in one folder, written whole, checked when read."""
+"""Checkpoints of a run: files `step-<number>.pt` in one folder, written whole, checked when read; `best.pt` beside."""
 
 from __future__ import annotations
 
 import io
+import math
 import pickle
 import zipfile
 from collections.abc import Callable, Mapping
@@ -18,7 +19,11 @@ from nodebench.records.storage import RunFolderError, named_disk_errors, write_a
 from nodebench.training.progress import say
 from nodebench.training.protocols import NonFiniteValuesError
 
+LAST, BEST = "last", "best"
+"""Which weights of a run: those it ended with, or those that did best on the validation split."""
+
 _NUM_KEPT = 2
+_BEST_FILE = "best.pt"
 _REQUIRED = {
     "step": int,
     "model": dict,
@@ -37,16 +42,24 @@ def save_checkpoint(folder: Path, step: int, content: Mapping[str, Any]) -> None
 
     Raises RunFolderError if it cannot be written; the checkpoints before it then stay.
     """
-    # Serialised in memory: torch's own file writer reports a full disk as an unspecific RuntimeError.
-    buffer = io.BytesIO()
-    torch.save(dict(content), buffer)
-    path = folder / f"step-{step:09d}.pt"
-    with named_disk_errors(folder):
-        folder.mkdir(exist_ok=True)
-    write_atomically(path, buffer.getvalue())
+    _write(folder, f"step-{step:09d}.pt", content)
     for old in _newest_first(folder)[_NUM_KEPT:]:
         with suppress(OSError):
             old.unlink()
+
+
+def save_best(folder: Path, content: Mapping[str, Any]) -> None:
+    """Write the weights that did best on the validation split, in place of those before. Raises RunFolderError."""
+    _write(folder, _BEST_FILE, content)
+
+
+def _write(folder: Path, name: str, content: Mapping[str, Any]) -> None:
+    # Serialised in memory: torch's own file writer reports a full disk as an unspecific RuntimeError.
+    buffer = io.BytesIO()
+    torch.save(dict(content), buffer)
+    with named_disk_errors(folder):
+        folder.mkdir(exist_ok=True)
+    write_atomically(folder / name, buffer.getvalue())
 
 
 def load_latest_checkpoint(
@@ -101,12 +114,44 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def load_trained_weights(folder: Path, module: nn.Module) -> int:
-    """Load the newest checkpoint's weights, the averaged ones where averaging was on; returns its step.
+def load_trained_weights(folder: Path, module: nn.Module, which: str = LAST) -> int:
+    """Load a run's weights into `module`: see trained_weights; returns their step.
+
+    Raises RunFolderError also if they are of another model.
+    """
+    state, step = trained_weights(folder, which)
+    if problem := mismatch(state, module.state_dict()):
+        raise RunFolderError(
+            f"the checkpoint in `{folder}` is of another model: {problem}; train the run again"
+        )
+    module.load_state_dict(state)
+    return step
+
+
+def trained_weights(folder: Path, which: str = LAST) -> tuple[dict[str, Tensor], int]:
+    """The newest checkpoint's weights, the averaged ones where averaging was on, or BEST; and their step.
 
     Where the newest is damaged, the one before is taken and stderr says so. Raises RunFolderError if the folder has no
-    readable checkpoint or it is of another model, NonFiniteValuesError if a weight is NaN or infinite.
+    such checkpoint that can be read, NonFiniteValuesError if a weight is NaN or infinite.
     """
+    content = _best(folder) if which == BEST else _last(folder)
+    state = content["model"]
+    if content["averaged"] is not None:
+        prefix = "module."
+        state = {
+            str(key).removeprefix(prefix): value
+            for key, value in content["averaged"].items()
+            if str(key).startswith(prefix)
+        }
+    if problem := _not_finite(state):
+        raise NonFiniteValuesError(
+            f"the weights of step {content['step']} in `{folder}` are not finite: {problem}; the run has diverged, "
+            "train it with a lower learning rate (optimizer.lr)"
+        )
+    return state, int(content["step"])
+
+
+def _last(folder: Path) -> dict[str, Any]:
     skipped: list[str] = []
     content = load_latest_checkpoint(folder, lambda _: True, skipped.append)
     if content is None:
@@ -116,36 +161,33 @@ def load_trained_weights(folder: Path, module: nn.Module) -> int:
         )
     for message in skipped:
         say(message)
-    state = content["model"]
-    if content["averaged"] is not None:
-        prefix = "module."
-        state = {
-            str(key).removeprefix(prefix): value
-            for key, value in content["averaged"].items()
-            if str(key).startswith(prefix)
-        }
-    if problem := _mismatch(state, module.state_dict()):
+    return content
+
+
+def _best(folder: Path) -> dict[str, Any]:
+    path = folder / _BEST_FILE
+    if not path.exists():
         raise RunFolderError(
-            f"the checkpoint in `{folder}` is of another model: {problem}; train the run again"
+            f"`{folder}` has no {_BEST_FILE}: nothing was held out for validation, or the run was trained before "
+            "nodebench kept one; --checkpoint last evaluates the weights that it ended with"
         )
-    if problem := _not_finite(state):
-        raise NonFiniteValuesError(
-            f"the weights of step {content['step']} in `{folder}` are not finite: {problem}; the run has diverged, "
-            "train it with a lower learning rate (optimizer.lr)"
-        )
-    module.load_state_dict(state)
-    return int(content["step"])
+    try:
+        return read_checkpoint(path)
+    except DamagedCheckpointError as error:
+        raise RunFolderError(
+            f"`{path}` is damaged ({error}); --checkpoint last evaluates the weights that the run ended with"
+        ) from error
 
 
 def _not_finite(state: Mapping[Any, Any]) -> str:
     """The first weight that is NaN or infinite somewhere; empty if there is none."""
     for name, weight in state.items():
-        if num_bad := int((~weight.isfinite()).sum()):
+        if isinstance(weight, Tensor) and (num_bad := int((~weight.isfinite()).sum())):
             return f"{name} is NaN or infinite in {num_bad:,} of {weight.numel():,} entries"
     return ""
 
 
-def _mismatch(state: Mapping[Any, Any], own: Mapping[str, Any]) -> str:
+def mismatch(state: Mapping[Any, Any], own: Mapping[str, Any]) -> str:
     """Why `state` cannot be loaded where `own` is, by the first weight that differs; empty if it can."""
     missing = [name for name in own if name not in state]
     foreign = [name for name in state if name not in own]
@@ -164,10 +206,21 @@ def _mismatch(state: Mapping[Any, Any], own: Mapping[str, Any]) -> str:
 
 def discard_after(folder: Path, step: int) -> None:
     """Remove the checkpoints after `step`, which a resumed run passed over: its own will take their place."""
-    for path in _newest_first(folder):
-        if int(path.stem.removeprefix("step-")) > step:
+    best = folder / _BEST_FILE
+    for path in (*_newest_first(folder), *([best] if best.is_file() else [])):
+        if _step_of(path) > step:
             with named_disk_errors(path):
                 path.unlink()
+
+
+def _step_of(path: Path) -> float:
+    """The step of a checkpoint, by its name or else by its content; infinite if that cannot be read."""
+    if path.name != _BEST_FILE:
+        return int(path.stem.removeprefix("step-"))
+    try:
+        return int(read_checkpoint(path)["step"])
+    except DamagedCheckpointError:
+        return math.inf
 
 
 def _newest_first(folder: Path) -> list[Path]:

@@ -6,7 +6,6 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,10 +15,9 @@ from nodebench.counted import counted
 from nodebench.records import COLUMNS
 from nodebench.records.storage import RunFolderError
 from nodebench.records.summary import declaration
-from nodebench.training.checkpoints import discard_after, load_latest_checkpoint, save_checkpoint
+from nodebench.training.checkpoints import discard_after, load_latest_checkpoint, save_best, save_checkpoint
 from nodebench.training.environment import (
     describe_environment,
-    describe_version,
     differences,
     latest_environment,
     mixes_versions,
@@ -27,6 +25,7 @@ from nodebench.training.environment import (
 from nodebench.training.interruption import Interrupted, InterruptGuard
 from nodebench.training.means import final_record
 from nodebench.training.memory import measure_memory
+from nodebench.training.outcome import Outcome, finished_outcome
 from nodebench.training.patience import Patience
 from nodebench.training.progress import Progress, say
 from nodebench.training.protocols import NonFiniteValuesError, Pictures, Task
@@ -36,21 +35,6 @@ from nodebench.training.settings import TrainingSettings
 from nodebench.training.state import MakeOptimizer, TrainingState
 from nodebench.training.step import training_step
 from nodebench.training.tensorboard import Dashboard
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended: status finished, interrupted, diverged or failed, and its summary.json.
-
-    `signal` is the number of the signal that asked it to stop; a run that one meets at its very end is finished all the
-    same. `was_trained` is False if the run had been finished before and nothing was done.
-    """
-
-    status: str
-    summary: dict[str, Any]
-    reason: str | None = None
-    signal: int | None = None
-    was_trained: bool = True
 
 
 def train(
@@ -73,21 +57,6 @@ def train(
     return _Training(task, module, make_optimizer, settings, run).run_to_end()
 
 
-def finished_outcome(run: RunFolder) -> Outcome | None:
-    """The outcome of a run that is finished, None of any other; says on stderr which version made it."""
-    summary = run.read_summary()
-    if summary is None or summary["status"] != "finished":
-        return None
-    now = describe_environment(torch.device("cpu"))
-    text = f"already finished, trained with {describe_version(summary)}; training.force=true trains anew"
-    if mixes_versions([summary, now]):
-        text += f"\nwarning: this is {describe_version(now)}: the numbers may not be those that it would give"
-    for change in run.own_code_changes():
-        text += f"\nwarning: {change}; the numbers are those of the code as it was"
-    say(text)
-    return Outcome("finished", summary, was_trained=False)
-
-
 class _Training:
     def __init__(
         self,
@@ -102,7 +71,8 @@ class _Training:
         self.run = run
         self.columns = COLUMNS.and_own(getattr(task, "columns", ()))
         self.device = torch.device(settings.device)
-        self.state = TrainingState(module, make_optimizer, settings, task.steps_per_epoch)
+        best_by = getattr(task, "best_by", None)
+        self.state = TrainingState(module, make_optimizer, settings, task.steps_per_epoch, best_by)
         self.environment = describe_environment(self.device, run.own_code)
         self.guard = InterruptGuard()
         self.last_saved = time.monotonic()
@@ -112,7 +82,7 @@ class _Training:
         with self.guard, ExitStack() as stack:
             try:
                 self._begin(stack)
-                while self.state.step < self.settings.num_steps or self._is_record_due():
+                while self._goes_on():
                     self._train_epoch()
                     self._record_epoch()
                 return self._finish()
@@ -150,6 +120,10 @@ class _Training:
         self.run.begin(self.environment)
         self.run.metrics.truncate(checkpoint["metrics_length"] if checkpoint else 0)
         discard_after(self.run.checkpoints, self.state.step if checkpoint else -1)
+        if (
+            checkpoint and self.state.best.step == self.state.step
+        ):  # it may have been stopped just before this
+            self._save_best()
 
         # Events of the checkpoint's own step stay, unless they belong to a record that is still to be written.
         keeps_events = checkpoint is not None and not self._is_record_due()
@@ -199,6 +173,20 @@ class _Training:
             began_in = {**began_in, "resumed_in": [*resumed_in, self.environment]}
         self.environment = began_in
 
+    def _goes_on(self) -> bool:
+        """Whether there is an epoch to train or its record to write; says so where patience has run out."""
+        if self._is_record_due():
+            return True
+        best, patience = self.state.best, self.settings.patience
+        if patience is None or self.state.epoch - best.epoch < patience:
+            return self.state.step < self.settings.num_steps
+        if self.state.step < self.settings.num_steps:
+            self._say(
+                f"stopped early: {best.column} has not fallen in {counted(patience, 'record')}, since step {best.step} "
+                f"({best.value:.4g}), whose weights `nodebench evaluate RUN --checkpoint best` evaluates"
+            )
+        return False
+
     def _epoch_end(self) -> int:
         """The step at which the epoch in hand ends."""
         return min((self.state.epoch + 1) * self.task.steps_per_epoch, self.settings.num_steps)
@@ -235,10 +223,13 @@ class _Training:
         # From here to the checkpoint no signal interrupts: a record that is written is one that the state counts.
         self.run.metrics.append(record)
         self.state.end_epoch()
+        is_best = self.state.best.is_beaten_by(record)
         self.dashboard.show_record(record)
         self.dashboard.show_pictures(pictures, self.state.step)
         self.progress.epoch(record)
         self._save()
+        if is_best:  # after the checkpoint, which can make it again where the run is stopped in between
+            self._save_best()
 
     def _measure_memory(self) -> dict[str, float | None]:
         batch = self.task.batch(self.state.step - 1)
@@ -266,7 +257,7 @@ class _Training:
     def _finish(self) -> Outcome:
         with self._apart():
             final_metrics = self.task.final_metrics(self.state.evaluated_module)
-        measured = [final_metrics, self._evaluate("test")]
+        measured = [final_metrics, self._best_step(), self._evaluate("test")]
         record = self.columns.ordered(final_record(self.run.metrics.read(), measured))
         pictures = self._pictures(is_final=True)
         # From here on no signal interrupts: the run ends as finished.
@@ -275,6 +266,9 @@ class _Training:
         self.dashboard.show_final(record, self.run.hparams)
         self.dashboard.flush()
         return self._conclude("finished", None, record, self.guard.received)
+
+    def _best_step(self) -> dict[str, int]:
+        return {"step_best": self.state.best.step} if self.state.best.step else {}
 
     def _interrupted(self) -> Outcome:
         self._save()
@@ -331,6 +325,13 @@ class _Training:
         }
         save_checkpoint(self.run.checkpoints, self.state.step, content)
         self.last_saved = time.monotonic()
+
+    def _save_best(self) -> None:
+        content = {
+            **{"step": self.state.step, "model": self.state.evaluated_module.state_dict(), "averaged": None},
+            **{"num_steps": self.settings.num_steps, "metrics_length": self.run.metrics.length},
+        }
+        save_best(self.run.checkpoints, content)
 
     def _say(self, text: str) -> None:
         say(text)

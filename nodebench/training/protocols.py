@@ -67,6 +67,8 @@ class Task(Protocol):
     - `columns`, a sequence of nodebench.records.Column: numbers that nodebench does not know are charted by them, and
       are on the screen and in tables;
     - `large_states`, what its nets solve, in words, that is too much for a solver that stores a dense Jacobian;
+    - `best_by`, the column of the split "val" whose lowest value tells the best weights; None where nothing is
+      held out, and then there is no best checkpoint, and no training.patience;
     - `ends_within_run`, the keys of its config that are a number of training steps, with what follows of one above
       training.num_steps;
     - `check_model(module)`, which raises ValueError, before a run begins, for a net of its kind that it cannot train.

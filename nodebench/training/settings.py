@@ -19,6 +19,7 @@ class TrainingSettings:
     ema_decay: decay of the averaged weights that are evaluated, reached after a warm-up (state.moving_average);
         None evaluates the trained weights.
     clip_norm: largest norm of the whole gradient; None leaves it alone.
+    patience: end the run when so many epochs in a row have not lowered the task's column of validation; None: never.
     show_progress: draw a bar; None draws one on a terminal only.
     failure_types: exceptions of the solver that make a run `failed` instead of ending the program.
     counts_epochs: the length was given in epochs, so the screen counts them.
@@ -36,6 +37,7 @@ class TrainingSettings:
     gamma: float = 0.1
     ema_decay: float | None = None
     clip_norm: float | None = None
+    patience: int | None = None
     checkpoint_every_s: float = 60.0
     show_progress: bool | None = None
     failure_types: tuple[type[Exception], ...] = ()
@@ -62,6 +64,12 @@ class TrainingSettings:
             "clip_norm",
             self.clip_norm,
             "above 0, or null for no clipping",
+        )
+        _require(
+            self.patience is None or self.patience >= 1,
+            "patience",
+            self.patience,
+            "at least 1, or null to train to the end",
         )
         _require(
             self.checkpoint_every_s > 0, "checkpoint_every_s", self.checkpoint_every_s, "above 0 seconds"

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
+from nodebench.training.best import BestSoFar
 from nodebench.training.means import EpochMeans
 from nodebench.training.schedules import make_schedule
 from nodebench.training.seeding import restore_rng_states, rng_states
@@ -35,7 +36,7 @@ def moving_average(decay: float) -> Callable[[Tensors, Tensors, Tensor | int], N
 
 
 class TrainingState:
-    """Module, averaged module, optimizer, scheduler, the means of the epoch so far, and two counters.
+    """Module, averaged module, optimizer, scheduler, the means of the epoch so far, the best epoch, and two counters.
 
     `step` counts optimizer steps done; `epoch` counts epochs whose record is written. Between the last step of an
     epoch and its record `step` is ahead of `epoch`, and a checkpoint of that moment resumes with the evaluation.
@@ -47,6 +48,7 @@ class TrainingState:
         make_optimizer: MakeOptimizer,
         settings: TrainingSettings,
         steps_per_epoch: int,
+        best_by: str | None = None,
     ) -> None:
         self.module = module.to(settings.device)
         self.optimizer = make_optimizer(self.module.parameters())
@@ -56,6 +58,7 @@ class TrainingState:
             # Parameters are averaged; buffers are copied from the trained module at every update.
             self.averaged = AveragedModel(self.module, multi_avg_fn=moving_average(settings.ema_decay))
         self.means = EpochMeans()
+        self.best = BestSoFar(best_by)
         self.step = 0
         self.epoch = 0
 
@@ -96,6 +99,7 @@ class TrainingState:
             "optimizer": self.optimizer.state_dict(),
             "scheduler": self.scheduler.state_dict(),
             "means": self.means.state_dict(),
+            "best": self.best.state_dict(),
             "rng": rng_states(),
         }
 
@@ -107,6 +111,7 @@ class TrainingState:
         self.optimizer.load_state_dict(state["optimizer"])
         self.scheduler.load_state_dict(state["scheduler"])
         self.means.load_state_dict(state["means"])
+        self.best.load_state_dict(state.get("best"))
         self.step = state["step"]
         self.epoch = state["epoch"]
         restore_rng_states(state["rng"])

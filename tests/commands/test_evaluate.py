@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from nodebench import cli
+from nodebench import cli, load
 from nodebench.commands.evaluate import with_changes
 from nodebench.commands.swap import swapped, verdict
 from nodebench.config.compose import compose
@@ -349,3 +349,27 @@ class TestWhichSolver:
         run["solver"]["dt"] = "small"
         with pytest.raises(ConfigError, match=r"solver\.dt=small is not possible"):
             with_changes(run, [])
+
+
+def test_the_best_checkpoint_is_evaluated_and_recorded_with_its_step(
+    smoke: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trained(*smoke, "training.num_steps=16")  # two epochs
+    best = torch.load(run / "checkpoints" / "best.pt", weights_only=True)
+    summary = json.loads((run / "summary.json").read_text())
+    capsys.readouterr()
+    assert evaluate(run, "--checkpoint", "best") == 0
+    assert f"step {best['step']}, the best on the validation split\n" in capsys.readouterr().out
+    (record,) = evaluations(run)
+    assert record["step"] == best["step"] == summary["step_best"]
+    assert load(run, checkpoint="best").evaluate()["error_test"] == record["error_test"]
+
+
+def test_a_run_without_a_best_checkpoint_says_what_there_is(
+    smoke: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trained(*smoke, "data.val_size=0")
+    assert evaluate(run, "--checkpoint", "best") == 2
+    assert "nothing was held out for validation" in capsys.readouterr().err
+    assert evaluate(run, "--swap", "--checkpoint", "best") == 2
+    assert "drop --checkpoint" in capsys.readouterr().err

@@ -263,3 +263,13 @@ def test_own_code_that_changed_is_told_when_the_run_is_shown_and_evaluated(
     assert "the code behind model=mine has changed since" in told
     assert cli.main(["evaluate", str(folder), "--config-dir", "own"]) == 0
     assert "the code behind model=mine has changed since" in capsys.readouterr().err
+
+
+def test_patience_needs_a_validation_split(
+    smoke: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["train", *smoke, "training.patience=2", "data.val_size=0"]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "training.patience=2 stops by the validation split, and of data=digits nothing is held out" in said
+    assert "drop it or give data.val_size above 0" in said
+    assert not list(Path("outputs").rglob("config.yaml"))

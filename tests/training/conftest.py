@@ -56,6 +56,10 @@ def assert_same_numbers() -> Callable[[Path, Path], None]:
         for part in ("model", "averaged", "optimizer"):
             assert _bits(state[part]) == _bits(other_state[part])
         assert _bits(state["rng"]) == _bits(other_state["rng"])
+        best, other_best = (
+            torch.load(each / "checkpoints" / "best.pt", weights_only=True) for each in (path, other)
+        )
+        assert (best["step"], _bits(best["model"])) == (other_best["step"], _bits(other_best["model"]))
 
     return check
 

@@ -13,7 +13,17 @@ from nodebench.training.means import EpochMeans, StepMeasurement, median_and_iqr
 from nodebench.training.protocols import SolveCounts
 
 COLUMNS_OF_DESIGN = [
-    *("kind", "epoch", "step", "error_train", "error_val", "error_test", "loss_train", "num_params"),
+    *(
+        "kind",
+        "epoch",
+        "step",
+        "step_best",
+        "error_train",
+        "error_val",
+        "error_test",
+        "loss_train",
+        "num_params",
+    ),
     *("flops_forward", "nfe_forward", "nfe_backward", "nfe_eval"),
     *("num_accepted_forward", "num_rejected_forward", "num_accepted_backward", "num_rejected_backward"),
     *("memory_saved_mib", "memory_peak_mib", "time_forward_ms", "time_forward_ms_iqr"),
@@ -40,7 +50,15 @@ def test_columns_are_those_of_the_design_and_the_scores_of_other_tasks():
 
 def test_records_of_a_run_hold_these_columns_in_this_order(unbroken):
     *epochs, final = [json.loads(line) for line in (unbroken / "metrics.jsonl").read_text().splitlines()]
-    at_the_end = {"error_test", "num_params", "flops_forward", "recon_error", "recon_ok", "time_epoch_s_iqr"}
+    at_the_end = {
+        "step_best",
+        "error_test",
+        "num_params",
+        "flops_forward",
+        "recon_error",
+        "recon_ok",
+        "time_epoch_s_iqr",
+    }
     assert [(epoch["kind"], epoch["epoch"], epoch["step"]) for epoch in epochs] == [
         ("epoch", 1, 10),
         ("epoch", 2, 20),

@@ -135,7 +135,7 @@ def test_terminal_that_is_gone_does_not_keep_a_run_from_saving(toy, tmp_path, mo
 
 
 @pytest.mark.parametrize("moment", ["before", "after"])
-@pytest.mark.parametrize("write", range(1, 11))
+@pytest.mark.parametrize("write", range(1, 14))
 def test_killed_around_any_write_and_continued_equals_unbroken(
     toy, tmp_path, unbroken, assert_same_numbers, monkeypatch, write, moment
 ):
@@ -239,8 +239,9 @@ def test_checkpoint_ahead_of_metrics_is_passed_over(toy, tmp_path, unbroken, ass
     assert_same_numbers(path, unbroken)
 
 
-def test_last_two_checkpoints_are_kept(unbroken):
+def test_last_two_checkpoints_and_the_best_are_kept(unbroken):
     assert sorted(file.name for file in (unbroken / "checkpoints").iterdir()) == [
+        "best.pt",
         "step-000000020.pt",
         "step-000000023.pt",
     ]
@@ -284,6 +285,7 @@ def test_copies_beside_the_checkpoints_are_left_alone(toy, tmp_path, unbroken, a
     kept.rename(path / "checkpoints" / kept.name)
     toy.toy_run(path)
     assert sorted(file.name for file in (path / "checkpoints").iterdir()) == [
+        "best.pt",
         "step-000000020.pt",
         "step-000000023.pt",
         "step-best.pt",

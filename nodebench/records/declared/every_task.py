@@ -11,9 +11,11 @@ _memory = partial(
     Column, format=".1f", unit="memory in MiB", chart="memory", shown=Shown.TABLE | Shown.HPARAMS
 )
 
+# step_best: the step of the lowest score on the validation split, whose weights are checkpoints/best.pt.
 PROGRESS = (
     Column("epoch", ".0f", chart="", shown=Shown.NOWHERE),
     Column("step", ".0f", chart="", shown=Shown.NOWHERE),
+    Column("step_best", ".0f", chart="", shown=Shown.NOWHERE),
 )
 LOSS = (Column("loss_train", ".4f", chart="loss", shown=Shown.NOWHERE),)
 SIZE = (
