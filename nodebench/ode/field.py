@@ -58,8 +58,8 @@ class CountedField:
     f may offer `f.at_times(ts)`: one callable (y, *args) -> dy for each entry of the 1-D tensor ts. What depends
     on time alone, a hypernetwork for example, is then evaluated once a step instead of once a stage.
 
-    Raises ValueError if f changes y, if it returns anything but a tensor of y's shape and dtype, or if f.at_times
-    returns anything but one callable for each time.
+    Raises ValueError if f changes y, if it returns anything but a tensor of y's shape in a dtype that y's can hold, or
+    if f.at_times returns anything but one callable for each time.
     """
 
     riding = 0
@@ -137,17 +137,28 @@ def stage_fields_of(
 
 
 def checked(dy: Any, y: Tensor) -> Tensor:
-    """What a vector field returned for a state y: a tensor of its shape and dtype, or a ValueError.
+    """What a vector field returned for a state y, in y's dtype: a tensor of its shape, or a ValueError.
 
-    Where autograd does not record, a field may have done so by itself: nobody is to hold its graph then.
+    Another precision is cast: a float64 constant beside a float32 state, or what autocast computed. Where autograd does
+    not record, a field may have done so by itself: nobody is to hold its graph then.
     """
-    if not isinstance(dy, Tensor) or dy.shape != y.shape or dy.dtype != y.dtype:
+    if not isinstance(dy, Tensor) or dy.shape != y.shape or not is_castable(dy.dtype, y.dtype):
         what = f"{tuple(dy.shape)} {dy.dtype}" if isinstance(dy, Tensor) else f"a {type(dy).__name__}"
         raise ValueError(
             f"the vector field returned {what} for a state of {tuple(y.shape)} {y.dtype}; "
-            "f(t, y) must return a tensor of y's shape and dtype (dy.to(y.dtype) converts)"
+            f"f(t, y) must return a tensor of y's shape, {_KINDS[y.is_complex()]}"
         )
+    if dy.dtype != y.dtype:
+        dy = dy.to(y.dtype)
     return dy.detach() if dy.requires_grad and not torch.is_grad_enabled() else dy
+
+
+_KINDS = ("real and floating-point", "floating-point or complex")
+
+
+def is_castable(dtype: torch.dtype, state: torch.dtype) -> bool:
+    """Whether slopes of a dtype are cast to the state's: of another precision they are; integers are a slip."""
+    return dtype == state or dtype.is_floating_point or (dtype.is_complex and state.is_complex)
 
 
 def time_tensor(t: Time, y: Tensor) -> Tensor:

@@ -60,9 +60,10 @@ def odeint(
 ) -> Solution[S]:
     """Solve dy/dt = f(t, y, *args), y(ts[0]) = y0, and return y at every entry of ts.
 
-    f: called with a 0-d time tensor of y's real dtype on y's device and a state shaped like y0. Gradients flow to
-        y0, ts, tensor args and the parameters: those of an nn.Module, or `params`.
-    y0: tensor of any shape, or a tuple of tensors of one dtype, in single or double precision; half is for inside f.
+    f: called with a 0-d time tensor of y's real dtype on y's device and a state shaped like y0; what it returns is cast
+        to y's precision. Gradients flow to y0, ts, tensor args and the parameters: those of an nn.Module, or `params`.
+    y0: tensor of any shape, or a tuple of tensors of one dtype, in single or double precision; half precision is
+        refused as a state and welcome inside f (torch.autocast).
     ts: strictly monotonic times, increasing or decreasing, of shape (num_times,). One time, or equal times, return
         y0 without an evaluation.
     method: see `list_methods()`; or a ButcherTableau, or a Method. With `dt` the steps are fixed (at most dt long,

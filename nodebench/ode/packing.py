@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from nodebench.ode.field import is_castable
+
 State = Tensor | tuple[Tensor, ...]
 S = TypeVar("S", Tensor, tuple[Tensor, ...], State)  # a state, and what is made of it, of one kind
 
@@ -75,15 +77,15 @@ class _PackedField:
             self.at_times = self._at_times
 
     def __call__(self, t: Tensor, y: Tensor, *args: Any) -> Tensor:
-        return self._pack(self._f(t, self._packing.unpack(y), *args))
+        return self._pack(self._f(t, self._packing.unpack(y), *args), y)
 
     def _at_times(self, ts: Tensor) -> list[Callable[..., Tensor]]:
         return [self._stage(stage_field) for stage_field in self._f.at_times(ts)]  # type: ignore[attr-defined]
 
     def _stage(self, stage_field: Callable[..., Any]) -> Callable[..., Tensor]:
-        return lambda y, *args: self._pack(stage_field(self._packing.unpack(y), *args))
+        return lambda y, *args: self._pack(stage_field(self._packing.unpack(y), *args), y)
 
-    def _pack(self, dy: Any) -> Tensor:
+    def _pack(self, dy: Any, y: Tensor) -> Tensor:
         shapes = self._packing.shapes
         assert shapes is not None
         expected = [tuple(shape) for shape in shapes]
@@ -93,6 +95,12 @@ class _PackedField:
                 f"the vector field returned {returned} for a state of {expected}; "
                 "f(t, y) must return a tuple of tensors with the state's shapes"
             )
+        for entry in dy:  # said here, as the entries' common dtype would not tell
+            if not is_castable(entry.dtype, y.dtype):
+                raise ValueError(
+                    f"the vector field returned an entry of {entry.dtype} for a state of {y.dtype}; "
+                    "its entries may differ from the state in precision alone"
+                )
         return torch.cat([entry.reshape(-1) for entry in dy])
 
 
@@ -120,7 +128,7 @@ def check_state(y0: Any) -> Packing:
     if first.dtype not in _DTYPES:
         raise TypeError(
             f"`y0` is {first.dtype}, whose few digits the sums and errors of a solve would lose; keep the state in "
-            "float32 (y0.float()) and compute in half precision inside f alone (torch.autocast, then dy.float())"
+            "float32 (y0.float()) and compute in half precision inside f alone (torch.autocast)"
         )
     for entry in entries:
         if entry.dtype != first.dtype or entry.device != first.device:

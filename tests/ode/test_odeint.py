@@ -302,7 +302,7 @@ def test_max_sample_needs_an_axis_of_samples() -> None:
     [
         (torch.ones(2, dtype=DTYPE), r"(2,) torch.float64"),
         (torch.ones((), dtype=DTYPE), r"() torch.float64"),
-        (torch.ones(1), r"(1,) torch.float32"),
+        (torch.ones(1, dtype=torch.int64), r"(1,) torch.int64"),
         (None, "a NoneType"),
         (1.0, "a float"),
         ((torch.ones(1, dtype=DTYPE),), "a tuple"),
@@ -360,12 +360,59 @@ def test_states_in_half_precision_are_refused_by_both_doors(dtype: torch.dtype) 
                 solve(lambda t, y: y, state, ts)
 
 
+@pytest.mark.parametrize("gradient", GRADIENTS)
+@pytest.mark.parametrize("compile", [False, "aot_eager"])
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_a_field_of_another_precision_than_the_state_is_refused_by_both_doors(dtype: torch.dtype) -> None:
+def test_a_field_of_another_precision_is_the_field_cast_to_the_states(
+    dtype: torch.dtype, compile: bool | str, gradient: str
+) -> None:
+    def f(t: Tensor, y: Tensor, rate: Tensor) -> Tensor:
+        return (y * rate).to(dtype)
+
+    def cast(t: Tensor, y: Tensor, rate: Tensor) -> Tensor:
+        return (y * rate).to(dtype).to(y.dtype)
+
+    results = []
+    for field in (f, cast):
+        y0, rate = torch.ones(2, requires_grad=True), torch.tensor(-1.0, requires_grad=True)
+        ys = odeint(
+            field, y0, [0.0, 0.3, 1.0], (rate,), method="rk4", dt=0.2, gradient=gradient, compile=compile
+        ).ys
+        ys[-1].sum().backward()
+        assert y0.grad is not None
+        assert rate.grad is not None
+        results.append((ys.detach(), y0.grad, rate.grad))
+    assert results[0][0].dtype == torch.float32
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=0.0)
+    assert results[0][0][-1].tolist() == pytest.approx([math.exp(-1)] * 2, rel=1e-2)
+
+
+@pytest.mark.parametrize("solve", [odeint, compat.odeint])
+def test_a_field_of_another_precision_is_cast_by_both_doors_and_in_a_tuple(solve: Any) -> None:
     y0, ts = torch.ones(2), torch.tensor([0.0, 1.0])
-    for solve in (odeint, compat.odeint):
-        with pytest.raises(ValueError, match=rf"returned \(2,\) {dtype} for a state of \(2,\) torch.float32"):
-            solve(lambda t, y: y.to(dtype), y0, ts)
+    constant = torch.tensor([1.0, 2.0], dtype=torch.float64)
+    for ys in (
+        solve(lambda t, y: constant, y0, ts, rtol=1e-3, atol=1e-3),
+        solve(lambda t, y: (constant, -y[1]), (y0, y0), ts, rtol=1e-3, atol=1e-3),
+        solve(lambda t, y: constant, y0.to(torch.complex64), ts, rtol=1e-3, atol=1e-3),
+    ):
+        states = ys if isinstance(ys, (Tensor, tuple)) else ys.ys
+        first = states[0] if isinstance(states, tuple) else states
+        assert first.dtype in (torch.float32, torch.complex64)
+        assert first[-1].real.tolist() == pytest.approx([2.0, 3.0])
+
+
+@pytest.mark.parametrize("solve", [odeint, compat.odeint])
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool, torch.complex64])
+def test_integers_and_complex_slopes_of_a_real_state_are_refused_by_both_doors(
+    dtype: torch.dtype, solve: Any
+) -> None:
+    y0, ts = torch.ones(2), torch.tensor([0.0, 1.0])
+    with pytest.raises(ValueError, match=rf"returned \(2,\) {dtype} for a state of \(2,\) torch.float32"):
+        solve(lambda t, y: y.to(dtype), y0, ts)
+    with pytest.raises(ValueError, match=rf"an entry of {dtype} for a state of torch.float32"):
+        solve(lambda t, y: (y[0], y[1].to(dtype)), (y0, y0), ts)
 
 
 def test_a_solve_in_an_autocast_region_sums_in_the_precision_of_its_state(
@@ -391,7 +438,7 @@ def test_a_solve_in_an_autocast_region_sums_in_the_precision_of_its_state(
 def test_a_field_that_computes_in_half_precision_inside_is_solved_in_single() -> None:
     def f(t: Tensor, y: Tensor) -> Tensor:
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            return (y @ -torch.eye(2)).float()
+            return y @ -torch.eye(2)
 
     solution = odeint(f, torch.ones(2), [0.0, 1.0], method="rk4", dt=0.01)
     assert solution.ys[-1].tolist() == pytest.approx(

@@ -15,7 +15,7 @@
 - A vector field returns tensors of the state's own shapes; there, of as many elements, in any shape.
 - The Adams methods are of order 4 (there: of order up to 12), restart where the step changes, and interpolate by the
   cubic. `scipy_solver` is LSODA, for `odeint_adjoint` or without gradients; norm has no effect on it.
-- States are in single or double precision (half precision is refused), and a field returns its state's dtype.
+- States are in single or double precision, all entries of a tuple in one; half precision is refused.
 - Failures raise nodebench.ode.SolverError, not AssertionError, and a fixed-step solve that ends in NaN fails too.
 - Event handling, dense output and a time dtype other than float64 are refused.
 """
