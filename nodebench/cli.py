@@ -27,13 +27,14 @@ HELP = f"""nodebench {__version__}: Neural ODE experiments (Chen et al., 2018), 
 usage: nodebench COMMAND [KEY=VALUE ...]
 
   train      train a net and leave a run folder; again: continue or skip it
+  show       one run, or all seeds of one: results, curves, what next
+  compare    what differs between runs, in settings and in results
   evaluate   measure a trained net once more, with another solver or tolerance
   measure    a trained net's solver, batch by batch: counts, errors, times
   table      make the result table from run folders
   plot       draw a figure of the paper from run folders
   reproduce  train what a figure of the paper still lacks, then draw it
   bench      race the solvers against each other and other libraries
-  show       one run, or all seeds of one: results, curves, what next
   list       show models, solvers, data sets and experiments
 
 examples:
@@ -46,7 +47,7 @@ examples:
   nodebench list experiments
 
 `nodebench COMMAND --help` says more."""
-COMMANDS = ("train", "show", "evaluate", "measure", "table", "plot", "reproduce", "bench", "list")
+COMMANDS = ("train", "show", "compare", "evaluate", "measure", "table", "plot", "reproduce", "bench", "list")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

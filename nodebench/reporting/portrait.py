@@ -14,13 +14,14 @@ from nodebench.reporting.layout import Column, Line, Table
 from nodebench.reporting.rows import Row
 from nodebench.reporting.sparklines import sparkline
 
-_ASKED = Shown.TABLE | Shown.AFTER_TRAINING
+ASKED = Shown.TABLE | Shown.AFTER_TRAINING
+"""What is shown of a run unasked: in a table, and at the end of its training."""
 MAX_SEEDS = 5  # that have a column each
 
 
 def results(row: Row) -> Table | None:
     """A line a result: the mean over the seeds, the paper's number, each seed's own; None before a seed is finished."""
-    columns = [column for column in row.columns if column.shown & _ASKED and row.text(column.name)]
+    columns = [column for column in row.columns if column.shown & ASKED and row.text(column.name)]
     if not columns:
         return None
     papers = papers_numbers(row.first)

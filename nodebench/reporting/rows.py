@@ -88,6 +88,22 @@ def interval95(values: list[float]) -> float | None:
     return float(stdtrit(n - 1, 0.975) * np.std(values, ddof=1) / math.sqrt(n))
 
 
+def difference95(ours: list[float], theirs: list[float]) -> float | None:
+    """Half the 95 % confidence interval of the difference of two means; None where one has below 2 values.
+
+    Source: Welch (1947), whose degrees of freedom are those of two samples of different variance.
+    """
+    if min(len(ours), len(theirs)) < 2:
+        return None
+    parts = [float(np.var(values, ddof=1)) / len(values) for values in (ours, theirs)]
+    if not any(parts):
+        return 0.0
+    freedom = sum(parts) ** 2 / sum(
+        part**2 / (len(values) - 1) for part, values in zip(parts, (ours, theirs), strict=True)
+    )
+    return float(stdtrit(freedom, 0.975) * math.sqrt(sum(parts)))
+
+
 def rows_over_seeds(runs: list[Run]) -> list[Row]:
     """One row an experiment, sorted by data, model, units, solver, tolerance; a failed run is named, not counted."""
     groups: dict[str, list[Run]] = {}
