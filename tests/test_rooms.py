@@ -41,10 +41,13 @@ OPEN_ROOMS = {"config", "commands", "cli", "api", "__main__", "__init__"}
 _ORDER = """
     drive methods gradients
     status counts names field norms packing clock budget failures interpolation events
-    methods.tableau methods.tableaus methods.traits ranges drive.scalars drive.controllers settings
-    drive.state drive.control
-    methods.stages methods.method methods.explicit methods.adams methods.scipy methods.registry
-    drive.decide drive.first_step drive.outputs drive.adaptive drive.grid drive.solver drive.roots drive.watch
+    methods.tableau methods.tableaus methods.implicit.tableau methods.traits ranges
+    drive.scalars drive.controllers settings drive.state drive.control
+    methods.stages methods.method methods.explicit methods.adams methods.scipy
+    methods.implicit methods.implicit.jacobian methods.implicit.newton methods.implicit.gradient
+    methods.implicit.matrices methods.implicit.diagonal methods.registry
+    drive.decide drive.first_step drive.outputs drive.adaptive drive.grid drive.solver
+    drive.roots drive.watch
     gradients.problem gradients.augmented
     compiled.compiler compiled.inputs compiled.traced compiled.march compiled.steps compiled
     gradients.direct gradients.checkpointed gradients.adjoint gradients.event_times
@@ -56,7 +59,7 @@ ODE_ORDER = _ORDER.split()  # folders alone import nothing
 DATA_IN_ODE = {
     "ode.ranges",
     "ode.settings",
-    *(f"ode.methods.{name}" for name in ("tableau", "tableaus", "traits")),
+    *(f"ode.methods.{name}" for name in ("tableau", "tableaus", "implicit.tableau", "traits")),
 }
 # Functions whose parameters are what a user writes: odeint's are spelled out, odeint_adjoint's are torchdiffeq's.
 # Beside them, what a shipped config names as its `_target_`: each parameter is a key of the file.

@@ -1,6 +1,7 @@
 """What solves did, in numbers.
 
-What counts: each call of f, the two of the initial-step rule included. Reusing a stage (FSAL) is not a call.
+What counts: each call of f, the two of the initial-step rule included, and one for each Jacobian of an implicit method
+(the products that it is made of are none). Reusing a stage (FSAL) is not a call.
 Forward and backward solves have a `Counts` each; nothing is ever reset. Those of several solves add up.
 """
 
@@ -15,6 +16,10 @@ class Counts:
 
     `num_forced` of the accepted steps missed the tolerance at `min_step`; at `num_unconverged` of them the corrector
     of implicit_adams did not converge. `steps` holds (t, dt) of each accepted step where it was asked for.
+
+    Of an implicit method: `num_unsolved` of the rejected steps were so because Newton's iteration did not solve their
+    equations. It made `num_newton` turns in all, each an evaluation and a solve by one of `num_factorizations` batches
+    of factorised matrices, which were made of `num_jacobians` batches of Jacobians.
     """
 
     nfe: int = 0
@@ -22,6 +27,10 @@ class Counts:
     num_rejected: int | None = 0
     num_forced: int = 0
     num_unconverged: int = 0
+    num_unsolved: int = 0
+    num_jacobians: int = 0
+    num_factorizations: int = 0
+    num_newton: int = 0
     steps: list[tuple[float, float]] | None = None
 
     def accept(self, t: float, dt: float) -> None:
@@ -47,6 +56,10 @@ class Counts:
             num_rejected=_sum(self.num_rejected, other.num_rejected),
             num_forced=self.num_forced + other.num_forced,
             num_unconverged=self.num_unconverged + other.num_unconverged,
+            num_unsolved=self.num_unsolved + other.num_unsolved,
+            num_jacobians=self.num_jacobians + other.num_jacobians,
+            num_factorizations=self.num_factorizations + other.num_factorizations,
+            num_newton=self.num_newton + other.num_newton,
         )
 
 

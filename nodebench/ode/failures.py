@@ -9,7 +9,7 @@ from nodebench.ode.budget import Budget
 from nodebench.ode.clock import Clock
 from nodebench.ode.counts import Counts
 from nodebench.ode.norms import Accuracy
-from nodebench.ode.status import ERROR_CLASSES, SolverError, Status
+from nodebench.ode.status import ERROR_CLASSES, ConvergenceError, SolverError, Status
 
 
 def is_finite(x: Tensor) -> bool:
@@ -37,6 +37,7 @@ class SolveFailure:
         self._dtype, self._eps = str(dtype).removeprefix("torch."), torch.finfo(dtype).eps
         self.last_ratio: float | None = None
         self.is_overflow = False
+        self.unsolved: ConvergenceError | None = None  # the latest step, if its equations were not solved
 
     def non_finite(self, t: float, dt: float, y: Tensor, what: str) -> SolverError:
         """f, or the state itself, is NaN or infinite."""
@@ -50,6 +51,8 @@ class SolveFailure:
 
     def underflow(self, t: float, dt: float, y: Tensor) -> SolverError:
         """The step is too small for the clock and the error still too large, or f never finite ahead of t."""
+        if self.unsolved is not None:
+            return self.unsolved
         if self.last_ratio is not None and not self.last_ratio < float("inf"):
             if self.is_overflow:
                 return self.overflow(t, dt, y)
@@ -74,6 +77,14 @@ class SolveFailure:
             f"{self._more_digits()}or loosen the tolerance"
             if self._more_digits()
             else "loosen the tolerance",
+        )
+
+    def not_solved(self, t: float, dt: float, y: Tensor, trouble: str) -> ConvergenceError:
+        """The equations of an implicit step from y were not solved: on to a shorter step, where there is one."""
+        largest = y.detach().abs().max().item()
+        return ConvergenceError(
+            f"implicit step from t={t:.6g} (dt={dt:.3g}) not solved: {trouble}; the largest |y| there is {largest:.3g} "
+            f"({self._tally()}); take shorter steps, and check that the vector field is smooth there"
         )
 
     def if_spent(self, budget: Budget, cost: int, t: float) -> SolverError | None:
@@ -107,8 +118,11 @@ class SolveFailure:
         return "" if self._dtype in ("float64", "complex128") else "use float64, "
 
     def _error(self, status: Status, what: str, remedy: str) -> SolverError:
+        return ERROR_CLASSES[status](f"{what} ({self._tally()}); {remedy}")
+
+    def _tally(self) -> str:
         counts = self._counts
         rejected = "" if counts.num_rejected is None else f"rejected {counts.num_rejected}, "
         ratio = "" if self.last_ratio is None else f", last error ratio {self.last_ratio:.3g}"
-        tally = f"accepted {counts.num_accepted}, {rejected}nfe {counts.nfe}{ratio}"
-        return ERROR_CLASSES[status](f"{what} ({tally}); {remedy}")
+        unsolved = f"{counts.num_unsolved} of them unsolved, " if counts.num_unsolved else ""
+        return f"accepted {counts.num_accepted}, {rejected}{unsolved}nfe {counts.nfe}{ratio}"

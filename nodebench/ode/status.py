@@ -3,6 +3,7 @@
 SolverError
 +-- NonFiniteError        the vector field or the state became NaN or infinite
 +-- StepUnderflowError    the error stayed too large at the smallest step the clock resolves
++-- ConvergenceError      the equations of an implicit step could not be solved
 +-- BudgetExhaustedError
     +-- StepBudgetError        max_steps was reached
     +-- EvaluationBudgetError  max_nfe was reached
@@ -25,6 +26,7 @@ class Status(Enum):
     MAX_NFE = "max_nfe"
     DT_UNDERFLOW = "dt_underflow"
     NON_FINITE = "non_finite"
+    UNSOLVED = "unsolved"
 
 
 class SolverError(RuntimeError):
@@ -46,6 +48,12 @@ class StepUnderflowError(SolverError):
     """The step size fell below the resolution of the clock without meeting the tolerance."""
 
     status = Status.DT_UNDERFLOW
+
+
+class ConvergenceError(SolverError):
+    """The equations of an implicit step could not be solved."""
+
+    status = Status.UNSOLVED
 
 
 class BudgetExhaustedError(SolverError):
@@ -70,5 +78,11 @@ class ConvergenceWarning(UserWarning):
 
 ERROR_CLASSES: dict[Status, type[SolverError]] = {
     error.status: error
-    for error in (NonFiniteError, StepUnderflowError, StepBudgetError, EvaluationBudgetError)
+    for error in (
+        NonFiniteError,
+        StepUnderflowError,
+        ConvergenceError,
+        StepBudgetError,
+        EvaluationBudgetError,
+    )
 }

@@ -223,6 +223,7 @@ def test_a_failure_survives_the_way_to_another_process(carry: Any, status: Statu
         Status.MAX_NFE: failure.budget(Status.MAX_NFE, "max_nfe=1", 0.5),
         Status.DT_UNDERFLOW: failure.underflow(0.5, 1e-17, ONE),
         Status.NON_FINITE: failure.non_finite(0.5, 0.1, ONE, "f is NaN"),
+        Status.UNSOLVED: failure.not_solved(0.5, 0.1, ONE, "the matrix is singular"),
     }
     error = carry(failures[status])
     assert (type(error), str(error), error.status) == (

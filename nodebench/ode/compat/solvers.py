@@ -84,6 +84,11 @@ class AdaptedSolver:
         """See Solver."""
         return self.solver.method
 
+    @property
+    def accuracy(self) -> Accuracy | None:
+        """See Solver."""
+        return self.solver.accuracy
+
     def solve(self, start: Start) -> LoopResult:
         """See Solver."""
         solver, heard = self.solver, list(start.observers)

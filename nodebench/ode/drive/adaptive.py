@@ -23,8 +23,9 @@ from nodebench.ode.drive.state import LoopResult, LoopState
 from nodebench.ode.failures import is_finite
 from nodebench.ode.methods.method import Course, Method, Step
 from nodebench.ode.norms import Accuracy, nan_beside
-from nodebench.ode.status import SolverError
+from nodebench.ode.status import ConvergenceError, SolverError
 
+UNSOLVED_FACTOR = 0.5  # of a step whose equations could not be solved
 FEW_STEPS = 4  # as many as are not worth a march
 MOST_TRIES = 1000  # of one march, so that it can be interrupted
 
@@ -57,6 +58,7 @@ class _AdaptiveLoop:
         self.f, self.clock, self.failure = course.f, course.clock, course.failure
         self.counts, self.y0 = course.f.counts, course.y0
         self.traits, self.steps = method.traits, method.begin(course)
+        self.error_order = self.traits.error_order or self.traits.order
         self.anchor = 0
         self.outputs = [course.y0]
         # Steps that somebody hears of or keeps are taken one by one.
@@ -150,13 +152,19 @@ class _AdaptiveLoop:
         if size < self.clock.resolution(state.t) and abs(self.stops[-1] - state.t) > size:
             return self.failure.underflow(state.t, record.dt, state.y)
         step = self.steps.take(record, state.y, state.f0)
+        # t1 - t may round to a size above min_step, which the controller's wish does not.
+        forced = min(size, state.size) <= control.min_step
+        if isinstance(step, ConvergenceError) and not forced:
+            self.failure.unsolved = step
+            self.counts.num_unsolved += 1
+            self._reject(size * UNSOLVED_FACTOR)
+            return None
         if isinstance(step, SolverError):
             return step
+        self.failure.unsolved = None
         with torch.no_grad() if self.is_recorded else nullcontext():
             ratio = self._error_ratio(record, step).item()  # the one wait for the device that a step costs
         self.failure.last_ratio = ratio
-        # t1 - t may round to a size above min_step, which the controller's wish does not.
-        forced = min(size, state.size) <= control.min_step
         if not math.isfinite(ratio):
             self.failure.is_overflow = is_finite(step.y1) and (step.f1 is None or is_finite(step.f1))
             if forced or not (is_finite(state.f0) and is_finite(state.y)):
@@ -165,7 +173,7 @@ class _AdaptiveLoop:
                 )
             self._reject(size * control.controller.factor_min)
             return None
-        decision = decide(state, ratio, size, forced, control.controller, self.traits.order)
+        decision = decide(state, ratio, size, forced, control.controller, self.error_order)
         if decision.accepted:
             self.counts.num_forced += ratio > 1.0
             self._accept(record, step, decision.size, decision.history)

@@ -48,6 +48,11 @@ class Solver(Protocol):
     @property
     def method(self) -> Method | SelfDriven: ...
 
+    @property
+    def accuracy(self) -> Accuracy | None:
+        """The tolerance that steps are chosen by, or iterate to."""
+        ...
+
     def solve(self, start: Start) -> LoopResult:
         """The outputs at the clock's times, as far as they are reached."""
         ...
@@ -60,6 +65,11 @@ class AdaptiveSolver:
     method: Method
     control: StepControl
     dense: bool = False
+
+    @property
+    def accuracy(self) -> Accuracy:
+        """See Solver."""
+        return self.control.accuracy
 
     def solve(self, start: Start) -> LoopResult:
         """See Solver."""
@@ -104,6 +114,11 @@ class SelfDrivenSolver:
 
     method: SelfDriven
     control: StepControl
+
+    @property
+    def accuracy(self) -> Accuracy:
+        """See Solver."""
+        return self.control.accuracy
 
     def solve(self, start: Start) -> LoopResult:
         """See Solver."""

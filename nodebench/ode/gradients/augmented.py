@@ -11,6 +11,7 @@ from torch import Tensor
 
 from nodebench.ode.counts import Counts
 from nodebench.ode.field import CountedField, Time
+from nodebench.ode.methods.implicit.jacobian import SampleJacobians
 
 
 class Slope(NamedTuple):
@@ -49,6 +50,27 @@ def augmented(
     return Slope(slope, tuple(product is not None for product in products[1:]))
 
 
+class AugmentedJacobians:
+    """Those of [y, a] for an implicit method: of y, and of a, as samples beside each other.
+
+    How a's slope changes with y is left out; Newton's iteration, for which they are, takes one turn more for it.
+    """
+
+    def __init__(self, f: CountedField, y: Tensor, method: str) -> None:
+        self._of_y = SampleJacobians(f, y, method)
+        self._shape, self._n = y.shape, y.numel()
+
+    @property
+    def num_samples(self) -> int:
+        """See Jacobians."""
+        return 2 * self._of_y.num_samples
+
+    def at(self, t: Time, y: Tensor) -> Tensor:
+        """See Jacobians."""
+        jacobian = self._of_y.at(t, y[: self._n].view(self._shape))
+        return torch.cat([jacobian, -jacobian.mT])
+
+
 class AugmentedField:
     """d/dt of the flat state [y, a, integral], as the steps see it: the integral rides along.
 
@@ -56,7 +78,7 @@ class AugmentedField:
     """
 
     def __init__(self, f: CountedField, y: Tensor, leaves: Sequence[Tensor]) -> None:
-        self._f = f
+        self._f, self._y = f, y
         self.shape, self._n = y.shape, y.numel()
         self.leaves = tuple(leaves)
         self.used = [False] * len(leaves)
@@ -87,6 +109,15 @@ class AugmentedField:
         if self._is_lifted:
             state = state.real
         return state[: self._n].view(self.shape), state[self._n : 2 * self._n].view(self.shape)
+
+    def jacobians(self, method: str) -> AugmentedJacobians:
+        """See HasJacobians. Raises ValueError for a complex state, also one that is for its parameters alone."""
+        if self._is_lifted:
+            raise ValueError(
+                f"`{method}` needs a real state, and complex parameters make that of the adjoint complex; "
+                "use an explicit adjoint_method such as dopri5"
+            )
+        return AugmentedJacobians(self._f, self._y, method)
 
     def note(self, used: Sequence[bool]) -> None:
         """Remember of which leaves f made use."""

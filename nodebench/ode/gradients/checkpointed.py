@@ -127,7 +127,8 @@ class _Replay:
         steps = self._begun(y)
         f0 = steps.first(record, y)
         step = steps.take(record, y, f0)
-        assert isinstance(step, Step), "a step that was taken once can be taken again"
+        if not isinstance(step, Step):  # Newton's iteration starts elsewhere than in the solve
+            raise type(step)(f"in the backward pass of checkpointed: {step}")
         outputs, step = step_outputs(self._f, self._clock, record, y, f0, step)
         if record.events:
             step = with_end_slope(self._f, self._clock, record, step)
@@ -151,7 +152,7 @@ class _Replay:
         if self._steps is None:
             start = Start(self._f, y, self._clock, autograd=True)
             # Where events were looked for, each step came with all that its interpolant needs.
-            course = start.course(Limits(), None)._replace(dense=self._has_events)
+            course = start.course(Limits(), self._problem.solver.accuracy)._replace(dense=self._has_events)
             self._steps = self._method.begin(course)
         return self._steps
 

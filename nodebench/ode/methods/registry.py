@@ -7,6 +7,8 @@ from typing import Any
 
 from nodebench.ode.methods.adams import Adams
 from nodebench.ode.methods.explicit import ExplicitRungeKutta
+from nodebench.ode.methods.implicit.diagonal import DiagonallyImplicit
+from nodebench.ode.methods.implicit.tableau import DIAGONAL
 from nodebench.ode.methods.method import Method, SelfDriven
 from nodebench.ode.methods.scipy import Scipy
 from nodebench.ode.methods.tableau import ButcherTableau
@@ -21,6 +23,7 @@ WITHOUT_TABLEAU: dict[str, Method | SelfDriven] = {
     "implicit_adams": Adams("implicit_adams", max_iterations=4),
     "vode_adams": Scipy("vode_adams"),
     "lsoda": Scipy("lsoda"),
+    **{name: DiagonallyImplicit(tableau) for name, tableau in DIAGONAL.items()},
 }
 
 

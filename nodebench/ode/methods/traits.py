@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from nodebench.ode.methods.implicit.tableau import DIAGONAL, DiagonalTableau
 from nodebench.ode.methods.tableau import ButcherTableau
 from nodebench.ode.methods.tableaus import load_tableaus
 
@@ -16,6 +17,7 @@ class Traits:
 
     name: str
     order: int
+    error_order: int | None = None  # of dt in its estimated error, where that is not `order`
     has_error: bool = False  # its steps can be chosen by their error
     has_interpolant: bool = False  # its steps have an `at` of their own; cubic Hermite serves the others
     knows_f1: bool = False  # a step with an error, or with outputs inside, comes with f1
@@ -23,6 +25,7 @@ class Traits:
         True  # a step follows from its start alone, so it can be taken again, and interpolated
     )
     iterates: bool = False  # its steps need a tolerance on a grid too
+    is_implicit: bool = False  # it solves with Jacobians, of real states alone
     compiles: bool = False  # compiled/ has its step
     is_self_driven: bool = (
         False  # steps and norm are its own: dt, controller and norm do not reach it, nor autograd
@@ -49,6 +52,22 @@ def of_tableau(tableau: ButcherTableau) -> Traits:
     )
 
 
+def of_diagonal(tableau: DiagonalTableau) -> Traits:
+    """Those of a diagonally implicit Runge-Kutta method."""
+    # An estimate from an embedded solution of the order below is of the method's order in dt; one that is made apart,
+    # for a method without such a solution, is of the order of the error itself.
+    error_order = tableau.order + 1 if tableau.filters_error else None
+    return Traits(
+        tableau.name,
+        tableau.order,
+        error_order,
+        has_error=tableau.b_err is not None,
+        knows_f1=tableau.end is not None,
+        iterates=True,
+        is_implicit=True,
+    )
+
+
 OF_OTHERS: dict[str, Traits] = {
     traits.name: traits
     for traits in (
@@ -72,7 +91,8 @@ OF_OTHERS: dict[str, Traits] = {
 def known_methods() -> dict[str, Traits]:
     """What every method can do, by name, in alphabetical order. Raises ValueError for a tableau file that is none."""
     tableaus = {name: of_tableau(tableau) for name, tableau in load_tableaus().items()}
-    return dict(sorted((tableaus | OF_OTHERS).items()))
+    diagonal = {name: of_diagonal(tableau) for name, tableau in DIAGONAL.items()}
+    return dict(sorted((tableaus | diagonal | OF_OTHERS).items()))
 
 
 def list_methods() -> list[str]:
@@ -89,4 +109,4 @@ def adaptive_methods() -> list[str]:
 
 def needs_tolerance(method: object, dt: float | None) -> bool:
     """Whether a solve heeds rtol and atol: its steps are chosen by their error, or the method iterates."""
-    return dt is None or any(name == method and traits.iterates for name, traits in OF_OTHERS.items())
+    return dt is None or any(name == method and traits.iterates for name, traits in known_methods().items())

@@ -1,0 +1,99 @@
+"""Gradients through implicit steps, by the implicit function theorem, against finite differences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from nodebench.ode import odeint
+from nodebench.ode.methods.implicit.tableau import DIAGONAL
+
+METHODS = pytest.mark.parametrize("method", list(DIAGONAL))
+
+
+class Relaxing(nn.Module):
+    """Stiff towards a net's values, with a rate that grows in time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = nn.Sequential(nn.Linear(2, 4), nn.Tanh(), nn.Linear(4, 2)).double()
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        values: Tensor = self.net(y) - 30 * y * (1 + t)
+        return values
+
+
+def loss_of(f: nn.Module, y0: Tensor, ts: Tensor, **options: object) -> Tensor:
+    ys = odeint(f, y0, ts, rtol=1e-10, atol=1e-10, **options).ys  # type: ignore[arg-type]
+    return (ys**2).sum() + ys[1, 0, 0]
+
+
+def slope(loss: Callable[[], Tensor], leaf: Tensor, i: int, eps: float = 1e-5) -> float:
+    """The central difference of a loss by entry i of a leaf."""
+    values = []
+    flat = leaf.detach().view(-1)
+    start = flat[i].item()
+    for shift in (eps, -eps):
+        flat[i] = start + shift
+        values.append(loss().item())
+    flat[i] = start
+    return (values[0] - values[1]) / (2 * eps)
+
+
+@METHODS
+@pytest.mark.parametrize("gradient", ["direct", "checkpointed"])
+def test_the_gradient_of_a_discrete_solve_is_that_of_finite_differences(method: str, gradient: str) -> None:
+    f = Relaxing()
+    y0 = torch.tensor([[1.0, -0.5], [0.3, 2.0]], dtype=torch.float64, requires_grad=True)
+    ts = torch.tensor([0.0, 0.3, 0.5], dtype=torch.float64, requires_grad=True)
+
+    def loss() -> Tensor:
+        return loss_of(f, y0, ts, method=method, gradient=gradient, dt=0.1)
+
+    leaves = [y0, f.net[0].weight]
+    grads = torch.autograd.grad(loss(), leaves)
+    for leaf, grad in zip(leaves, grads, strict=True):
+        for i in (0, 3):
+            assert grad.view(-1)[i].item() == pytest.approx(slope(loss, leaf, i), rel=1e-5, abs=1e-9)
+
+
+@METHODS
+def test_checkpointed_is_direct_and_both_reach_the_times(method: str) -> None:
+    f = Relaxing()
+    y0 = torch.tensor([[1.0, -0.5], [0.3, 2.0]], dtype=torch.float64, requires_grad=True)
+    ts = torch.tensor([0.0, 0.3, 0.5], dtype=torch.float64, requires_grad=True)
+    leaves = [y0, ts, *f.parameters()]
+    direct, checkpointed = (
+        torch.autograd.grad(loss_of(f, y0, ts, method=method, gradient=gradient, dt=0.05), leaves)
+        for gradient in ("direct", "checkpointed")
+    )
+    for one, other in zip(direct, checkpointed, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-10)
+
+
+def test_samples_that_depend_on_each_other_have_the_gradient_that_they_have() -> None:
+    y0 = torch.tensor([[1.0, -0.5], [0.3, 2.0]], dtype=torch.float64, requires_grad=True)
+    ts = torch.tensor([0.0, 0.5], dtype=torch.float64)
+
+    def coupled(t: Tensor, y: Tensor) -> Tensor:
+        return -20 * (y - 0.5 * y.flip(0)) + y.mean(0)
+
+    def loss() -> Tensor:
+        return odeint(
+            coupled, y0, ts, method="kvaerno5", gradient="direct", rtol=1e-10, atol=1e-10, dt=0.25
+        ).ys[1, 0, 0]
+
+    (grad,) = torch.autograd.grad(loss(), y0)
+    for i in range(4):
+        assert grad.view(-1)[i].item() == pytest.approx(slope(loss, y0, i), rel=1e-6, abs=1e-10)
+
+
+def test_a_second_derivative_is_refused() -> None:
+    y0 = torch.ones(2, dtype=torch.float64, requires_grad=True)
+    ys = odeint(lambda t, y: -y * y, y0, [0.0, 1.0], method="kvaerno3", gradient="direct").ys
+    with pytest.raises(RuntimeError, match="no second derivative"):
+        torch.autograd.grad(ys.sum(), y0, create_graph=True)
