@@ -44,12 +44,14 @@ class StepRecord(NamedTuple):
 class Clock:
     """Output times as floats, and as a tensor if gradients are to flow to them.
 
-    `rounding`: how far gaps that are meant to be equal may lie apart, for the dtype the times were given in.
+    `rounding`: how far gaps that are meant to be equal may lie apart, for the dtype the times were given in. The last
+    time is no more than a horizon if the clock `is_open`: something else is expected to end the solve.
     """
 
     ts: tuple[float, ...]
     tensor: Tensor | None = None
     rounding: float = 0.0
+    is_open: bool = False
 
     @cached_property
     def direction(self) -> float:
@@ -67,7 +69,7 @@ class Clock:
 
     def between(self, start: float, end: float) -> Clock:
         """The constant times of an interval, to be solved from `start` to `end`."""
-        return replace(self, ts=(start, end), tensor=None)
+        return replace(self, ts=(start, end), tensor=None, is_open=False)
 
     def slack(self, size: float) -> float:
         """How much longer than `size` a step may be because its end was rounded: a hundredth at most."""
@@ -97,7 +99,7 @@ class Clock:
 
     def resolution(self, t: float) -> float:
         """The smallest step worth taking at t: ten spacings of float64 there."""
-        return max(10 * math.ulp(t), 1e-20 * self.span)
+        return max(10 * math.ulp(t), 0.0 if self.is_open else 1e-20 * self.span)
 
     def split(self, first: int, t1: float) -> tuple[tuple[int, ...], int | None]:
         """Of the outputs from index `first` on: those before t1, and the one at t1."""

@@ -97,7 +97,9 @@ class SolveFailure:
         remedy = "raise the budget or take longer steps"
         if self._rtol is not None:
             remedy = "raise the budget or loosen the tolerance; a step count that keeps growing points to stiffness"
-        what = f"{budget} reached at t={t:.6g} of {self._clock.ts[-1]:.6g}"
+        what = f"{budget} reached at t={t:.6g}"
+        if not self._clock.is_open:
+            what += f" of {self._clock.ts[-1]:.6g}"
         if self._resolution():
             what += f" with {self._tolerance()} in {self._dtype}{self._resolution()}"
         return self._error(status, what, remedy)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nodebench.ode.compat import odeint, odeint_adjoint, odeint_dense, odeint_event
+from nodebench.ode.compat import odeint, odeint_adjoint
 
 T = torch.tensor([0.0, 0.4, 2.0], dtype=torch.float64)
 Y0 = torch.tensor([1.0, -0.5], dtype=torch.float64)
@@ -25,19 +25,6 @@ class Decay(nn.Module):
     def forward(self, t: Tensor, y: Tensor) -> Tensor:
         self.calls += 1
         return -self.rate * y
-
-
-@pytest.mark.parametrize("solve", [odeint, odeint_adjoint])
-def test_events_are_refused(solve: Any) -> None:
-    with pytest.raises(NotImplementedError, match="event_fn"):
-        solve(Decay(), Y0, T[:2], event_fn=lambda t, y: y[0])
-    with pytest.raises(NotImplementedError, match="odeint_event"):
-        odeint_event(Decay(), Y0, T[0], event_fn=lambda t, y: y[0])
-
-
-def test_dense_output_is_refused_in_favour_of_our_own() -> None:
-    with pytest.raises(NotImplementedError, match="dense_output=True"):
-        odeint_dense(Decay(), Y0, T[0], T[-1])
 
 
 def test_time_is_float64_and_nothing_else() -> None:

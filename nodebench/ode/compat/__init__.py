@@ -17,7 +17,11 @@
   cubic. `scipy_solver` is LSODA, for `odeint_adjoint` or without gradients; norm has no effect on it.
 - States are in single or double precision, all entries of a tuple in one; half precision is refused.
 - Failures raise nodebench.ode.SolverError, not AssertionError, and a fixed-step solve that ends in NaN fails too.
-- Event handling, dense output and a time dtype other than float64 are refused.
+- Events are looked for inside the steps too, and located to rounding (there: at the steps' ends, to atol). Those that
+  never come are an error: of `max_num_steps`, or where time has run out of numbers. `odeint_event` gives event_fn's
+  parameters gradients. Fixed steps need `step_size` with an event, as there, and SciPy's solvers refuse one.
+- `odeint_dense` takes any method of single steps, and tuple states (there: dopri5, and tensors).
+- A time dtype other than float64 is refused.
 """
 
 from nodebench.ode.compat.events import odeint_dense, odeint_event

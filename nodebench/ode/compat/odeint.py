@@ -6,13 +6,14 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypedDict, Unpack, overload
 
+import torch
 from torch import Tensor, nn
 
 from nodebench.ode.clock import make_clock
 from nodebench.ode.compat.callbacks import find_callbacks
-from nodebench.ode.compat.events import refuse_event
+from nodebench.ode.compat.event_functions import EventFunction, solve_until_event
 from nodebench.ode.compat.grids import make_grid
 from nodebench.ode.compat.norms import adjoint_norm, state_norm
 from nodebench.ode.compat.options import check_method, check_options
@@ -25,10 +26,42 @@ from nodebench.ode.packing import Packing, S, State, check_state
 
 TorchdiffeqTolerance = float | Tensor | Sequence[float]
 Options = Mapping[str, Any] | None
+VectorField = Callable[[Tensor, Any], Any]
+
+
+class SolveKeywords(TypedDict, total=False):
+    """What `odeint` takes beside the problem and an event."""
+
+    rtol: TorchdiffeqTolerance
+    atol: TorchdiffeqTolerance
+    method: str | None
+    options: Options
+
+
+class AdjointKeywords(SolveKeywords, total=False):
+    """What `odeint_adjoint` takes beside the problem and an event."""
+
+    adjoint_rtol: float | None
+    adjoint_atol: float | None
+    adjoint_method: str | None
+    adjoint_options: Options
+    adjoint_params: Iterable[Tensor] | None
+
+
+@overload
+def odeint(
+    func: VectorField, y0: S, t: Tensor, *, event_fn: None = None, **settings: Unpack[SolveKeywords]
+) -> S: ...
+
+
+@overload
+def odeint(
+    func: VectorField, y0: S, t: Tensor, *, event_fn: EventFunction, **settings: Unpack[SolveKeywords]
+) -> tuple[Tensor, S]: ...
 
 
 def odeint(
-    func: Callable[[Tensor, Any], Any],
+    func: VectorField,
     y0: S,
     t: Tensor,
     *,
@@ -36,24 +69,38 @@ def odeint(
     atol: TorchdiffeqTolerance = 1e-9,
     method: str | None = None,
     options: Options = None,
-    event_fn: None = None,
-) -> S:
+    event_fn: EventFunction | None = None,
+) -> Any:
     """Solve dy/dt = func(t, y), y(t[0]) = y0, with gradients through the steps; y at every entry of t.
 
     Shape (len(t), *y0.shape), or a tuple of such for a tuple y0. t is 1-D, floating-point and strictly monotonic.
     Tolerances: one number, one an entry of a tuple state, or a tensor that broadcasts against a tensor state.
 
-    Raises ValueError or TypeError for a call that makes no sense, NotImplementedError for what is not supported,
-    nodebench.ode.SolverError for a solve that fails.
+    With `event_fn`, the solve goes from t[0] towards t[1] until an element of event_fn(t, y) changes its sign, be that
+    before t[1] or behind it, and returns the time of that and y at both ends. No gradient flows to that time, nor
+    through it: see `odeint_event`.
+
+    Raises ValueError or TypeError for a call that makes no sense, nodebench.ode.SolverError for a solve that fails,
+    RuntimeError for an event that never comes.
     """
-    refuse_event(event_fn)
-    problem, packing = _forward_problem(func, y0, t, rtol, atol, method, options)
-    ys: Any = packing.unpack(solve(problem, "direct").ys, (len(t),))
-    return ys
+    problem, packing = forward_problem(func, y0, t, rtol, atol, method, options)
+    return _answer(problem, "direct", packing, t, (event_fn, method, options))
+
+
+@overload
+def odeint_adjoint(
+    func: VectorField, y0: S, t: Tensor, *, event_fn: None = None, **settings: Unpack[AdjointKeywords]
+) -> S: ...
+
+
+@overload
+def odeint_adjoint(
+    func: VectorField, y0: S, t: Tensor, *, event_fn: EventFunction, **settings: Unpack[AdjointKeywords]
+) -> tuple[Tensor, S]: ...
 
 
 def odeint_adjoint(
-    func: Callable[[Tensor, Any], Any],
+    func: VectorField,
     y0: S,
     t: Tensor,
     *,
@@ -61,19 +108,18 @@ def odeint_adjoint(
     atol: TorchdiffeqTolerance = 1e-9,
     method: str | None = None,
     options: Options = None,
-    event_fn: None = None,
+    event_fn: EventFunction | None = None,
     adjoint_rtol: float | None = None,
     adjoint_atol: float | None = None,
     adjoint_method: str | None = None,
     adjoint_options: Options = None,
     adjoint_params: Iterable[Tensor] | None = None,
-) -> S:
+) -> Any:
     """As `odeint`, with gradients by the adjoint, solved backwards with the adjoint_* settings.
 
     What is not given is as in the forward solve, but for its norm. Gradients flow to y0, t and `adjoint_params`
     (default: func.parameters()). `adjoint_options["norm"]` may be `seminorm`.
     """
-    refuse_event(event_fn)
     if adjoint_params is None and not isinstance(func, nn.Module):
         raise ValueError(
             "`func` is no nn.Module, so its parameters are not known; pass `adjoint_params` (or () for none)"
@@ -88,7 +134,7 @@ def odeint_adjoint(
                 f"`options` are for method `{forward}` but adjoint_method is `{backward}`; pass `adjoint_options` too"
             )
         adjoint_options = {name: value for name, value in (options or {}).items() if name != "norm"}
-    problem, packing = _forward_problem(func, y0, t, rtol, atol, method, options)
+    problem, packing = forward_problem(func, y0, t, rtol, atol, method, options)
     checked = check_options("adjoint_options", backward, adjoint_options)
     params = _parameters(func, adjoint_params, checked)
     own_rtol = _number("adjoint_rtol", rtol if adjoint_rtol is None else adjoint_rtol)
@@ -102,12 +148,27 @@ def odeint_adjoint(
     make_backward(rms_norm)  # values that make no sense are refused here, not in backward()
     norm = adjoint_norm(checked, state_norm(options or {}, packing), packing, problem.y0.shape, params)
     adjoint = AdjointSolve(make_backward, norm)
-    outputs = solve(replace(problem, params=params, adjoint=adjoint), "adjoint")
-    ys: Any = packing.unpack(outputs.ys, (len(t),))
-    return ys
+    problem = replace(problem, params=params, adjoint=adjoint)
+    return _answer(problem, "adjoint", packing, t, (event_fn, method, options))
 
 
-def _forward_problem(
+def _answer(
+    problem: Problem,
+    gradient: str,
+    packing: Packing,
+    t: Tensor,
+    event: tuple[EventFunction | None, str | None, Options],
+) -> Any:
+    """What a call returns: the outputs, or the time of the event and the states at both ends of the solve."""
+    event_fn, method, options = event
+    if event_fn is None:
+        return packing.unpack(solve(problem, gradient).ys, (len(t),))
+    method = check_method("method", method)
+    time, ys = solve_until_event(problem, gradient, packing, event_fn, method, options or {})
+    return torch.tensor(time, dtype=torch.float64).to(t), packing.unpack(ys, (2,))
+
+
+def forward_problem(
     func: Callable[..., Any],
     y0: State,
     t: Tensor,

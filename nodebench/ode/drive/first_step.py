@@ -42,4 +42,4 @@ def first_step(f: Field, clock: Clock, y0: Tensor, f0: Tensor, order: int, accur
     if math.isfinite(step) and step > 0:
         return step
     # Only the trial point was bad: start small and let the controller find its way.
-    return 1e-6 * span if math.isfinite(d1_size) else math.nan
+    return 1e-6 * (1.0 if clock.is_open else span) if math.isfinite(d1_size) else math.nan

@@ -31,7 +31,7 @@ from nodebench.ode.packing import Packing
 def crossings(problem: Problem, watch: EventWatch, packing: Packing) -> tuple[Crossings[Any], ...]:
     """Where a solve met each of its events, with gradients that follow them."""
     f = CountedField(problem.f, problem.args, problem.stats.forward)
-    moved = [_moving(watch.events[crossing.event], crossing, f) for crossing in watch.found]
+    moved = [moving(watch.events[crossing.event], crossing, f) for crossing in watch.found]
     of_each = []
     for i in range(len(watch.events)):
         mine = [both for both, crossing in zip(moved, watch.found, strict=True) if crossing.event == i]
@@ -41,7 +41,7 @@ def crossings(problem: Problem, watch: EventWatch, packing: Packing) -> tuple[Cr
     return tuple(of_each)
 
 
-def _moving(event: Event, crossing: Crossing, f: CountedField) -> tuple[Tensor, Tensor]:
+def moving(event: Event, crossing: Crossing, f: CountedField) -> tuple[Tensor, Tensor]:
     """The time (0-d) and state of a crossing, whose gradients follow it.
 
     Raises ValueError for an event function that autograd cannot follow where gradients are wanted.
