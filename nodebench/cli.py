@@ -36,6 +36,7 @@ usage: nodebench COMMAND [KEY=VALUE ...]
   reproduce  train what a figure of the paper still lacks, then draw it
   bench      race the solvers against each other and other libraries
   list       show models, solvers, data sets and experiments
+  new        write a solver, model, data set or task of your own, that trains
 
 examples:
   nodebench train experiment=digits             a first run, without a download
@@ -45,9 +46,13 @@ examples:
   nodebench plot fig5 --animate
   nodebench reproduce fig4 --dry-run
   nodebench list experiments
+  nodebench new model gated
 
 `nodebench COMMAND --help` says more."""
-COMMANDS = ("train", "show", "compare", "evaluate", "measure", "table", "plot", "reproduce", "bench", "list")
+COMMANDS = (
+    *("train", "show", "compare", "evaluate", "measure", "table", "plot", "reproduce", "bench", "list"),
+    "new",
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

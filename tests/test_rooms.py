@@ -41,7 +41,7 @@ OPEN_ROOMS = {"config", "commands", "cli", "api", "__main__", "__init__"}
 _ORDER = """
     drive methods gradients
     status counts names field norms packing clock budget failures interpolation events
-    methods.tableau methods.tableaus methods.implicit.tableau methods.traits ranges
+    methods.own methods.tableau methods.tableaus methods.implicit.tableau methods.traits ranges
     drive.scalars drive.controllers settings drive.state drive.control
     methods.stages methods.method methods.explicit methods.adams methods.scipy
     methods.implicit methods.implicit.jacobian methods.implicit.newton methods.implicit.gradient
@@ -60,7 +60,7 @@ ODE_ORDER = _ORDER.split()  # folders alone import nothing
 DATA_IN_ODE = {
     "ode.ranges",
     "ode.settings",
-    *(f"ode.methods.{name}" for name in ("tableau", "tableaus", "implicit.tableau", "traits")),
+    *(f"ode.methods.{name}" for name in ("own", "tableau", "tableaus", "implicit.tableau", "traits")),
 }
 # Functions whose parameters are what a user writes: odeint's are spelled out, odeint_adjoint's are torchdiffeq's.
 # Beside them, what a shipped config names as its `_target_`: each parameter is a key of the file.

@@ -47,7 +47,10 @@ def _check_method(method: Any, key: str) -> Traits:
     except ValueError as error:
         raise ConfigError(str(error)) from error
     if method not in list(known):
-        raise ConfigError(f"unknown {key} `{method}`.{did_you_mean(str(method), known)}")
+        hint = did_you_mean(str(method), known)
+        if "Did you mean" not in hint:
+            hint += " One of your own is known with --config-dir."
+        raise ConfigError(f"unknown {key} `{method}`.{hint}")
     return known[method]
 
 

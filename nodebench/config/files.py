@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nodebench.config.errors import ConfigError
+from nodebench.config.own_solvers import add_own_solvers
 from nodebench.reading import read_yaml
 
 GROUPS = ("task", "data", "model", "solver", "optimizer", "training", "experiment")
@@ -33,7 +34,8 @@ def shipped_folder() -> Path:
 def config_folders(config_dir: str | Path | None = None) -> tuple[Path, ...]:
     """The folders that are searched: the shipped one, then the user's own, which have no name in common.
 
-    Raises ConfigError if `config_dir` is not a folder, holds a file that cannot be read, or one with a shipped name.
+    The methods in the user's own folder are known by name from here on. Raises ConfigError if `config_dir` is not a
+    folder, holds a file that cannot be read, or one with a shipped name.
     """
     if config_dir is None:
         return (shipped_folder(),)
@@ -42,6 +44,7 @@ def config_folders(config_dir: str | Path | None = None) -> tuple[Path, ...]:
         raise ConfigError(f"--config-dir {config_dir} is not a folder; name one laid out as configs/ is")
     folders = (shipped_folder(), own.resolve())
     _check_own(*folders)
+    add_own_solvers(folders[1])
     return folders
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from nodebench.config.files import flatten, is_ours, shipped_folder, shipped_targets
+from nodebench.config.own_solvers import FILES as OWN_SOLVERS
 
 _STDLIB = Path(sysconfig.get_path("stdlib")).resolve()
 _PACKAGES = {"site-packages", "dist-packages"}  # where pip, conda and Debian install to
@@ -24,6 +25,7 @@ def own_code(config: Mapping[str, Any]) -> dict[str, str]:
 
     The digits change with the file that the target's module is, its packages' __init__, and with what those import
     of their own, that is not installed. A module that Python does not find is left out; building it says so.
+    A method of one's own, `solver=mine`, is its file alone.
     """
     found = {}
     for key, target in flatten(dict(config)):
@@ -36,6 +38,9 @@ def own_code(config: Mapping[str, Any]) -> dict[str, str]:
         _collect(target.rpartition(".")[0], files)
         if files:
             found[f"{node}={config[node]['name']}"] = _digest(files)
+    method = config.get("solver", {}).get("method")
+    if method in OWN_SOLVERS:
+        found[f"solver={method}"] = _digest({method: OWN_SOLVERS[method]})
     return found
 
 

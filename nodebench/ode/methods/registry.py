@@ -10,6 +10,7 @@ from nodebench.ode.methods.explicit import ExplicitRungeKutta
 from nodebench.ode.methods.implicit.diagonal import DiagonallyImplicit
 from nodebench.ode.methods.implicit.tableau import DIAGONAL
 from nodebench.ode.methods.method import Method, SelfDriven
+from nodebench.ode.methods.own import OWN
 from nodebench.ode.methods.scipy import Scipy
 from nodebench.ode.methods.tableau import ButcherTableau
 from nodebench.ode.methods.tableaus import load_tableaus
@@ -36,6 +37,8 @@ def find_method(method: AnyMethod) -> Method | SelfDriven:
         return ExplicitRungeKutta(method)
     if not isinstance(method, str):
         return _checked(method)
+    if method in OWN:
+        return find_method(OWN[method])
     if method in WITHOUT_TABLEAU:
         return WITHOUT_TABLEAU[method]
     explicit = _explicit()

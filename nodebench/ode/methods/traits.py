@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from nodebench.ode.methods.implicit.tableau import DIAGONAL, DiagonalTableau
+from nodebench.ode.methods.own import OWN
 from nodebench.ode.methods.tableau import ButcherTableau
 from nodebench.ode.methods.tableaus import load_tableaus
 
@@ -90,9 +92,23 @@ OF_OTHERS: dict[str, Traits] = {
 
 def known_methods() -> dict[str, Traits]:
     """What every method can do, by name, in alphabetical order. Raises ValueError for a tableau file that is none."""
+    return dict(
+        sorted((shipped_methods() | {name: traits_of(method) for name, method in OWN.items()}).items())
+    )
+
+
+def shipped_methods() -> dict[str, Traits]:
+    """The same without those that were added in this process."""
     tableaus = {name: of_tableau(tableau) for name, tableau in load_tableaus().items()}
-    diagonal = {name: of_diagonal(tableau) for name, tableau in DIAGONAL.items()}
-    return dict(sorted((tableaus | diagonal | OF_OTHERS).items()))
+    return tableaus | {name: of_diagonal(tableau) for name, tableau in DIAGONAL.items()} | OF_OTHERS
+
+
+def traits_of(method: Any) -> Traits:
+    """Those of a tableau, or of a method that says them itself."""
+    if isinstance(method, ButcherTableau):
+        return of_tableau(method)
+    traits: Traits = method.traits
+    return traits
 
 
 def list_methods() -> list[str]:
