@@ -21,11 +21,7 @@ def plan(
 ) -> Iterator[str]:
     """A line a subject, its word and what there is to say."""
     device = torch.device(settings.device)
-    num_params = sum(parameter.numel() for parameter in model.parameters())
-    gradient = f", gradient {config['model']['gradient']}" if "solver" in config else ""
-    yield f"net       {config['model']['name']}, {counted(num_params, 'parameter')}{gradient}"
-    if "solver" in config:
-        yield f"solver    {describe_solver(config['solver'])}"
+    yield from net_words(config, model)
     yield f"data      {config['data']['name']}: {data.describe()}"
     yield from (f"note      {note}" for note in data.notes)
     length = f"{counted(config['training']['epochs'], 'epoch')}, " if config["training"]["epochs"] else ""
@@ -38,6 +34,15 @@ def plan(
         yield "note      deterministic=true is for a GPU; on the CPU a run repeats itself without it"
     if config["compile"]:
         yield f"compile   {compile_words(model, device)}"
+
+
+def net_words(config: Mapping[str, Any], model: nn.Module) -> Iterator[str]:
+    """The net with its size, and its solver where it has one: what can be said without data."""
+    num_params = sum(parameter.numel() for parameter in model.parameters())
+    gradient = f", gradient {config['model']['gradient']}" if "solver" in config else ""
+    yield f"net       {config['model']['name']}, {counted(num_params, 'parameter')}{gradient}"
+    if "solver" in config:
+        yield f"solver    {describe_solver(config['solver'])}"
 
 
 def compile_words(model: nn.Module, device: torch.device) -> str:

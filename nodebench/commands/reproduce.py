@@ -6,7 +6,6 @@ import argparse
 import importlib
 import os
 import shlex
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from nodebench.commands.arguments import Parser, place
 from nodebench.commands.artefacts import ARTEFACTS, RECIPES, Artefact
 from nodebench.commands.costs import cost_words, total_words
 from nodebench.commands.destinations import check_folder, writing_to
+from nodebench.commands.members import DONE, MISSING, counts, member_line, state_of
 from nodebench.commands.pace import Pace
 from nodebench.commands.results import show_results
 from nodebench.commands.sweep import Ending, Member, compose_members, report, train_member, varied_keys
@@ -27,7 +27,6 @@ from nodebench.reporting.runs import find_runs, nothing_under
 from nodebench.terminal import tell
 
 DEFAULT_RUNS = "outputs"
-DONE, UNFINISHED, MISSING, DAMAGED = STATES = "done", "unfinished", "missing", "damaged"
 
 
 def run(argv: Sequence[str]) -> int:
@@ -46,7 +45,7 @@ def run(argv: Sequence[str]) -> int:
         raise ConfigError(f"--runs {runs} is not a folder; name one, or one that is to be made")
     elsewhere = [] if runs == DEFAULT_RUNS else [override_text("output_dir", runs)]
     members, _ = compose_members([*overrides, *elsewhere] for overrides in artefact.recipes[args.recipe])
-    states = {folder: _state(folder) for folder in members}
+    states = {folder: state_of(folder) for folder in members}
     tell(f"{artefact.name}, recipe {args.recipe}: {artefact.description}")
     if is_new and runs != DEFAULT_RUNS:  # perhaps a slip of the keyboard
         print(f"{nothing_under(runs)} yet")
@@ -56,7 +55,7 @@ def run(argv: Sequence[str]) -> int:
         return 0
     with writing_to(args.runs, "choose another place with --runs"):
         check_folder(args.runs / "figures")
-    print(_counts(states), flush=True)
+    print(counts(states), flush=True)
     endings = _train_missing(members, states)
     show_results(list(members), runs, varied_keys(members.values()))
     code = report(endings, list(endings.values()))
@@ -84,36 +83,19 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _state(folder: Path) -> str:
-    """What is in a run folder: a finished run counts without its checkpoints, as a committed record does."""
-    found = find_runs(folder)
-    if not found:
-        return MISSING
-    if found[0].status == DAMAGED:
-        return DAMAGED
-    return DONE if found[0].is_finished else UNFINISHED
-
-
-def _counts(states: Mapping[Path, str]) -> str:
-    numbers = Counter(states.values())
-    return f"{counted(len(states), 'run')}: " + ", ".join(
-        f"{numbers[state]} {state}" for state in STATES if numbers[state] or state != DAMAGED
-    )
-
-
 def _print_plan(members: Mapping[Path, Member], states: Mapping[Path, str], is_fast: bool) -> None:
     """A line a member, the counts, and what the experiments cost, which they say of the fast recipe alone."""
     costs: dict[str, str] = {}
     not_done: list[Mapping[str, Any]] = []
     for folder, member in members.items():
-        print(f"{states[folder]:<10}  {shlex.join(['nodebench', 'train', *member.overrides])}")
+        print(member_line(states[folder], member))
         about, training = member.composed.config["about"] or {}, member.composed.config["training"]
         steps, epochs = training["num_steps"], training["epochs"]
         length = counted(steps, "step") if steps else counted(epochs, "epoch")
         costs[member.overrides[0]] = cost_words(about) if is_fast else f"runs of {length}"
         if states[folder] != DONE:
             not_done.append(about if is_fast else {})
-    print(_counts(states))
+    print(counts(states))
     for experiment, cost in costs.items():
         tell(f"cost        {experiment}: {cost}", 12)
     if not_done:
@@ -167,8 +149,8 @@ def _is_measured(folder: Path) -> bool:
 
 def _measure_missing(folder: Path) -> int:
     """Measure a finished run, unless its measure.csv is complete; the exit code."""
-    if _state(folder) != DONE or _is_measured(folder):
-        return 0 if _state(folder) == DONE else 1
+    if state_of(folder) != DONE or _is_measured(folder):
+        return 0 if state_of(folder) == DONE else 1
     print()
     if not has_checkpoint(folder):
         print(

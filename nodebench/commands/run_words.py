@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from nodebench.commands.costs import time_words
 from nodebench.counted import counted
@@ -67,7 +68,7 @@ def how_it_went(runs: Sequence[Run]) -> Iterator[str]:
 def _how_it_ended(run: Run) -> str:
     records, problems = read_records(run.folder / metrics.FILE)
     epochs = [record for record in records if record.get("kind") == "epoch"]
-    seconds = sum(record["time_epoch_s"] for record in epochs if is_number(record.get("time_epoch_s")))
+    seconds = _seconds(epochs)
     parts = list(_how_far(run, epochs[-1] if epochs else {}))
     parts += [f"{time_words(seconds)} of training"] if seconds else []
     reason = run.problem if run.status != UNFINISHED else ""
@@ -78,6 +79,16 @@ def _how_it_ended(run: Run) -> str:
         log = run.folder / "log.txt"
         told += [f"more in {log}"] if reason and not holder and log.is_file() else []
     return "; ".join(filter(None, told))
+
+
+def seconds_of_training(run: Run) -> float:
+    """The time of all steps that its records tell of, without evaluations."""
+    records, _ = read_records(run.folder / metrics.FILE)
+    return _seconds([record for record in records if record.get("kind") == "epoch"])
+
+
+def _seconds(epochs: Sequence[dict[str, Any]]) -> float:
+    return float(sum(record["time_epoch_s"] for record in epochs if is_number(record.get("time_epoch_s"))))
 
 
 def _how_far(run: Run, last: dict[str, object]) -> Iterator[str]:

@@ -152,7 +152,7 @@ def train_run(composed: Composed, config_dir: str | Path | None = None) -> Outco
         return finished
     check_runs(folder)
     session = assemble(config, config_dir)
-    make_optimizer, settings = _how_to_train(session)
+    make_optimizer, settings = how_to_train(session)
     for line in plan(config, session.data, session.task, session.model, settings):
         tell(line)
     try:
@@ -165,7 +165,7 @@ def train_run(composed: Composed, config_dir: str | Path | None = None) -> Outco
         return Outcome("failed", {}, f"{reason} (full traceback in {folder / 'log.txt'})")
 
 
-def _how_to_train(session: Session) -> tuple[MakeOptimizer, TrainingSettings]:
+def how_to_train(session: Session) -> tuple[MakeOptimizer, TrainingSettings]:
     """The optimizer and the settings of a session whose solves get a budget. Raises ConfigError for bad values."""
     for block in ode_blocks(session.model):
         block.default_max_nfe = MAX_NFE_IN_TRAINING

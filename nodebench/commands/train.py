@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import shlex
 import signal
 import sys
 from collections.abc import Sequence
@@ -9,13 +11,16 @@ from collections.abc import Sequence
 from nodebench.commands.arguments import Parser
 from nodebench.config.check import check
 from nodebench.config.compose import compose
+from nodebench.config.errors import ConfigError
 from nodebench.config.files import CONFIG_DIR_HELP
 from nodebench.config.identity import run_folder
+from nodebench.config.saved import experiment_text
 
 EXAMPLES = """examples:
   nodebench train experiment=digits
   nodebench train model=rknet solver=rk4 solver.dt=0.25 training.epochs=4
   nodebench train -m model=odenet,rknet solver.tol=1e-1,1e-2,1e-3 seed=0,1,2
+  nodebench train experiment=digits --dry-run
 
 `nodebench list` shows what can be chosen; every other key stands in configs/train.yaml."""
 
@@ -31,14 +36,32 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument(
         "-m", "--multirun", action="store_true", help="run every combination of KEY=A,B values"
     )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="show plan, folder and cost, with -m how far each run is; write nothing",
+    )
+    parser.add_argument(
+        "--print-config",
+        action="store_true",
+        help="print the config as the YAML of an experiment, and train nothing",
+    )
     parser.add_argument("--config-dir", help=CONFIG_DIR_HELP)
     args = parser.parse_intermixed_args(argv)
     if args.multirun:
-        from nodebench.commands.sweep import sweep
-
-        return sweep(args.overrides, args.config_dir)
+        return _sweep(args)
     composed = compose(args.overrides, args.config_dir)
     check(composed.config)
+    if args.print_config:
+        for note in composed.notes:
+            print(f"note: {note}", file=sys.stderr)
+        print(experiment_text(composed.config, shlex.join(["nodebench", "train", *args.overrides])), end="")
+        return 0
+    if args.dry_run:
+        from nodebench.commands.dry_run import dry_run
+        from nodebench.commands.sweep import Member
+
+        return dry_run(Member(tuple(args.overrides), composed), args.config_dir)
     from nodebench.commands.results import show_results
     from nodebench.commands.session import train_run
     from nodebench.training import RunFolderError
@@ -56,3 +79,15 @@ def run(argv: Sequence[str]) -> int:
         return 128 + outcome.signal
     print(f"nodebench: the run is {outcome.status}: {outcome.reason}", file=sys.stderr)
     return 1
+
+
+def _sweep(args: argparse.Namespace) -> int:
+    if args.print_config:
+        raise ConfigError("--print-config prints the config of one run; leave out -m")
+    if args.dry_run:
+        from nodebench.commands.dry_run import dry_run_of_sweep
+
+        return dry_run_of_sweep(args.overrides, args.config_dir)
+    from nodebench.commands.sweep import sweep
+
+    return sweep(args.overrides, args.config_dir)

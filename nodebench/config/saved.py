@@ -13,13 +13,16 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from nodebench.config.errors import ConfigError
-from nodebench.config.files import PRIMARY, flatten, load, options, shipped_folder
+from nodebench.config.files import GROUPS, PRIMARY, flatten, load, options, shipped_folder
 
 _NODES = ("task", "data", "model", "optimizer", "training")
 _KEYS = (
     *("seed", "device", "compile", "deterministic", "training.label_smoothing"),
     *(f"{node}.{key}" for node in _NODES[:-1] for key in ("name", "_target_")),
 )  # what everything that reads a run's config counts on
+
+
+_OF_A_CHOICE = ("name", "_target_", "content")
 
 
 def config_text(config: Mapping[str, Any]) -> str:
@@ -33,6 +36,26 @@ def config_text(config: Mapping[str, Any]) -> str:
     if "path" in published["data"]:
         published["data"]["path"] = Path(published["data"]["path"]).name
     return OmegaConf.to_yaml(OmegaConf.create(published))
+
+
+def experiment_text(config: Mapping[str, Any], command: str) -> str:
+    """A composed config as the YAML of an experiment, which composes to it from the folder of a --config-dir.
+
+    `command` is what it was asked for with, for its first line. What the choices make certain is left to them, so that
+    another solver may still be chosen beside it: classes, names, the solver's method.
+    """
+    kept = deepcopy(dict(config))
+    chosen = {group: kept[group]["name"] for group in GROUPS if "name" in (kept.get(group) or {})}
+    for group, key in ((group, key) for group in chosen for key in _OF_A_CHOICE):
+        kept[group].pop(key, None)
+    kept.get("solver", {}).pop("method", None)
+    kept = {key: value for key, value in kept.items() if value not in (None, {})}
+    defaults = {"defaults": [{f"override /{group}": name} for group, name in chosen.items()]}
+    return f"# @package _global_\n# {command}\n{_yaml(defaults)}{_yaml(kept)}"
+
+
+def _yaml(content: Mapping[str, Any]) -> str:
+    return OmegaConf.to_yaml(OmegaConf.create(dict(content)))
 
 
 def read_config(run: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import os
 import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +30,21 @@ SHAPES = {
 }
 NUM_CLASSES = 10
 TIMEOUT_S = 10.0
+_may_download = ContextVar("may_download", default=True)
+
+
+class NotDownloadedError(DataError):
+    """Files are not there, and are not to be downloaded now."""
+
+
+@contextmanager
+def without_downloads() -> Iterator[None]:
+    """Within, files that are not there are a NotDownloadedError, and nothing is written."""
+    token = _may_download.set(False)
+    try:
+        yield
+    finally:
+        _may_download.reset(token)
 
 
 def load_train_and_test(
@@ -51,6 +67,8 @@ def load_train_and_test(
         raise DataError(f"`data.root` is a file: `{path}`; name the folder that holds {source.__name__}/raw")
     folder = path / source.__name__ / "raw"
     missing = [name for name in SHAPES if not os.path.isfile(folder / name)]
+    if missing and not _may_download.get():
+        raise NotDownloadedError(f"{source.__name__} is not in `{folder}` yet; training downloads it")
     if missing:
         _fetch(source, folder, missing)
     return _read(folder, "train", sha256 or {}), _read(folder, "t10k", sha256 or {})
