@@ -48,10 +48,12 @@ _ORDER = """
     methods.implicit.matrices methods.implicit.diagonal methods.registry
     drive.decide drive.first_step drive.outputs drive.adaptive drive.grid drive.solver
     drive.roots drive.watch
+    per_sample.rows per_sample.times per_sample.control per_sample.step per_sample.first_step per_sample.outputs
+    per_sample.loop per_sample.problem
     gradients.problem gradients.augmented
     compiled.compiler compiled.inputs compiled.traced compiled.march compiled.steps compiled
     gradients.direct gradients.checkpointed gradients.adjoint gradients.event_times
-    options solvers solution assembly front_door public
+    options solvers solution assembly per_sample.assembly per_sample front_door public
     compat.options compat.callbacks compat.grids compat.norms compat.solvers compat.event_functions compat.odeint
     compat.events compat
 """

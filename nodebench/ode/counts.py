@@ -8,6 +8,34 @@ Forward and backward solves have a `Counts` each; nothing is ever reset. Those o
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class SampleCounts:
+    """What was done for each sample that had steps of its own, int64 (B,) on the CPU.
+
+    `nfe`: evaluations at states of that sample while it was under way; f was called for others beside it, and may have
+    been called with it once it had arrived.
+    """
+
+    num_accepted: Tensor
+    num_rejected: Tensor
+    nfe: Tensor
+
+    def __add__(self, other: SampleCounts) -> SampleCounts:
+        """What two solves did for each sample, or for the samples of both where they are not as many."""
+        pairs = (
+            (self.num_accepted, other.num_accepted),
+            (self.num_rejected, other.num_rejected),
+            (self.nfe, other.nfe),
+        )
+        if len(self.nfe) == len(other.nfe):
+            return SampleCounts(*(one + another for one, another in pairs))
+        return SampleCounts(*(one.new_tensor([*one.tolist(), *another.tolist()]) for one, another in pairs))
 
 
 @dataclass
@@ -16,6 +44,8 @@ class Counts:
 
     `num_forced` of the accepted steps missed the tolerance at `min_step`; at `num_unconverged` of them the corrector
     of implicit_adams did not converge. `steps` holds (t, dt) of each accepted step where it was asked for.
+    `samples` says what was done for each sample where each had steps of its own: accepted and rejected are sums over
+    them then, and nfe is still calls of f, each for all that were in the batch.
 
     Of an implicit method: `num_unsolved` of the rejected steps were so because Newton's iteration did not solve their
     equations. It made `num_newton` turns in all, each an evaluation and a solve by one of `num_factorizations` batches
@@ -32,6 +62,7 @@ class Counts:
     num_factorizations: int = 0
     num_newton: int = 0
     steps: list[tuple[float, float]] | None = None
+    samples: SampleCounts | None = None
 
     def accept(self, t: float, dt: float) -> None:
         """Count one accepted step."""
@@ -48,6 +79,12 @@ class Counts:
         """Accepted and rejected steps together."""
         return (self.num_accepted or 0) + (self.num_rejected or 0)
 
+    def add_samples(self, done: SampleCounts) -> None:
+        """Count what a solve did for samples with steps of their own; further solves are of the same samples."""
+        self.num_accepted = (self.num_accepted or 0) + int(done.num_accepted.sum())
+        self.num_rejected = (self.num_rejected or 0) + int(done.num_rejected.sum())
+        self.samples = done if self.samples is None else self.samples + done
+
     def __add__(self, other: Counts) -> Counts:
         """What two solves did together, without their `steps`; a number that one of them does not tell is None."""
         return Counts(
@@ -60,6 +97,7 @@ class Counts:
             num_jacobians=self.num_jacobians + other.num_jacobians,
             num_factorizations=self.num_factorizations + other.num_factorizations,
             num_newton=self.num_newton + other.num_newton,
+            samples=_sum(self.samples, other.samples),
         )
 
 
@@ -75,5 +113,5 @@ class SolveStats:
     backward: Counts = field(default_factory=Counts)
 
 
-def _sum(one: int | None, other: int | None) -> int | None:
+def _sum(one: Any, other: Any) -> Any:
     return None if one is None or other is None else one + other

@@ -94,9 +94,13 @@ class CountedField:
         stage_field = partial(self.f, time)
         if self._inspect is None:
             return self._evaluate(stage_field, y)
+        return self._inspected(partial(self._evaluate, stage_field, y), (time, y))
+
+    def _inspected(self, evaluation: Callable[[], Tensor], inputs: tuple[Tensor, Tensor]) -> Tensor:
         inspect, self._inspect = self._inspect, None
+        assert inspect is not None, "asked before"
         with torch.enable_grad():
-            return inspect(partial(self._evaluate, stage_field, y), (time, y))
+            return inspect(evaluation, inputs)
 
     def at_times(
         self, ts: Sequence[Time], y: Tensor, integrands: Sequence[bool] | None = None

@@ -24,6 +24,13 @@ from nodebench.ode.methods.registry import AnyMethod, find_method
 from nodebench.ode.norms import Norm
 from nodebench.ode.options import OptionKeywords, SolverOptions
 from nodebench.ode.packing import S, check_state
+from nodebench.ode.per_sample.assembly import (
+    SampleAdjoint,
+    SampleCall,
+    SampleSettings,
+    check_alone,
+    solve_samples,
+)
 from nodebench.ode.solution import DenseOutput, Solution
 from nodebench.ode.status import Status
 
@@ -81,24 +88,27 @@ def odeint(
         must come again, not a new lambda. Where torch.compile cannot, a CompileWarning says why; steps are eager then.
     event: a function (t, y) -> number that ends the solve where it crosses zero; or an `Event` that says more; or a
         sequence of these. Crossings are in `solution.events`; outputs behind the end of the solve are NaN.
-    options: dt, controller (`integral`, `pi`, `pid`), first_step, min_step, max_step, max_steps, max_nfe, step_ts
-        (times to step on), jump_ts (times where f jumps). A step at min_step is taken even if its error is too
-        large, and counted as forced. One step size serves the whole batch.
+    options: dt, controller (`integral`, `pi`, `pid`), first_step, min_step (taken whatever its error, and counted as
+        forced), max_step, max_steps, max_nfe, step_ts, jump_ts (where f jumps), steps (`shared` or `per_sample`).
 
     Raises TypeError or ValueError for a call that makes no sense, SolverError for a solve that fails.
     """
     packing = check_state(y0)
     check_call(f, args, params, gradient, GRADIENTS, adjoint_norm)
-    packed, settings = packing.pack(y0), SolverOptions.from_keywords(options)
-    call = f, packing, packed, settings, find_method(method), rtol, atol, dense_output
-    assembly = Assembly(*call, check_events(event, packing))
+    settings, counts = SolverOptions.from_keywords(options), _counting(stats, record_steps)
+    chosen, backward = find_method(method), (adjoint_method, adjoint_rtol, adjoint_atol, adjoint_norm)
+    if settings.steps == "per_sample":
+        how = SampleSettings(chosen, rtol, atol, norm, settings, gradient, compile, SampleAdjoint(*backward))
+        call = SampleCall(f, y0, ts, tuple(args), parameters(f, params), how, raise_on_failure)
+        check_alone(dense_output, record_steps, event)
+        return cast(Solution[S], solve_samples(call, counts))
+    packed, events = packing.pack(y0), check_events(event, packing)
+    assembly = Assembly(f, packing, packed, settings, chosen, rtol, atol, dense_output, events)
     backend, clock = choose_backend(compile, assembly, norm), make_clock(ts, packed)
     solver = assembly.forward(norm, gradient, backend)
-    told = _counting(stats, record_steps), raise_on_failure
-    problem = assembly.problem(solver, clock, tuple(args), parameters(f, params), *told)
+    problem = assembly.problem(solver, clock, tuple(args), parameters(f, params), counts, raise_on_failure)
     if gradient == "adjoint":
-        adjoint = assembly.backward(adjoint_method, adjoint_rtol, adjoint_atol, adjoint_norm, backend)
-        problem = replace(problem, adjoint=adjoint)
+        problem = replace(problem, adjoint=assembly.backward(*backward, backend))
     return cast(Solution[S], _solution(problem, gradient, assembly, ts))
 
 

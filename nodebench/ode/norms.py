@@ -62,6 +62,21 @@ class LeadingNorm:
         return self.norm(x[: self.size])
 
 
+@dataclass(frozen=True)
+class SampleNorm:
+    """Largest RMS over consecutive blocks of each row of (b, n): one number a sample, (b,), whatever is beside it."""
+
+    sizes: tuple[int, ...]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        sizes = [size for size in self.sizes if size]
+        norms = [
+            torch.linalg.vector_norm(block, dim=1) / math.sqrt(size)
+            for block, size in zip(x.split(sizes, dim=1), sizes, strict=True)
+        ]
+        return norms[0] if len(norms) == 1 else torch.stack(norms).amax(0)
+
+
 NORMS: dict[str, Norm] = {"rms": rms_norm, "max_sample": max_sample_norm}
 
 
@@ -79,6 +94,12 @@ def nan_beside(number: Tensor, y: Tensor) -> Tensor:
     """The 0-d number, NaN where an entry of y is NaN or infinite; in two operations."""
     parts = torch.view_as_real(y) if y.is_complex() else y
     return torch.add(number, torch.linalg.vector_norm(parts, math.inf), alpha=0)
+
+
+def nan_beside_rows(numbers: Tensor, y: Tensor) -> Tensor:
+    """Numbers (b,), NaN where an entry of that row of y (b, n) is NaN or infinite."""
+    parts = torch.view_as_real(y).flatten(1) if y.is_complex() else y
+    return torch.add(numbers, torch.linalg.vector_norm(parts, math.inf, dim=1), alpha=0)
 
 
 @dataclass(frozen=True)

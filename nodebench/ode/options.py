@@ -23,6 +23,7 @@ from nodebench.ode.settings import (
     settings_of,
 )
 
+STEPS_OF = ("shared", "per_sample")
 _WITHOUT_EFFECT = {
     OUR_CONTROL: "`{method}` chooses its own steps and takes no `{name}`; drop it, or use dopri5",
     KEPT_MIN_STEP: "SciPy's `{method}` does not keep to a `{name}`; drop it, or use vode_adams",
@@ -33,6 +34,7 @@ _WITHOUT_EFFECT = {
 class OptionKeywords(StepKeywords, total=False):
     """SolverOptions as odeint takes them."""
 
+    steps: str
     step_ts: Iterable[float]
     jump_ts: Iterable[float]
 
@@ -41,6 +43,7 @@ class OptionKeywords(StepKeywords, total=False):
 class SolverOptions(StepSettings):
     """Settings of a solve beside its method and tolerances; see odeint for their meaning."""
 
+    steps: str = setting("shared", None)
     step_ts: tuple[float, ...] = setting((), None, OUR_CONTROL, CHOSEN_STEPS)
     jump_ts: tuple[float, ...] = setting((), None, OUR_CONTROL, CHOSEN_STEPS)
 
@@ -61,6 +64,8 @@ class SolverOptions(StepSettings):
             raise ValueError(
                 f"unknown controller `{self.controller}`; {nearest(self.controller, CONTROLLERS)}"
             )
+        if self.steps not in STEPS_OF:
+            raise ValueError(f"unknown `steps` `{self.steps}`; {nearest(str(self.steps), STEPS_OF)}")
         for name in ("step_ts", "jump_ts"):
             if not all(math.isfinite(t) for t in getattr(self, name)):
                 raise ValueError(f"`{name}` is {getattr(self, name)}; times must be finite")

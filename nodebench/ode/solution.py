@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, NamedTuple
 
@@ -18,7 +18,7 @@ from nodebench.ode.field import CountedField, kept
 from nodebench.ode.interpolation import cubic_hermite
 from nodebench.ode.methods.method import Step
 from nodebench.ode.packing import Packing, S
-from nodebench.ode.status import Status
+from nodebench.ode.status import SolverError, Status
 
 
 class _Piece(NamedTuple):
@@ -90,7 +90,8 @@ class Solution(Generic[S]):
 
     `ys` has shape (len(ts), *y0.shape), or is a tuple of such tensors if y0 is one. `stats.backward` is filled in
     while backward() runs. `status` is SUCCESS unless failures were asked for as values; outputs not reached are NaN
-    then, and `message` says what happened; it also says where steps were taken that had not converged.
+    then, and `message` says what happened; it also says where steps were taken that had not converged. `failures`: of
+    samples with steps of their own, the error of each that failed; those outputs of it that it did not reach are NaN.
 
     `events` holds the crossings of each event that was asked for; where one of them ended the solve, status is EVENT,
     `ended_by` its number, and outputs behind it are NaN. A solve that no event ended comes to ts[-1] and says so.
@@ -105,6 +106,7 @@ class Solution(Generic[S]):
     dense: Callable[[float], Tensor] | None = None
     events: tuple[Crossings[S], ...] = ()
     ended_by: int | None = None
+    failures: Mapping[int, SolverError] = field(default_factory=dict)
 
     def evaluate(self, t: float | Tensor) -> S:
         """y at a time, or at each entry of a 1-D tensor of times (a leading axis), by the method's interpolant.

@@ -25,7 +25,7 @@ def make_solver(
     if (
         traits.is_self_driven
     ):  # find_method has seen to it; to ask isinstance of a protocol costs as much as a step
-        return SelfDrivenSolver(cast(SelfDriven, method), _step_control(accuracy, options))
+        return SelfDrivenSolver(cast(SelfDriven, method), step_control(accuracy, options))
     method = cast(Method, method)
     if options.dt is not None:
         return GridSolver(
@@ -41,10 +41,10 @@ def make_solver(
             f"`{traits.name}` {reason}, so it needs fixed steps: pass dt=..., "
             f"or use one of: {', '.join(adaptive_methods())}"
         )
-    return AdaptiveSolver(method, _step_control(accuracy, options), dense)
+    return AdaptiveSolver(method, step_control(accuracy, options), dense)
 
 
-def _step_control(accuracy: Accuracy, options: SolverOptions) -> StepControl:
+def step_control(accuracy: Accuracy, options: SolverOptions) -> StepControl:
     """How the options have an adaptive loop choose its steps."""
     controller: Controller | str = options.controller
     return StepControl(

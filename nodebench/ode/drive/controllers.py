@@ -25,8 +25,9 @@ History = tuple[float, float]  # 1 / error ratio of the last and the last but on
 class Controller(Protocol):
     """What an adaptive loop asks for the size of its next step. A class of one's own derives from this one.
 
-    `factor_min` is for a step whose error was not even finite. With `takes_tensors` the two functions hold for 0-d
-    tensors as well, and the controller has a hash: a compiled loop has it inside.
+    `factor_min` is for a step whose error was not even finite. With `takes_tensors` the two functions hold for tensors
+    as well, entry by entry, and the controller has a hash: a compiled loop has it inside, and samples with steps of
+    their own are told theirs all at once.
     """
 
     @property
@@ -75,8 +76,10 @@ class PIDController:
         filtered = inverse ** ((p + i + d) / order)
         if p or d:
             filtered = filtered * history[0] ** (-(p + 2 * d) / order) * history[1] ** (d / order)
-        # After a failure the filter's memory describes steps that no longer apply: plain integral control.
-        product = self.safety * where(error_ratio <= 1.0, filtered, inverse ** (1.0 / order))
+        if p or d or i != 1.0:
+            # After a failure the filter's memory describes steps that no longer apply: plain integral control.
+            filtered = where(error_ratio <= 1.0, filtered, inverse ** (1.0 / order))
+        product = self.safety * filtered
         # torchdiffeq lets a ratio of exactly 1 shrink the step; everything below 1 may not.
         lower = where(error_ratio < 1.0, 1.0, self.factor_min)
         return smaller(larger(product, lower), self.factor_max)

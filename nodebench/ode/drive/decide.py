@@ -1,4 +1,4 @@
-"""The decision behind a step: accepted or not, and how long the next one is. For floats and for 0-d tensors alike."""
+"""The decision behind a step: accepted or not, and how long the next one is. For all that scalars.py knows alike."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Decision(NamedTuple):
 
 
 def decide(
-    state: LoopState[Any], ratio: Any, taken: Any, forced: bool, controller: Controller, order: int
+    state: LoopState[Any], ratio: Any, taken: Any, forced: Any, controller: Controller, order: int
 ) -> Decision:
     """What follows from a step of size `taken` that ended with an error ratio; a forced one stands whatever it is.
 
@@ -26,7 +26,7 @@ def decide(
     Of a ratio that is not finite nothing follows: it is never accepted, and its size is not to be used.
     """
     is_met, history = ratio <= 1.0, state.history
-    accepted = forced or is_met
+    accepted = is_met | forced
     size = taken * controller.factor(ratio, order, history)
     kept = where(is_met & (taken < state.size), state.size, 0.0)
     first, second = controller.remember(ratio, history)

@@ -29,6 +29,7 @@ class Traits:
     iterates: bool = False  # its steps need a tolerance on a grid too
     is_implicit: bool = False  # it solves with Jacobians, of real states alone
     compiles: bool = False  # compiled/ has its step
+    has_own_steps: bool = False  # each sample of a batch can have steps of its own
     is_self_driven: bool = (
         False  # steps and norm are its own: dt, controller and norm do not reach it, nor autograd
     )
@@ -51,6 +52,7 @@ def of_tableau(tableau: ButcherTableau) -> Traits:
         has_interpolant=tableau.interpolant is not None,
         knows_f1=tableau.is_fsal,
         compiles=True,
+        has_own_steps=tableau.has_error_estimate,
     )
 
 

@@ -1,0 +1,165 @@
+"""From the arguments of a call whose samples have steps of their own to its solution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nodebench.ode.clock import time_dtype
+from nodebench.ode.counts import SolveStats
+from nodebench.ode.drive.control import StepControl
+from nodebench.ode.methods.explicit import ExplicitRungeKutta
+from nodebench.ode.methods.method import Method, SelfDriven
+from nodebench.ode.methods.registry import AnyMethod
+from nodebench.ode.norms import Accuracy, Norm, SampleNorm
+from nodebench.ode.options import SolverOptions
+from nodebench.ode.packing import Packing, State
+from nodebench.ode.per_sample.outputs import SampleResult
+from nodebench.ode.per_sample.problem import SampleProblem, solve_direct
+from nodebench.ode.per_sample.rows import RowFunction, Rows, check_broadcast, rows_of
+from nodebench.ode.per_sample.times import SampleTimes, sample_times
+from nodebench.ode.solution import Solution
+from nodebench.ode.solvers import step_control
+from nodebench.ode.status import Status
+
+OWN = 'with steps="per_sample"'
+GRADIENTS: dict[str, Callable[[SampleProblem], SampleResult]] = {"direct": solve_direct}
+
+
+@dataclass(frozen=True)
+class SampleAdjoint:
+    """How odeint was asked to solve backwards; None means as forward."""
+
+    method: AnyMethod | None
+    rtol: float | None
+    atol: float | None
+    norm: str | None
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """How odeint was asked to solve."""
+
+    method: Method | SelfDriven
+    rtol: float | Sequence[float]
+    atol: float | Sequence[float]
+    norm: str | Norm | None
+    options: SolverOptions
+    gradient: str
+    compile: bool | str
+    adjoint: SampleAdjoint
+
+
+@dataclass(frozen=True)
+class SampleCall:
+    """What odeint was asked to solve, and how; y0 has been checked as a state."""
+
+    f: Callable[..., Any]
+    y0: State
+    ts: Tensor | Sequence[float]
+    args: tuple[Any, ...]
+    params: tuple[Tensor, ...]
+    how: SampleSettings
+    raise_on_failure: bool
+
+
+def solve_samples(call: SampleCall, stats: SolveStats) -> Solution[Any]:
+    """Solve with steps of their own; raises ValueError for what does not go with them."""
+    rows = rows_of(call.y0)
+    y0 = rows.pack(call.y0)
+    times = sample_times(call.ts, y0)
+    problem = _problem(call, rows, y0, times, stats)
+    gradient = call.how.gradient if torch.is_grad_enabled() else "direct"
+    if gradient not in GRADIENTS:
+        raise ValueError(f"gradient=`{gradient}` does not go {OWN}; use gradient=`direct`")
+    result = GRADIENTS[gradient](problem)
+    errors = [result.failures[sample] for sample in sorted(result.failures)]
+    return Solution(
+        ts=call.ts if isinstance(call.ts, Tensor) else torch.tensor(call.ts, dtype=time_dtype(y0)),
+        ys=rows.unpack(result.ys),
+        stats=stats,
+        status=errors[0].status if errors else Status.SUCCESS,
+        message="; ".join(str(error) for error in errors),
+        failures=result.failures,
+    )
+
+
+def _problem(
+    call: SampleCall, rows: Rows, y0: Tensor, times: SampleTimes, stats: SolveStats
+) -> SampleProblem:
+    f = RowFunction(call.f, rows, len(y0))
+    is_whole = not all(_is_for_all(arg) for arg in call.args)
+    if not is_whole:
+        check_broadcast(lambda t, y: f(t, y, *call.args), rows, y0, float(times.ts[0, 0]))
+    return SampleProblem(
+        f,
+        y0,
+        times.as_constants(),
+        explicit(call.how.method, call.how.options).tableau,
+        _control(call.how, rows, y0),
+        call.args,
+        call.params,
+        stats,
+        is_whole=is_whole,
+        raises=call.raise_on_failure,
+        sizes=rows.sizes,
+    )
+
+
+def check_alone(dense_output: bool, record_steps: bool, event: object) -> None:
+    """Raises ValueError for what hears of single steps, which here are those of many samples at once."""
+    if dense_output:
+        raise ValueError(
+            f"dense_output keeps no interpolants {OWN}; name the times in `ts`, which may be own ones"
+        )
+    if record_steps:
+        raise ValueError(
+            f"record_steps keeps one list of steps, and {OWN} there is one a sample; drop one of the two"
+        )
+    if event is not None:
+        raise ValueError(f"`event` is not looked for {OWN}; drop one of the two")
+
+
+def explicit(method: Method | SelfDriven, options: SolverOptions) -> ExplicitRungeKutta:
+    """The method, if its steps can differ from sample to sample; ValueError if not."""
+    options.check_effect(method.traits)
+    if options.dt is not None:
+        raise ValueError(
+            f"{OWN} each sample's error chooses its steps, which dt={options.dt:g} fixes; drop one of the two"
+        )
+    if not (isinstance(method, ExplicitRungeKutta) and method.traits.has_own_steps):
+        raise ValueError(
+            f"`{method.traits.name}` takes no steps of their own a sample; {OWN} use an explicit Runge-Kutta method "
+            "with an error estimate, such as dopri5"
+        )
+    return method
+
+
+def _control(how: SampleSettings, rows: Rows, y0: Tensor) -> StepControl:
+    """How the steps are chosen; a tolerance may be one an entry of a tuple."""
+    options, norm = how.options, how.norm
+    if options.jump_ts:
+        raise ValueError(f"`jump_ts` are not kept {OWN}; solve from jump to jump, or name them in step_ts")
+    if norm not in (None, "rms"):
+        raise ValueError(f"`norm` is {norm!r}; {OWN} a sample's error is the RMS over its own entries (rms)")
+    sample = Packing(rows.shapes if rows.is_tuple else None)
+    rtol, atol = (
+        sample.tolerance(name, value, y0[0]) for name, value in (("rtol", how.rtol), ("atol", how.atol))
+    )
+    control = step_control(Accuracy(rtol, atol, SampleNorm(rows.sizes)), options)
+    if not control.controller.takes_tensors:
+        raise ValueError(
+            f"`controller` does not say takes_tensors; {OWN} it is told the errors of all samples at once"
+        )
+    return control
+
+
+def _is_for_all(arg: Any) -> bool:
+    """Whether an argument of f cannot have a row a sample."""
+    if isinstance(arg, Tensor):
+        return arg.dim() == 0
+    return arg is None or isinstance(arg, (bool, int, float, complex, str))

@@ -1,0 +1,301 @@
+"""The adaptive loop over a batch in which every sample has steps of its own.
+
+Each pass tries one step of every row. A sample that has arrived is stepped no further: its dt is 0 until it is left out
+of the batch, which happens when a quarter of the rows are idle: an evaluation is then worth more than the copy of the
+others. The batch stays whole (`is_whole`) where f has arguments that may have a row a sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nodebench.ode.budget import Limits
+from nodebench.ode.clock import Clock
+from nodebench.ode.counts import Counts, SampleCounts
+from nodebench.ode.drive.control import StepControl
+from nodebench.ode.failures import SolveFailure, is_finite
+from nodebench.ode.field import kept
+from nodebench.ode.norms import nan_beside_rows
+from nodebench.ode.per_sample.control import Booleans, Hits, Integers, Plan, RowControl, Verdict
+from nodebench.ode.per_sample.first_step import first_steps, host_floats
+from nodebench.ode.per_sample.outputs import Gathered, SampleResult
+from nodebench.ode.per_sample.step import RowStep, RowSteps, Slopes, to_device
+from nodebench.ode.per_sample.times import Floats, SampleTimes
+from nodebench.ode.status import SolverError, Status
+
+IDLE_SHARE = 4  # one row in so many, and the others go on without the idle ones
+
+
+class Trial(NamedTuple):
+    """A step that was tried: of which samples, from where, what became of it, and the outputs it yields."""
+
+    samples: Integers
+    plan: Plan
+    y0: Tensor
+    accepted: Booleans
+    hits: Hits | None
+
+
+class TrialObserver(Protocol):
+    """Hears of every step that a loop tries."""
+
+    def on_trial(self, trial: Trial) -> None: ...
+
+
+class SampleCourse(NamedTuple):
+    """What is to be solved, from rows y0 (B, n). `autograd`: accepted steps are recorded for backward().
+
+    `first_steps` are guesses (B,) that replace the initial-step rule. `raises`: the first sample that fails ends it.
+    """
+
+    f: Slopes
+    times: SampleTimes
+    y0: Tensor
+    control: StepControl
+    counts: Counts
+    autograd: bool = False
+    is_whole: bool = False
+    raises: bool = True
+    first_steps: Floats | None = None
+    observers: Sequence[TrialObserver] = ()
+
+
+def solve_rows(course: SampleCourse, steps: RowSteps, order: int) -> SampleResult:
+    """The outputs of every sample; raises the SolverError of the first that fails where that is asked for."""
+    loop = _SampleLoop(course, steps, order)
+    try:
+        return loop.run()
+    finally:
+        loop.tell_counts()
+
+
+def places(of: Booleans) -> list[int]:
+    """The rows that are true."""
+    return [int(row) for row in np.nonzero(of)[0]]
+
+
+class _SampleLoop:
+    """One solve: the state of every row, and what has been output."""
+
+    def __init__(self, course: SampleCourse, steps: RowSteps, order: int) -> None:
+        self.course, self.steps, self.order = course, steps, order
+        self.rows = RowControl(course.times, course.control, order)
+        self.is_fsal = steps.tableau.is_fsal
+        self.y = course.y0
+        num_samples, num_outputs = course.times.ts.shape
+        self.gathered = Gathered(num_samples, num_outputs)
+        everyone = np.arange(num_samples)
+        self.gathered.add(course.y0, everyone, np.zeros_like(everyone))
+        still = np.nonzero(~self.rows.is_under_way)[0]
+        for k in range(1, num_outputs if len(still) else 1):
+            self.gathered.add(
+                course.y0.index_select(0, to_device(still, self.y)), still, np.full_like(still, k)
+            )
+        self.failures: dict[int, SolverError] = {}
+        self.next_steps = np.full(num_samples, np.nan)
+        self.last_ratio: Floats | None = None
+        self.overflowed: set[int] = set()  # samples whose last error was not finite though f was
+        self.can_march = not (course.autograd or course.observers)
+
+    def run(self) -> SampleResult:
+        """All outputs, as far as they are reached."""
+        rows = self.rows
+        if rows.is_under_way.any():
+            self._begin()
+        while rows.is_under_way.any():
+            if self.can_march:
+                self._march()
+            plan = rows.propose()
+            self._check_limits(plan)
+            if not rows.is_under_way.all():
+                plan = self._without_the_idle(plan)
+            self._try_step(plan)
+        return SampleResult(self.gathered.together(self.course.y0), self.failures, self.next_steps)
+
+    def _begin(self) -> None:
+        """The slopes at the start, and the first steps."""
+        course, rows = self.course, self.rows
+        sizes, first = course.first_steps, course.control.first_step
+        guesses = sizes is None and first is None
+        self._check_budgets(np.full(len(self.y), 2 if guesses else 1), rows.is_under_way)
+        start = to_device(course.times.ts[:, 0].copy(), self.y)
+        self.f0 = kept(course.f(start, self.y))
+        rows.count_evaluations(1)
+        if first is not None:
+            sizes = np.full(len(self.y), first)
+        elif sizes is None:
+            with torch.no_grad() if not course.autograd else nullcontext():
+                sizes = first_steps(
+                    course.f, course.times, self.y, self.f0, self.order, course.control.accuracy
+                )
+            rows.count_evaluations(1)
+            # A field at rest is given a tiny one, which late times may not resolve. NaN stays NaN.
+            sizes = np.maximum(sizes, rows.resolution())
+        rows.wish = sizes
+        for row in places(np.isnan(sizes) & rows.is_under_way):
+            y = self.y[row]
+            failure, t = self._failure(row), rows.t[row]
+            if is_finite(y) and is_finite(self.f0[row]):
+                self._fail(row, failure.overflow(t, np.nan, y))
+            else:
+                self._fail(row, failure.non_finite(t, np.nan, y, "the vector field returned NaN or Inf"))
+
+    def _march(self) -> None:
+        """Have the steps take as many as need no more than stepping, where they can."""
+        marched = self.steps.march(self.rows, self.y, self.f0)
+        if marched is None:
+            self.can_march = False
+        else:
+            self.y, self.f0, self.last_ratio = marched
+
+    def _check_limits(self, plan: Plan) -> None:
+        """Rows whose step the clock does not resolve, or that may not try another one, fail."""
+        rows = self.rows
+        for row in places(rows.too_small(plan)):
+            self._fail(row, self._failure(row).underflow(plan.t[row], plan.dt[row], self.y[row]))
+        budget = self.course.control.budget
+        assert isinstance(budget, Limits), "what odeint is told"
+        if budget.max_steps is None and budget.max_nfe is None:
+            return
+        following = 0 if self.is_fsal else 1
+        self._check_budgets(self.steps.cost + following * ~rows.arrives(plan), rows.is_under_way)
+
+    def _check_budgets(self, cost: Integers, of: Booleans) -> None:
+        """Rows that one more step, or `cost` more evaluations each, would take beyond a budget fail."""
+        rows, budget = self.rows, self.course.control.budget
+        assert isinstance(budget, Limits), "what odeint is told"
+        if budget.max_steps is not None:
+            tried = (rows.num_accepted + rows.num_rejected)[rows.samples]
+            for row in places(of & (tried >= budget.max_steps)):
+                what = f"max_steps={budget.max_steps}"
+                self._fail(row, self._failure(row).budget(Status.MAX_STEPS, what, rows.t[row]))
+        if budget.max_nfe is not None:
+            spent = rows.nfe[rows.samples] + cost > budget.max_nfe
+            for row in places(of & spent):
+                if rows.is_under_way[row]:
+                    what = f"max_nfe={budget.max_nfe}"
+                    self._fail(row, self._failure(row).budget(Status.MAX_NFE, what, rows.t[row]))
+
+    def _without_the_idle(self, plan: Plan) -> Plan:
+        """The plan of the rows under way, and nobody else in the batch, where that pays; a row that failed stands."""
+        rows = self.rows
+        under_way = np.nonzero(rows.is_under_way)[0]
+        idle = len(rows.samples) - len(under_way)
+        if self.course.is_whole or not len(under_way) or idle * IDLE_SHARE < len(rows.samples):
+            t1 = np.where(rows.is_under_way, plan.t1, plan.t)
+            return Plan(plan.t, t1, t1 - plan.t)
+        self.next_steps[rows.samples] = rows.wish
+        rows.keep(under_way)
+        if self.last_ratio is not None:
+            self.last_ratio = self.last_ratio[under_way]
+        index = to_device(under_way, self.y)
+        self.y, self.f0 = self.y.index_select(0, index), self.f0.index_select(0, index)
+        return Plan(*(numbers[under_way] for numbers in plan))
+
+    def _try_step(self, plan: Plan) -> None:
+        course, rows, y, f0 = self.course, self.rows, self.y, self.f0
+        if not rows.is_under_way.any():
+            return
+        step = self.steps.take(plan, y, f0)
+        rows.count_evaluations(self.steps.cost)
+        assert step.ratio is not None, "steps are chosen by their error"
+        ratio = nan_beside_rows(step.ratio, step.y1) if rows.may_arrive(plan) else step.ratio
+        self.last_ratio = ratios = host_floats(ratio)  # the one wait for the device that a step costs
+        verdict = rows.judge(plan, ratios)
+        if verdict.broken.any():
+            self._fail_broken(plan, step, verdict)
+            if course.autograd:  # what is not finite would turn the others' gradients into NaN
+                dt = np.where(verdict.accepted, plan.dt, 0.0)
+                step = self.steps.take(Plan(plan.t, plan.t + dt, dt), y, f0)
+        rows.num_forced[rows.samples[verdict.forced & verdict.accepted]] += 1
+        accepted = verdict.accepted
+        samples = rows.samples
+        hits = rows.pass_outputs(plan, accepted)
+        f1 = self._end_slope(plan, step, accepted, hits)
+        if hits is not None:
+            self._output(plan, step._replace(f1=f1), hits)
+        for observer in course.observers:
+            observer.on_trial(Trial(samples, plan, y, accepted, hits))
+        if accepted.all():
+            self.y, self.f0 = step.y1, self.f0 if f1 is None else kept(f1)
+        elif accepted.any():
+            mask = to_device(accepted, y).unsqueeze(1)
+            self.y = torch.where(mask, step.y1, y)
+            if f1 is not None:
+                self.f0 = torch.where(mask, f1, f0)
+
+    def _end_slope(self, plan: Plan, step: RowStep, accepted: Booleans, hits: Hits | None) -> Tensor | None:
+        """f at the end of a step: the step's own, or one evaluation more where a row needs it."""
+        if step.f1 is not None:
+            return step.f1
+        goes_on = accepted & self.rows.is_under_way
+        wanted = goes_on.copy()
+        if hits is not None and self.steps.tableau.interpolant is None:
+            wanted[hits.row[hits.theta < 1.0]] = True
+        if not wanted.any():
+            return None
+        self.rows.count_evaluations(1, wanted)
+        return self.course.f(to_device(plan.t1, step.y1), step.y1)
+
+    def _output(self, plan: Plan, step: RowStep, hits: Hits) -> None:
+        """Gather what a step yields: its end, or what its interpolant has inside."""
+        samples, is_end = self.rows.samples, hits.theta == 1.0
+        for part in (is_end, ~is_end):
+            if not part.any():
+                continue
+            of = Hits(*(numbers[part] for numbers in hits))
+            if part is is_end:
+                values = step.y1.index_select(0, to_device(of.row, step.y1))
+            else:
+                values = self.steps.interpolate(plan, self.y, self.f0, step, of)
+            self.gathered.add(values, samples[of.row], of.output)
+
+    def _fail_broken(self, plan: Plan, step: RowStep, verdict: Verdict) -> None:
+        """Rows whose error is not finite try a smaller step, but not if they are where nothing is finite, or forced."""
+        for row in places(verdict.broken):
+            y, f0 = self.y[row], self.f0[row]
+            if verdict.forced[row] or not (is_finite(f0) and is_finite(y)):
+                what = "the vector field or the state became NaN or Inf"
+                self._fail(row, self._failure(row).non_finite(plan.t[row], plan.dt[row], y, what))
+            is_overflow = is_finite(step.y1[row]) and (step.f1 is None or is_finite(step.f1[row]))
+            note = self.overflowed.add if is_overflow else self.overflowed.discard
+            note(int(self.rows.samples[row]))
+
+    def _failure(self, row: int) -> SolveFailure:
+        """The sentences of one sample's failure."""
+        rows, course = self.rows, self.course
+        sample = int(rows.samples[row])
+        counts = Counts(
+            nfe=int(rows.nfe[sample]),
+            num_accepted=int(rows.num_accepted[sample]),
+            num_rejected=int(rows.num_rejected[sample]),
+        )
+        clock = Clock(course.times.of_sample(sample))
+        failure = SolveFailure(clock, counts, course.control.accuracy, course.y0.dtype)
+        if self.last_ratio is not None and counts.num_steps:
+            failure.last_ratio = float(self.last_ratio[row])
+            failure.is_overflow = sample in self.overflowed
+        return failure
+
+    def _fail(self, row: int, error: SolverError) -> None:
+        """A sample fails: the others go on, or it is raised."""
+        sample = int(self.rows.samples[row])
+        error = type(error)(f"sample {sample} of {len(self.course.y0)}: {error}")
+        if self.course.raises:
+            raise error
+        self.failures[sample] = error
+        self.rows.give_up(row)
+
+    def tell_counts(self) -> None:
+        """Add what was done to the counts of the solve."""
+        rows, counts = self.rows, self.course.counts
+        self.next_steps[rows.samples] = rows.wish
+        done = (rows.num_accepted, rows.num_rejected, rows.nfe)
+        counts.add_samples(SampleCounts(*(torch.from_numpy(numbers) for numbers in done)))
+        counts.num_forced += int(rows.num_forced.sum())

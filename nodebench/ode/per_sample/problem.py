@@ -1,0 +1,75 @@
+"""An initial value problem whose samples have steps of their own, as the gradients are given it, and direct's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from nodebench.ode.counts import SolveStats
+from nodebench.ode.drive.control import StepControl
+from nodebench.ode.methods.tableau import ButcherTableau
+from nodebench.ode.per_sample.loop import SampleCourse, TrialObserver, solve_rows
+from nodebench.ode.per_sample.outputs import SampleResult
+from nodebench.ode.per_sample.rows import RowField, RowFunction
+from nodebench.ode.per_sample.step import RowSteps
+from nodebench.ode.per_sample.times import SampleTimes
+
+
+class AdjointControl(NamedTuple):
+    """How the adjoint is solved backwards: by which tableau, and how its steps are chosen."""
+
+    tableau: ButcherTableau
+    control: StepControl
+
+
+@dataclass(frozen=True)
+class SampleProblem:
+    """Rows y0 (B, n) from times.ts[:, 0] on, by the steps of a tableau.
+
+    `is_whole`: f is always called with all rows. `raises`: a sample that fails is raised, not handed back.
+    """
+
+    f: RowFunction
+    y0: Tensor
+    times: SampleTimes
+    tableau: ButcherTableau
+    control: StepControl
+    args: tuple[Any, ...] = ()
+    params: tuple[Tensor, ...] = ()
+    stats: SolveStats = field(default_factory=SolveStats)
+    is_whole: bool = False
+    raises: bool = True
+    adjoint: AdjointControl | None = None
+    sizes: tuple[int, ...] = ()
+
+    def without_tensors(self) -> SampleProblem:
+        """What a backward pass may hold on to: its tensors come from save_for_backward alone."""
+        return replace(self, y0=self.y0.new_empty(0), args=(), params=())
+
+    def solve(
+        self, f: RowField, y0: Tensor, *, autograd: bool = False, observers: Sequence[TrialObserver] = ()
+    ) -> SampleResult:
+        """The outputs at all times; f has the arguments and counts."""
+        steps = RowSteps(self.tableau, f, self.control.accuracy, autograd)
+        course = SampleCourse(
+            f,
+            self.times,
+            y0,
+            self.control,
+            f.counts,
+            autograd=autograd,
+            is_whole=self.is_whole,
+            raises=self.raises,
+            observers=observers,
+        )
+        return solve_rows(course, steps, self.tableau.order)
+
+
+def solve_direct(problem: SampleProblem) -> SampleResult:
+    """Solve, recording every step where autograd records at all; rejected ones get no gradient."""
+    f = RowField(problem.f, problem.args, problem.stats.forward)
+    return problem.solve(f, problem.y0, autograd=torch.is_grad_enabled())
