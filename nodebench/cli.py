@@ -33,6 +33,7 @@ usage: nodebench COMMAND [KEY=VALUE ...]
   measure    a trained net's solver, batch by batch: counts, errors, times
   table      make the result table from run folders
   plot       draw a figure of the paper from run folders
+  report     make one page of HTML about a folder of runs, to look at and send
   reproduce  train what a figure of the paper still lacks, then draw it
   bench      race the solvers against each other and other libraries
   list       show models, solvers, data sets and experiments
@@ -50,7 +51,19 @@ examples:
 
 `nodebench COMMAND --help` says more."""
 COMMANDS = (
-    *("train", "show", "compare", "evaluate", "measure", "table", "plot", "reproduce", "bench", "list"),
+    *(
+        "train",
+        "show",
+        "compare",
+        "evaluate",
+        "measure",
+        "table",
+        "plot",
+        "report",
+        "reproduce",
+        "bench",
+        "list",
+    ),
     "new",
 )
 
