@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+import nodebench.ode
 from nodebench.ode import BudgetExhaustedError, Event, NonFiniteError, Status, odeint
 from nodebench.ode.drive.roots import find_root
 from nodebench.ode.events import crosses
@@ -24,6 +27,9 @@ WAYS: dict[str, dict[str, Any]] = {
     "explicit_adams": {"method": "explicit_adams", "dt": 0.01},
     "implicit_adams": {"method": "implicit_adams", "dt": 0.01, **TIGHT},
 }
+
+
+PAGE = Path(nodebench.ode.__file__).parent / "README.md"
 
 
 def rotation(t: Tensor, y: Tensor) -> Tensor:
@@ -287,3 +293,13 @@ def test_a_root_is_found_in_few_evaluations(f: Any, root: float) -> None:
     found = find_root(recorded, (0.0, 1.0), (f(0.0), f(1.0)), 1e-14)
     assert abs(f(found)) < 1e-100 or found == pytest.approx(root, abs=2e-14)
     assert len(points) < 70
+
+
+def test_the_bouncing_ball_of_the_page_runs_and_is_right() -> None:
+    (source,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(source, str(PAGE), "exec"), names)
+    falls = 1 + 2 * sum(0.8**i for i in range(1, 5))  # in times of the first fall
+    fall = math.sqrt(20 / 9.81)
+    assert names["t"].item() == pytest.approx(falls * fall, abs=1e-7)
+    assert names["by_height"].item() == pytest.approx(falls * fall / 20, abs=1e-7)
