@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from ode_fields import ListeningSwing, Swing
+from scipy.integrate import solve_ivp
 from torch import Tensor
 
-from nodebench.ode import BudgetExhaustedError, ConvergenceWarning
+from nodebench.ode import BudgetExhaustedError, ConvergenceWarning, SolveStats
+from nodebench.ode import odeint as odeint_of_our_own
 from nodebench.ode.compat import odeint, odeint_adjoint
 
 T = torch.tensor([0.0, 0.4, 2.0], dtype=torch.float64)
@@ -200,6 +203,37 @@ def test_adams_steps_on_the_grid_and_interpolates_by_the_cubic() -> None:
     torch.testing.assert_close(inside, odeint(Swing(), Y0, T), rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.parametrize("method", ["explicit_adams", "implicit_adams"])
+@pytest.mark.parametrize("gradient", [odeint, odeint_adjoint])
+def test_perturbed_adams_steps_never_evaluate_on_the_grid(method: str, gradient: Any) -> None:
+    field, options = Swing(), {"step_size": 0.25, "perturb": True}
+    ys = gradient(field, Y0, T[[0, 2]], method=method, rtol=1e-3, atol=1e-3, options=options)
+    ys[-1].sum().backward()
+    grid = [0.25 * i for i in range(9)]
+    assert not set(field.times) & set(grid)
+    assert {math.nextafter(t, 3) for t in grid[:-1]} <= set(field.times)
+    plain = odeint(Swing(), Y0, T[[0, 2]], method=method, rtol=1e-3, atol=1e-3, options={"step_size": 0.25})
+    torch.testing.assert_close(ys, plain, rtol=1e-12, atol=1e-12)
+
+
+def test_adams_interpolates_by_a_line_as_other_fixed_steps_do() -> None:
+    ends = odeint(Swing(), Y0, T[[0, 2]], method="explicit_adams")
+    assert torch.equal(
+        odeint(Swing(), Y0, T, method="explicit_adams", options={"step_size": 2.0})[1],
+        ends[0] + 0.2 * (ends[1] - ends[0]),
+    )
+
+
+def test_tsit5_chooses_the_steps_of_our_own() -> None:
+    field, stats = steps(method="tsit5"), SolveStats()
+    with torch.no_grad():
+        odeint_of_our_own(
+            Swing(), Y0, T, method="tsit5", rtol=1e-5, atol=1e-6, stats=stats, record_steps=True
+        )
+    assert stats.forward.steps is not None
+    assert [dt for _, dt in field.accepted] == pytest.approx([dt for _, dt in stats.forward.steps], rel=1e-4)
+
+
 def test_max_iters_bounds_the_corrector() -> None:
     def calls(max_iters: int) -> int:
         field = Swing()
@@ -222,6 +256,47 @@ def test_scipy_solver_is_lsoda_and_respects_its_step_bounds() -> None:
 
     assert calls(solver="LSODA") == calls()
     assert calls(max_step=0.01) > 200 > calls()
+
+
+@pytest.mark.parametrize("solver", ["RK45", "RK23", "DOP853", "Radau", "BDF", "LSODA"])
+def test_scipy_solver_takes_the_steps_of_solve_ivp(solver: str) -> None:
+    def on_arrays(t: float, y: np.ndarray) -> np.ndarray:
+        return theirs(torch.tensor(t, dtype=torch.float64), torch.from_numpy(y)).detach().numpy()
+
+    ours, theirs, settings = Swing(), Swing(), {"rtol": 1e-6, "atol": 1e-8}
+    ts = torch.tensor([0.0, 0.4, 0.40001, 2.0], dtype=torch.float64)  # two of them inside one step
+    with torch.no_grad():
+        ys = odeint(ours, Y0, ts, method="scipy_solver", options={"solver": solver}, **settings)
+    expected = solve_ivp(on_arrays, (0.0, 2.0), Y0.numpy(), solver, ts.numpy(), **settings)
+    # solve_ivp asks for DOP853's interpolant, of three evaluations, at both ends of the solve too.
+    assert solver == "DOP853" or ours.times == theirs.times
+    assert len(theirs.times) - len(ours.times) == (6 if solver == "DOP853" else 0)
+    torch.testing.assert_close(ys, torch.from_numpy(expected.y.T), rtol=1e-13, atol=1e-13)
+
+
+@pytest.mark.parametrize("solver", ["RK45", "Radau", "BDF"])
+def test_scipys_solvers_have_gradients_by_the_adjoint(solver: str) -> None:
+    def solve(**settings: Any) -> tuple[Tensor, ...]:
+        field, y0 = Swing(), Y0.clone().requires_grad_()
+        ys = odeint_adjoint(field, y0, T, rtol=1e-9, atol=1e-10, **settings)
+        return (ys.detach(), *torch.autograd.grad(ys[-1].sum(), (y0, field.stiffness)))
+
+    for one, other in zip(solve(method="scipy_solver", options={"solver": solver}), solve(), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_a_solve_that_scipy_cannot_record_has_no_gradient_and_says_so() -> None:
+    for y0, field in ((Y0.clone().requires_grad_(), lambda t, y: -y), (Y0, Swing())):
+        with pytest.warns(UserWarning, match="`scipy_solver` records nothing.* use odeint_adjoint"):
+            ys = odeint(field, y0, T, method="scipy_solver")
+        assert not ys.requires_grad
+    odeint(lambda t, y: -y, Y0, T, method="scipy_solver")  # where nothing requires grad, nothing is said
+
+
+def test_min_step_of_a_scipy_solver_without_one_is_a_warning() -> None:
+    options = {"solver": "RK45", "min_step": 0.1}
+    with torch.no_grad(), pytest.warns(UserWarning, match="SciPy's RK45 has no `min_step`"):
+        odeint(Swing(), Y0, T, method="scipy_solver", options=options)
 
 
 @pytest.mark.parametrize("backwards", [False, True])

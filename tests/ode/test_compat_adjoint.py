@@ -93,6 +93,19 @@ def test_adjoint_params_say_which_gradients_are_computed() -> None:
         odeint_adjoint(f, y0, T, adjoint_params=())
 
 
+@pytest.mark.parametrize("ts", [T, T[:1]])
+def test_parameters_that_the_field_makes_no_use_of_have_a_gradient_of_zero(ts: Tensor) -> None:
+    field, y0 = Swing(), Y0.clone().requires_grad_()
+    idle = torch.ones(3, requires_grad=True)  # of another dtype than the state
+    params = (field.stiffness, idle)
+    ys = odeint_adjoint(lambda t, y: (field(t, y[0]), -y[1]), (y0, y0), ts, adjoint_params=params)[0]
+    ys.sum().backward()
+    assert torch.equal(idle.grad, torch.zeros(3))  # type: ignore[arg-type]
+    assert field.stiffness.grad is not None
+    assert bool(field.stiffness.grad.any()) is (len(ts) > 1)
+    assert y0.grad is not None
+
+
 def test_parameters_left_out_of_a_custom_adjoint_norm_get_a_warning() -> None:
     field = Swing()
     field.stiffness.requires_grad_(False)

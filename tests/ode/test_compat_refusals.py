@@ -27,10 +27,12 @@ class Decay(nn.Module):
         return -self.rate * y
 
 
-def test_time_is_float64_and_nothing_else() -> None:
-    assert torch.equal(odeint(Decay(), Y0, T, options={"dtype": torch.float64}), odeint(Decay(), Y0, T))
-    with pytest.raises(ValueError, match=r"dtype=torch\.float32"):
-        odeint(Decay(), Y0, T, options={"dtype": torch.float32})
+def test_time_is_float64_whatever_dtype_is_asked_for() -> None:
+    for dtype in (torch.float64, torch.float32):
+        assert torch.equal(odeint(Decay(), Y0, T, options={"dtype": dtype}), odeint(Decay(), Y0, T))
+    for no_dtype in (torch.int64, "float32"):
+        with pytest.raises(ValueError, match=f"dtype={no_dtype}; it is that of time"):
+            odeint(Decay(), Y0, T, options={"dtype": no_dtype})
 
 
 @pytest.mark.parametrize(
@@ -61,26 +63,20 @@ def test_time_is_float64_and_nothing_else() -> None:
             "does not advance at t=0.4",
         ),
         ({"method": "explicit_adams", "options": {"max_order": 5}}, "`options` has max_order but"),
-        ({"method": "fixed_adams", "options": {"perturb": True}}, "`options` has perturb but"),
-        (
-            {"method": "implicit_adams", "options": {"interp": "linear"}},
-            "`interp` is 'linear'; `implicit_adams`",
-        ),
+        ({"method": "implicit_adams", "options": {"interp": "quintic"}}, "`interp` is 'quintic'"),
         ({"method": "implicit_adams", "options": {"max_iters": 0}}, "`max_iters` is 0"),
-        ({"method": "scipy_solver", "options": {"solver": "RK45"}}, "`solver` is 'RK45'.*method=`dopri5`"),
         (
-            {"method": "scipy_solver", "options": {"solver": "BDF"}},
-            "`solver` is 'BDF'; the bridge to SciPy has LSODA$",
+            {"method": "scipy_solver", "options": {"solver": "Rosenbrock"}},
+            "`solver` is 'Rosenbrock'; it must be one of: LSODA, RK45, RK23, DOP853, Radau, BDF$",
         ),
         ({"method": "scipy_solver", "options": {"min_step": 2.0, "max_step": 1.0}}, "`min_step` is 2.0"),
-        ({"method": "scipy_solver"}, "gradient=`direct` records every step"),
         ({"rtol": -1.0}, "`rtol` is -1.0"),
         ({"atol": (1e-3, 1e-3)}, "`atol` has 2 entries"),
         ({"rtol": torch.tensor([1e-3, 0.0])}, "`rtol` has entries that are not positive"),
     ],
 )
 def test_calls_that_make_no_sense_are_refused_by_name(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with torch.no_grad(), pytest.raises(ValueError, match=message):
         odeint(Decay(), Y0, T, **settings)
 
 

@@ -1,6 +1,7 @@
 """torchdiffeq's interface on nodebench's solvers: change one import, keep the call.
 
-`odeint` and `odeint_adjoint` take the arguments of torchdiffeq 0.2.5 and mean the same by them. Where they differ:
+`odeint` and `odeint_adjoint` take the arguments of torchdiffeq 0.2.5, and what its main branch has since (tsit5), and
+mean the same by them. Where they differ:
 
 - No evaluation lies outside the interval: the last step ends on the last output (there: `step_t=t[-1:]`). Where a
   step is shortened to meet such a time, the callbacks hear its real length, and the next step starts from the
@@ -13,15 +14,17 @@
 - A vector field that uses a tensor which requires grad and is not among `adjoint_params` is an error; there its
   gradient is silently missing. So is an unknown option, which there is a warning.
 - A vector field returns tensors of the state's own shapes; there, of as many elements, in any shape.
-- The Adams methods are of order 4 (there: of order up to 12), restart where the step changes, and interpolate by the
-  cubic. `scipy_solver` is LSODA, for `odeint_adjoint` or without gradients; norm has no effect on it.
+- The Adams methods are of order 4 (there: of order up to 12, so `max_order` is refused) and restart where the step
+  changes.
+- `scipy_solver` solves complex states too, as their parts. Where something requires grad that `odeint` records there as
+  little as here, a warning says so; `min_step` with a solver that has none is one too. norm has no effect on it.
 - States are in single or double precision, all entries of a tuple in one; half precision is refused.
 - Failures raise nodebench.ode.SolverError, not AssertionError, and a fixed-step solve that ends in NaN fails too.
 - Events are looked for inside the steps too, and located to rounding (there: at the steps' ends, to atol). Those that
   never come are an error: of `max_num_steps`, or where time has run out of numbers. `odeint_event` gives event_fn's
   parameters gradients. Fixed steps need `step_size` with an event, as there, and SciPy's solvers refuse one.
 - `odeint_dense` takes any method of single steps, and tuple states (there: dopri5, and tensors).
-- A time dtype other than float64 is refused.
+- Time is float64, whatever `dtype` says.
 """
 
 from nodebench.ode.compat.events import odeint_dense, odeint_event

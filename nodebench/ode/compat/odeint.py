@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any, TypedDict, Unpack, overload
 
@@ -14,9 +15,10 @@ from torch import Tensor, nn
 from nodebench.ode.clock import make_clock
 from nodebench.ode.compat.callbacks import find_callbacks
 from nodebench.ode.compat.event_functions import EventFunction, solve_until_event
+from nodebench.ode.compat.gradients import unrecorded, with_zero_gradients
 from nodebench.ode.compat.grids import make_grid
 from nodebench.ode.compat.norms import adjoint_norm, state_norm
-from nodebench.ode.compat.options import check_method, check_options
+from nodebench.ode.compat.options import SCIPY, check_method, check_options
 from nodebench.ode.compat.solvers import make_solver
 from nodebench.ode.drive.solver import Solver
 from nodebench.ode.front_door import solve
@@ -83,8 +85,9 @@ def odeint(
     Raises ValueError or TypeError for a call that makes no sense, nodebench.ode.SolverError for a solve that fails,
     RuntimeError for an event that never comes.
     """
-    problem, packing = forward_problem(func, y0, t, rtol, atol, method, options)
-    return _answer(problem, "direct", packing, t, (event_fn, method, options))
+    with unrecorded(func, y0, t) if method in SCIPY and event_fn is None else nullcontext():
+        problem, packing = forward_problem(func, y0, t, rtol, atol, method, options)
+        return _answer(problem, "direct", packing, t, (event_fn, method, options))
 
 
 @overload
@@ -162,9 +165,11 @@ def _answer(
     """What a call returns: the outputs, or the time of the event and the states at both ends of the solve."""
     event_fn, method, options = event
     if event_fn is None:
-        return packing.unpack(solve(problem, gradient).ys, (len(t),))
+        ys = with_zero_gradients(solve(problem, gradient).ys, problem.params)
+        return packing.unpack(ys, (len(t),))
     method = check_method("method", method)
     time, ys = solve_until_event(problem, gradient, packing, event_fn, method, options or {})
+    ys = with_zero_gradients(ys, problem.params)
     return torch.tensor(time, dtype=torch.float64).to(t), packing.unpack(ys, (2,))
 
 

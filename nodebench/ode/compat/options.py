@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from nodebench.ode.drive.controllers import PIDController
+from nodebench.ode.methods.scipy import UNLISTED
 from nodebench.ode.names import nearest
 
 # torchdiffeq's method names and what they are called here; its rk4 is the 3/8 rule.
-ADAPTIVE = {name: name for name in ("dopri8", "dopri5", "bosh3", "fehlberg2", "adaptive_heun")}
+ADAPTIVE = {name: name for name in ("dopri8", "dopri5", "tsit5", "bosh3", "fehlberg2", "adaptive_heun")}
 FIXED = {"euler": "euler", "midpoint": "midpoint", "heun2": "heun", "heun3": "heun3", "rk4": "rk4_38"}
 ADAMS = {
     "explicit_adams": "explicit_adams",
@@ -29,18 +30,12 @@ _GRID_OPTIONS = ("norm", "step_size", "grid_constructor", "interp", "perturb")
 _OPTIONS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(ADAPTIVE, _ADAPTIVE_OPTIONS),
     **dict.fromkeys(FIXED, _GRID_OPTIONS),
-    **dict.fromkeys(ADAMS, ("norm", "step_size", "grid_constructor", "interp", "max_iters")),
+    **dict.fromkeys(ADAMS, (*_GRID_OPTIONS, "max_iters")),
     **dict.fromkeys(SCIPY, ("norm", "solver", "min_step", "max_step")),
 }
 METHODS = tuple(_OPTIONS)
 
-# What torchdiffeq's Adams methods and its SciPy bridge offer beyond ours.
-_UNSUPPORTED = {
-    "max_order": "the Adams methods are of order 4 here",
-    "perturb": "an Adams step shares its ends' slopes with the next one, so f has one value at a grid point",
-}
-_SCIPY_SOLVERS = {"LSODA": "lsoda"}
-_INSTEAD_OF_SCIPY = {"RK45": "dopri5", "RK23": "bosh3", "DOP853": "dopri8"}
+_SCIPY_SOLVERS = {"LSODA": "lsoda", **{name: name for name in UNLISTED}}
 
 
 def check_method(name: str, method: str | None) -> str:
@@ -51,20 +46,25 @@ def check_method(name: str, method: str | None) -> str:
 
 
 def check_options(name: str, method: str, options: Mapping[str, Any] | None) -> dict[str, Any]:
-    """A copy of the options; ValueError for one that the method does not know, or a dtype of time not float64."""
+    """A copy of the options; ValueError for one that the method does not know.
+
+    The dtype of time is left out: time is float64 here, whatever is asked for, which does not do less.
+    """
     known = _OPTIONS[method]
     for option in options or {}:
         if option in known:
             continue
-        if method in ADAMS and option in _UNSUPPORTED:
-            raise ValueError(f"`{name}` has {option} but {_UNSUPPORTED[option]}; drop the option")
+        if method in ADAMS and option == "max_order":
+            raise ValueError(
+                f"`{name}` has max_order but the Adams methods are of order 4 here; drop the option"
+            )
         others = [other for other in METHODS if option in _OPTIONS[other]]
         hint = f"it belongs to {', '.join(others)}" if others else nearest(option, known)
         raise ValueError(f"unknown entry `{option}` of `{name}` for method `{method}`; {hint}")
     checked = dict(options or {})
     dtype = checked.pop("dtype", torch.float64)
-    if dtype != torch.float64:
-        raise ValueError(f"`{name}` has dtype={dtype}; time is float64 here, so drop the option")
+    if not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+        raise ValueError(f"`{name}` has dtype={dtype}; it is that of time, so a floating-point one")
     return checked
 
 
@@ -98,10 +98,8 @@ def times(options: Mapping[str, Any], name: str) -> tuple[float, ...]:
 
 
 def scipy_method(options: Mapping[str, Any]) -> str:
-    """Our name of the solver that `solver` names; ValueError for one that nodebench's bridge to SciPy lacks."""
+    """Our name of the solver that `solver` names; ValueError for one that solve_ivp has not."""
     solver = options.get("solver", "LSODA")
     if solver not in _SCIPY_SOLVERS:
-        instead = _INSTEAD_OF_SCIPY.get(solver)
-        hint = "" if instead is None else f", or method=`{instead}`, which needs no SciPy"
-        raise ValueError(f"`solver` is {solver!r}; the bridge to SciPy has LSODA{hint}")
+        raise ValueError(f"`solver` is {solver!r}; it must be one of: {', '.join(_SCIPY_SOLVERS)}")
     return _SCIPY_SOLVERS[solver]

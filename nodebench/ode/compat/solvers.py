@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,34 +14,18 @@ from nodebench.ode.budget import Spent
 from nodebench.ode.clock import Clock, StepRecord
 from nodebench.ode.compat.callbacks import Callbacks, TellingMethod, Told
 from nodebench.ode.compat.grids import Grid
-from nodebench.ode.compat.options import (
-    ADAMS,
-    ADAPTIVE,
-    FIXED,
-    SCIPY,
-    controller,
-    positive,
-    scipy_method,
-    times,
-)
+from nodebench.ode.compat.methods import adaptive_tableau, fixed_method
+from nodebench.ode.compat.options import ADAPTIVE, SCIPY, controller, positive, scipy_method, times
 from nodebench.ode.counts import Counts
 from nodebench.ode.drive.control import StepControl
 from nodebench.ode.drive.grid import grid_records
 from nodebench.ode.drive.solver import AdaptiveSolver, GridSolver, SelfDrivenSolver, Solver, Start
 from nodebench.ode.drive.state import LoopResult
-from nodebench.ode.methods.adams import Adams
 from nodebench.ode.methods.explicit import ExplicitRungeKutta
 from nodebench.ode.methods.method import Method, SelfDriven, Step
-from nodebench.ode.methods.registry import WITHOUT_TABLEAU
 from nodebench.ode.methods.scipy import Scipy
-from nodebench.ode.methods.tableau import ButcherTableau
-from nodebench.ode.methods.tableaus import load_tableaus
 from nodebench.ode.norms import Accuracy
 from nodebench.ode.status import Status
-
-_INTERPOLANTS = ("linear", "cubic")
-# Weights of the solution at the middle of a bosh3 step: its second stage is an Euler step to there.
-_BOSH3_MIDPOINT = (0.0, 0.5, 0.0, 0.0)
 
 
 def make_solver(
@@ -53,21 +37,17 @@ def make_solver(
 ) -> Solver:
     """The solver of a checked method with checked options; ValueError for values that make no sense."""
     if method in SCIPY:
-        min_step, max_step = _step_bounds(options)
-        control = StepControl(accuracy, min_step=min_step, max_step=max_step)
-        return SelfDrivenSolver(Scipy(scipy_method(options)), control)
+        return SelfDrivenSolver(Scipy(scipy_method(options)), _scipy_control(options, accuracy))
     budget = positive(options, "max_num_steps")
     solver: AdaptiveSolver | GridSolver
     if method in ADAPTIVE:
         tableau = adaptive_tableau(method)
         solver = AdaptiveSolver(ExplicitRungeKutta(tableau), _step_control(options, accuracy))
-    elif method in ADAMS:
-        adams = _adams(method, options)
-        solver = GridSolver(adams, grid, accuracy=accuracy if adams.traits.iterates else None)
     else:
+        fixed = fixed_method(method, options)
         records = _perturbed_records if options.get("perturb", False) else grid_records
-        fixed = ExplicitRungeKutta(_fixed_tableau(method, options))
-        solver = GridSolver(fixed, grid, make_records=records)
+        tolerance = accuracy if fixed.traits.iterates else None
+        solver = GridSolver(fixed, grid, accuracy=tolerance, make_records=records)
     return AdaptedSolver(solver, callbacks, None if budget is None else int(budget))
 
 
@@ -152,62 +132,17 @@ def _step_control(options: Mapping[str, Any], accuracy: Accuracy) -> StepControl
     )
 
 
+def _scipy_control(options: Mapping[str, Any], accuracy: Accuracy) -> StepControl:
+    min_step, max_step = _step_bounds(options)
+    if min_step and scipy_method(options) != "lsoda":
+        warnings.warn(f"SciPy's {options['solver']} has no `min_step`; it has no effect", stacklevel=4)
+        min_step = 0.0
+    return StepControl(accuracy, min_step=min_step, max_step=max_step)
+
+
 def _step_bounds(options: Mapping[str, Any]) -> tuple[float, float]:
     min_step = float(options.get("min_step", 0.0))
     max_step = positive(options, "max_step") or math.inf
     if not 0 <= min_step <= max_step:
         raise ValueError(f"`min_step` is {min_step}; it must lie between 0 and max_step={max_step}")
     return min_step, max_step
-
-
-def _adams(method: str, options: Mapping[str, Any]) -> Method:
-    if options.get("interp", "cubic") != "cubic":
-        raise ValueError(
-            f"`interp` is {options['interp']!r}; `{method}` interpolates by the cubic here, so drop the option"
-        )
-    adams = WITHOUT_TABLEAU[ADAMS[method]]
-    assert isinstance(adams, Adams)
-    max_iters = positive(options, "max_iters")
-    if max_iters is None or not adams.max_iterations:
-        return adams
-    return replace(adams, max_iterations=int(max_iters))
-
-
-@functools.cache
-def adaptive_tableau(method: str) -> ButcherTableau:
-    """The method with torchdiffeq's interpolant where that is another one than ours (bosh3 and dopri8)."""
-    tableau = load_tableaus()[ADAPTIVE[method]]
-    if method == "bosh3":
-        return _with_quartic(tableau, _BOSH3_MIDPOINT)
-    if method == "dopri8":
-        assert tableau.interpolant is not None
-        halves = [sum(c * 0.5**p for p, c in enumerate(row, start=1)) for row in tableau.interpolant]
-        return _with_quartic(tableau, tuple(halves))
-    return tableau
-
-
-def _with_quartic(tableau: ButcherTableau, midpoint: tuple[float, ...]) -> ButcherTableau:
-    """The tableau of a FSAL method, interpolated by the quartic with its values and slopes at both ends of a step
-    and the value y + dt * sum_i midpoint[i] k_i in the middle."""
-    rows = []
-    for i, (b, m) in enumerate(zip(tableau.b, midpoint, strict=True)):
-        slope0, slope1 = float(i == 0), float(i == tableau.num_stages - 1)
-        rows.append(
-            (
-                slope0,
-                slope1 - 4 * slope0 - 5 * b + 16 * m,
-                5 * slope0 - 3 * slope1 + 14 * b - 32 * m,
-                2 * (slope1 - slope0) - 8 * b + 16 * m,
-            )
-        )
-    return replace(tableau, interpolant=tuple(rows))
-
-
-def _fixed_tableau(method: str, options: Mapping[str, Any]) -> ButcherTableau:
-    """The method with the interpolant that `interp` names."""
-    interp = options.get("interp", "linear")
-    if interp not in _INTERPOLANTS:
-        raise ValueError(f"`interp` is {interp!r}; it must be one of: {', '.join(_INTERPOLANTS)}")
-    tableau = load_tableaus()[FIXED[method]]
-    # y0 + theta (y1 - y0) is y0 + dt * sum_i theta b_i k_i; without an interpolant of its own a method uses the cubic.
-    return replace(tableau, interpolant=tuple((b,) for b in tableau.b) if interp == "linear" else None)

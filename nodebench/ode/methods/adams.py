@@ -133,6 +133,7 @@ class _AdamsSteps(Steps):
 
     def _correct(self, record: StepRecord, y0: Tensor, y1: Tensor) -> Step | SolverError:
         course, t1 = self.course, self.clock.end(record)
+        end = end_time(self.clock, record, y0)
         accuracy, failure = course.accuracy, course.failure
         assert accuracy is not None, "a method that iterates is told the tolerance"
         times = [t1, *self.times[: ORDER - 1]]
@@ -140,7 +141,7 @@ class _AdamsSteps(Steps):
             error = failure.if_spent(course.budget, 1, record.t)
             if error is not None:
                 return error
-            slopes = [self.f(t1, y1), *self.slopes[: ORDER - 1]]
+            slopes = [self.f(end, y1), *self.slopes[: ORDER - 1]]
             last, y1 = y1, self._advance(record, y0, times, slopes, MOULTON)
             with torch.no_grad():
                 change = accuracy.error_ratio(y1 - last, y0, y1).item()

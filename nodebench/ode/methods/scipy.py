@@ -1,11 +1,13 @@
 """SciPy's solvers behind nodebench's front door: VODE's Adams methods, which the paper used, and LSODA.
 
-SciPy computes on the CPU in float64 and knows no autograd, so gradients are by the adjoint. What differs from
-nodebench's own methods:
+The other solvers of solve_ivp (RK45, RK23, DOP853, Radau, BDF) are for the adapter of torchdiffeq's interface.
 
-- The error norm is the solver's: one RMS over the whole state for VODE, the largest entry for LSODA. `norm` and
-  `adjoint_norm` have no effect.
-- VODE steps over an output and interpolates back, so it evaluates f a little beyond the last one (LSODA does not).
+SciPy computes on the CPU in float64 and knows no autograd, so gradients are by the adjoint. It is given the parts of a
+complex state as real numbers. What differs from nodebench's own methods:
+
+- The error norm is the solver's: one RMS over the whole state (LSODA: the largest entry). `norm` and `adjoint_norm`
+  have no effect.
+- VODE steps over an output and interpolates back, so it evaluates f a little beyond the last one (the others do not).
 - A step that fails at VODE's `min_step` ends the solve; none is forced. LSODA would ignore a `min_step`: refused.
 - Rejected steps are not told: num_rejected is None.
 - A vector field must not solve with the same method inside: before SciPy 1.17 these solvers keep global state.
@@ -19,6 +21,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -35,24 +38,44 @@ from nodebench.ode.status import SolverError
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
 
+# Solvers of solve_ivp that have no name of ours; orders as published.
+UNLISTED: dict[str, Traits] = {
+    name: Traits(
+        name,
+        order,
+        has_error=True,
+        is_one_step=False,
+        is_self_driven=True,
+        keeps_min_step=False,
+        max_state=max_state,
+    )
+    for name, order, max_state in (
+        ("RK45", 5, None),
+        ("RK23", 3, None),
+        ("DOP853", 8, None),
+        ("Radau", 5, OF_OTHERS["lsoda"].max_state),
+        ("BDF", 1, OF_OTHERS["lsoda"].max_state),  # of varying order, 1 at the start
+    )
+}
+
 _SMALLEST_RTOL = 100 * np.finfo(np.float64).eps  # SciPy raises smaller ones to this, with a warning
 
 
 @dataclass(frozen=True)
 class Scipy:
-    """`vode_adams` or `lsoda`, one internal step at a time so that budgets and failures are ours to tell."""
+    """`vode_adams`, `lsoda` or an unlisted one, a step at a time so that budgets and failures are ours to tell."""
 
     name: str
 
     @property
     def traits(self) -> Traits:
         """See Method."""
-        return OF_OTHERS[self.name]
+        return OF_OTHERS.get(self.name) or UNLISTED[self.name]
 
     def drive(self, course: Course) -> LoopResult:
         """See SelfDriven; a restart finds its own first step, of order 1.
 
-        Raises ValueError for a complex state, one too large for LSODA, or one that autograd is to follow.
+        Raises ValueError for a state too large for a dense Jacobian, or one that autograd is to follow.
         """
         clock, f, control = course.clock, course.f, course.control
         assert control is not None, "a method that drives itself is told how"
@@ -64,7 +87,12 @@ class Scipy:
             return LoopResult(outputs, callback.non_finite(), None)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="(vode|lsoda): ")  # what they say is raised as errors
-            stepper = _STEPPERS[self.name](control, callback, callback.y.copy(), clock)
+            make = (
+                _Vode
+                if self.name == "vode_adams"
+                else partial(_OfSolveIvp, self.name.replace("lsoda", "LSODA"))
+            )
+            stepper: _Stepper = make(control, callback, callback.y.copy(), clock)
             for t1 in clock.ts[1:]:
                 while (t1 - callback.t0) * clock.direction > 0:
                     error = _step(stepper, callback, course)
@@ -75,19 +103,15 @@ class Scipy:
 
     def _check(self, course: Course) -> None:
         y0 = course.y0
-        if y0.is_complex():
-            raise ValueError(
-                f"the state is {y0.dtype} but `{self.name}` solves real ones; use dopri5, or a tuple of real and "
-                "imaginary part"
-            )
         if course.autograd and (y0.requires_grad or course.clock.tensor is not None):
             raise ValueError(_no_autograd(self.name))
         max_state = self.traits.max_state
-        if max_state is not None and y0.numel() > max_state:
+        size = y0.numel() * (1 + y0.is_complex())
+        if max_state is not None and size > max_state:
             raise ValueError(
-                f"`lsoda` would allocate a dense Jacobian of {8 * y0.numel() ** 2:,} bytes for a state of "
-                f"{y0.numel():,} numbers (of the adjoint: y, adj_y and all parameters); it takes up to "
-                f"{max_state:,}, so use vode_adams"
+                f"`{self.name}` would allocate a dense Jacobian of {8 * size**2:,} bytes for a state of {size:,} "
+                f"numbers (of the adjoint: y, adj_y and all parameters); it takes up to {max_state:,}, so use "
+                + ("RK45" if self.name in UNLISTED else "vode_adams, or RK45 in torchdiffeq's interface")
             )
 
 
@@ -125,7 +149,10 @@ class _Callback:
 
     def state(self, y: Array) -> Tensor:
         """A copy of y like the state: SciPy reuses its arrays."""
-        return torch.from_numpy(y.copy()).to(self._like.dtype).to(self._like.device).view(self._like.shape)
+        like, state = self._like, torch.from_numpy(y.copy())
+        if like.is_complex():
+            state = torch.view_as_complex(state.view(-1, 2))
+        return state.to(like.dtype).to(like.device).view(like.shape)
 
     def non_finite(self) -> SolverError:
         """f or its state is NaN or infinite where f was called last."""
@@ -182,8 +209,8 @@ class _Vode:
         self._ode = ode(f).set_integrator(
             "vode",
             method="adams",
-            rtol=_tolerance(control.accuracy.rtol),
-            atol=_tolerance(control.accuracy.atol),
+            rtol=_tolerance(control.accuracy.rtol, len(y0)),
+            atol=_tolerance(control.accuracy.atol, len(y0)),
             first_step=clock.direction * min(control.first_step or 0.0, clock.span),
             min_step=control.min_step,
             max_step=0.0 if math.isinf(control.max_step) else control.max_step,  # 0: no limit
@@ -200,40 +227,42 @@ class _Vode:
         return np.asarray(self._ode.integrate(t))  # the step is past t: VODE interpolates
 
 
-class _Lsoda:
-    """scipy.integrate.LSODA: Adams or BDF as stiffness asks, its Jacobian by finite differences."""
+class _OfSolveIvp:
+    """A solver of solve_ivp, by its name there: `lsoda`, Radau and BDF take their Jacobian by finite differences."""
 
     def __init__(
-        self, control: StepControl, f: Callable[[float, Array], Array], y0: Array, clock: Clock
+        self, name: str, control: StepControl, f: Callable[[float, Array], Array], y0: Array, clock: Clock
     ) -> None:
-        from scipy.integrate import LSODA
+        from scipy import integrate
 
-        self._lsoda = LSODA(
+        least = {"min_step": control.min_step} if name == "LSODA" else {}
+        self._solver = getattr(integrate, name)(
             f,
             clock.ts[0],
             y0,
             clock.ts[-1],
             first_step=None if control.first_step is None else min(control.first_step, clock.span),
-            min_step=control.min_step,
             max_step=control.max_step,
-            rtol=np.maximum(_tolerance(control.accuracy.rtol), _SMALLEST_RTOL),
-            atol=_tolerance(control.accuracy.atol),
+            rtol=np.maximum(_tolerance(control.accuracy.rtol, len(y0)), _SMALLEST_RTOL),
+            atol=_tolerance(control.accuracy.atol, len(y0)),
+            **least,
         )
         self.t = clock.ts[0]
+        self._inside: Callable[[float], Array] | None = (
+            None  # of the last step; DOP853 pays evaluations for it
+        )
 
     def step(self) -> bool:
-        self._lsoda.step()
-        self.t = float(self._lsoda.t)
-        return bool(self._lsoda.status != "failed")
+        self._solver.step()
+        self.t, self._inside = float(self._solver.t), None
+        return bool(self._solver.status != "failed")
 
     def value(self, t: float) -> Array:
-        return np.asarray(self._lsoda.y if t == self.t else self._lsoda.dense_output()(t))
-
-
-_STEPPERS: dict[str, Callable[[StepControl, _Callback, Array, Clock], _Stepper]] = {
-    "vode_adams": _Vode,
-    "lsoda": _Lsoda,
-}
+        if t == self.t:
+            return np.asarray(self._solver.y)
+        if self._inside is None:
+            self._inside = self._solver.dense_output()
+        return np.asarray(self._inside(t))
 
 
 def _no_autograd(method: str) -> str:
@@ -241,9 +270,14 @@ def _no_autograd(method: str) -> str:
 
 
 def _array(y: Tensor) -> Array:
-    """y as a flat float64 array; float64 on the host, since not every device has it."""
-    return y.detach().cpu().double().reshape(-1).numpy()
+    """y as a flat float64 array, complex numbers as pairs; float64 on the host, since not every device has it."""
+    parts = torch.view_as_real(y.detach().resolve_conj()) if y.is_complex() else y.detach()
+    return parts.cpu().double().reshape(-1).numpy()
 
 
-def _tolerance(tolerance: Tolerance) -> float | Array:
-    return _array(tolerance) if isinstance(tolerance, Tensor) else tolerance
+def _tolerance(tolerance: Tolerance, size: int) -> float | Array:
+    """One for all, or one for each of `size` numbers: both parts of a complex entry have the entry's."""
+    if not isinstance(tolerance, Tensor):
+        return tolerance
+    entries = _array(tolerance)
+    return np.repeat(entries, size // len(entries))
