@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from nodebench.ode import Event, Solution, odeint
+from nodebench.ode.methods.traits import known_methods
 
 DTYPE = torch.float64
 GRADIENTS = ["direct", "checkpointed", "adjoint"]
@@ -181,6 +182,33 @@ def test_the_checkpointed_gradient_is_the_direct_one(steps: str) -> None:
     torch.testing.assert_close(
         jacobian("checkpointed", **COARSE[steps]), jacobian("direct", **COARSE[steps]), rtol=1e-9, atol=1e-10
     )
+
+
+@pytest.mark.parametrize(
+    "method", [name for name, traits in known_methods().items() if not traits.is_self_driven]
+)
+def test_every_method_that_takes_our_steps_has_events_and_their_gradients(method: str) -> None:
+    traits = known_methods()[method]
+    settings = {"rtol": 1e-5, "atol": 1e-5} if traits.has_error else {"dt": 0.005}
+    for gradient in traits.gradients:
+        y0 = torch.tensor([1.0, 0.0], dtype=DTYPE, requires_grad=True)
+        event = Event(lambda t, y: y[0] - 0.5)
+        solution = odeint(
+            lambda t, y: torch.stack([-y[1], y[0]]),
+            y0,
+            [0.0, 3.0],
+            method=method,
+            gradient=gradient,
+            event=event,
+            **settings,
+        )
+        (time,), (y,) = solution.events[0].ts, solution.events[0].ys
+        found = [time, y[1], *torch.autograd.grad(time, y0, retain_graph=True)[0]]
+        tan = math.tan(math.pi / 3)  # r cos(t + a) = 1/2
+        expected = [math.pi / 3, math.sqrt(3) / 2, 1 / tan, -1.0]
+        assert [x.item() for x in found] == pytest.approx(
+            expected, abs={1: 2e-2, 2: 5e-3}.get(traits.order, 1e-3)
+        )
 
 
 def test_with_tight_tolerances_the_three_gradients_are_one() -> None:
