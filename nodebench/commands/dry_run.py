@@ -11,7 +11,7 @@ from nodebench.commands.destinations import check_runs
 from nodebench.commands.members import DONE, counts, member_line, state_of
 from nodebench.commands.plan import net_words, plan
 from nodebench.commands.run_words import how_it_went, seconds_of_training
-from nodebench.commands.session import Session, assemble, how_to_train, naming_the_key
+from nodebench.commands.session import Session, assemble, how_to_train, naming_the_key, run_to_extend
 from nodebench.commands.sweep import Member, compose_members
 from nodebench.config.build import Builder
 from nodebench.config.errors import ConfigError, FailedError
@@ -42,8 +42,9 @@ def dry_run(asked: Member, config_dir: str | Path | None = None) -> int:
     Raises ConfigError for what cannot be trained, FailedError where the first steps fail.
     """
     config, folder = asked.composed.config, run_folder(asked.composed.config)
+    source = run_to_extend(config)
     print(f"run       {plain(str(folder))}")
-    for note in asked.composed.notes:
+    for note in (*asked.composed.notes, *([f"goes on with {source}"] if source else [])):
         tell(f"note      {note}")
     found = find_runs(folder)
     for line in how_it_went(found[:1]) if found else ["status    not trained yet"]:

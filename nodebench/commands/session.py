@@ -25,6 +25,7 @@ from nodebench.config.identity import run_folder
 from nodebench.config.own_code import own_code
 from nodebench.config.saved import config_text
 from nodebench.config.size import is_out_of_memory, out_of_memory
+from nodebench.config.start import check_extension, start_from_source, started_otherwise
 from nodebench.data import Data
 from nodebench.models.ode_block import ode_blocks
 from nodebench.quoting import plain
@@ -41,6 +42,7 @@ from nodebench.training import (
     train,
 )
 from nodebench.training.checkpoints import LAST
+from nodebench.training.extension import extend
 from nodebench.training.progress import say
 from nodebench.training.protocols import NonFiniteValuesError
 from nodebench.training.seeding import preserved_rng
@@ -143,6 +145,7 @@ def train_run(composed: Composed, config_dir: str | Path | None = None) -> Outco
     """
     config = composed.config
     folder, force = run_folder(config), config["training"]["force"]
+    source = run_to_extend(config)
     print(f"run       {plain(str(folder))}", flush=True)  # one word, to be copied, however long it is
     for note in composed.notes:
         tell(f"note      {note}")
@@ -151,12 +154,18 @@ def train_run(composed: Composed, config_dir: str | Path | None = None) -> Outco
     if finished is not None:
         return finished
     check_runs(folder)
+    for other in started_otherwise(config):
+        tell(
+            f"note      {other} started from other weights of {config['training']['from']}, trained anew since"
+        )
     session = assemble(config, config_dir)
     make_optimizer, settings = how_to_train(session)
     for line in plan(config, session.data, session.task, session.model, settings):
         tell(line)
     try:
         with run:
+            if source is not None:
+                extend(run, source, settings.num_steps, session.task.steps_per_epoch)
             return _naming_the_budget(train(session.task, session.model, make_optimizer, settings, run))
     except RunFolderError:
         raise
@@ -165,8 +174,21 @@ def train_run(composed: Composed, config_dir: str | Path | None = None) -> Outco
         return Outcome("failed", {}, f"{reason} (full traceback in {folder / 'log.txt'})")
 
 
+def run_to_extend(config: Mapping[str, Any]) -> Path | None:
+    """The run that training.extend names; None where it names none, or this one has already begun.
+
+    Raises ConfigError for one that cannot be extended to this.
+    """
+    has_begun = (run_folder(config) / "checkpoints").is_dir() and not config["training"]["force"]
+    return None if has_begun else check_extension(config)
+
+
 def how_to_train(session: Session) -> tuple[MakeOptimizer, TrainingSettings]:
-    """The optimizer and the settings of a session whose solves get a budget. Raises ConfigError for bad values."""
+    """The optimizer and the settings of a session, whose net gets the weights to start from and its solves a budget.
+
+    Raises ConfigError for bad values, and for weights of another net.
+    """
+    start_from_source(session.builder.config, session.model)
     for block in ode_blocks(session.model):
         block.default_max_nfe = MAX_NFE_IN_TRAINING
     try:

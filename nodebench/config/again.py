@@ -65,6 +65,7 @@ def _again(config: Mapping[str, Any], start: Mapping[str, str], folders: tuple[P
         made = merge(given, folders)
         if "content" in made["data"]:
             made["data"]["content"] = config["data"].get("content")
+        made["training"]["from_weights"] = config["training"].get("from_weights")
         return made
 
     given: dict[str, Any] = dict(start)

@@ -24,9 +24,10 @@ from yaml import YAMLError
 from nodebench.config.errors import ConfigError, did_you_mean
 from nodebench.config.files import GROUPS, PRIMARY, config_folders, content_of, flatten, load, options
 from nodebench.config.overrides import check_single, parse, text_of
+from nodebench.config.start import settle_start
 from nodebench.ode.methods.traits import needs_tolerance
 
-_NOT_FOR_USERS = ("_target_", "recommended", "name", "content")
+_NOT_FOR_USERS = ("_target_", "recommended", "name", "content", "from_weights")
 _WITH_OWN_KEYS = ("task", "data", "model", "optimizer")  # groups whose files bring keys of their own
 _NEEDED = {  # by everything that builds what these files name
     "task": ("_target_", "recommended.training", "recommended.optimizer", "recommended.solver.tol"),
@@ -82,7 +83,7 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
     sweep = plain.pop("sweep") or {}
     _check_sweep(sweep, choices, folders)
     left = {key: values for key, values in sweep.items() if key not in given}
-    notes = (*finish(plain, choices, given), *_tell_sweep(left))
+    notes = (*finish(plain, choices, given), *settle_start(plain), *_tell_sweep(left))
     return Composed(plain, spelled_out, notes, left)
 
 

@@ -25,6 +25,8 @@ _WITHOUT_EFFECT = frozenset(
         "data.root",
         "data.path",  # data.content counts
         "training.force",
+        "training.from",  # training.from_weights counts
+        "training.extend",  # which gives the numbers that it would have without
         "training.checkpoint_every_s",
         "solver.tol",
     }
@@ -53,7 +55,7 @@ def hash8(config: Mapping[str, Any]) -> str:
 
 def what_makes_the_numbers(config: Mapping[str, Any]) -> dict[str, Any]:
     """The keys that determine the numbers, by the names and with the values that a user gives them."""
-    without_effect = _WITHOUT_EFFECT - {"solver.tol"}
+    without_effect = _WITHOUT_EFFECT - {"solver.tol", "training.from"}
     return {
         key: value
         for key, value in flatten(dict(config))

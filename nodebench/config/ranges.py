@@ -103,6 +103,8 @@ ALLOWED: dict[str, Range] = {
     "training.label_smoothing": SHARE,
     "training.clip_norm": number(1e-15, 1e15),
     "training.patience": ITEMS,
+    "training.from": ("the folder of a run", lambda v: isinstance(v, str) and v != ""),
+    "training.extend": ("the folder of a run", lambda v: isinstance(v, str) and v != ""),
     "training.checkpoint_every_s": number(1e-3, 1e9),
     "training.force": SWITCH,
 }
@@ -112,7 +114,10 @@ NULLABLE = (
     *(f"data.limit_{part}" for part in ("train", "val", "test")),
     *(f"data.{key}" for key in ("num_observed", "window_end", "t_start", "t_end")),
     *(f"solver.{key}" for key, setting in of_config().items() if setting.usual and setting.default is None),
-    *(f"training.{key}" for key in ("epochs", "num_steps", "ema_decay", "clip_norm", "patience")),
+    *(
+        f"training.{key}"
+        for key in ("epochs", "num_steps", "ema_decay", "clip_norm", "patience", "from", "extend")
+    ),
 )
 
 

@@ -26,13 +26,20 @@ _OF_A_CHOICE = ("name", "_target_", "content")
 
 
 def config_text(config: Mapping[str, Any]) -> str:
-    """The resolved config as YAML. Absolute paths are this machine's, so the shipped defaults stand in for them."""
+    """The resolved config as YAML. Absolute paths are this machine's: the shipped defaults stand in for them.
+
+    Of another run's folder its name and seed are left.
+    """
     published = deepcopy(dict(config))
     if Path(published["output_dir"]).is_absolute():
         published["output_dir"] = load(shipped_folder() / f"{PRIMARY}.yaml")["output_dir"]
     root = published["data"].get("root")
     if root is not None and Path(os.path.expanduser(root)).is_absolute():
         published["data"]["root"] = _shipped_root()
+    for key in ("from", "extend"):
+        source = published["training"].get(key)
+        if source is not None and Path(os.path.expanduser(source)).is_absolute():
+            published["training"][key] = "/".join(Path(source).parts[-2:])
     if "path" in published["data"]:
         published["data"]["path"] = Path(published["data"]["path"]).name
     return OmegaConf.to_yaml(OmegaConf.create(published))

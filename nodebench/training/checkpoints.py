@@ -53,6 +53,16 @@ def save_best(folder: Path, content: Mapping[str, Any]) -> None:
     _write(folder, _BEST_FILE, content)
 
 
+def copy_best(source: Path, target: Path, until_step: int) -> None:
+    """Copy the best weights of a run into another's folder, unless they are of a later step or cannot be read."""
+    path = source / _BEST_FILE
+    if path.is_file() and _step_of(path) <= until_step:
+        with named_disk_errors(target):
+            target.mkdir(exist_ok=True)
+            content = path.read_bytes()
+        write_atomically(target / _BEST_FILE, content)
+
+
 def _write(folder: Path, name: str, content: Mapping[str, Any]) -> None:
     # Serialised in memory: torch's own file writer reports a full disk as an unspecific RuntimeError.
     buffer = io.BytesIO()

@@ -34,7 +34,7 @@ from nodebench.training.seeding import preserved_rng, seed_everything
 from nodebench.training.settings import TrainingSettings
 from nodebench.training.state import MakeOptimizer, TrainingState
 from nodebench.training.step import training_step
-from nodebench.training.tensorboard import Dashboard
+from nodebench.training.tensorboard import EVENT_FILES, Dashboard
 
 
 def train(
@@ -127,6 +127,7 @@ class _Training:
 
         # Events of the checkpoint's own step stay, unless they belong to a record that is still to be written.
         keeps_events = checkpoint is not None and not self._is_record_due()
+        has_events = any(self.run.tensorboard.glob(EVENT_FILES))
         self.dashboard = Dashboard(
             self.run.tensorboard,
             self.state.step + 1 if keeps_events else self.state.step,
@@ -134,8 +135,10 @@ class _Training:
             self.columns,
         )
         stack.callback(self.dashboard.close)
-        if checkpoint is None:
+        if not has_events:  # at the start, and where only the records of a shorter run are at hand
             self.dashboard.show_config(self.run.config_text)
+            for record in self.run.metrics.read():
+                self.dashboard.show_record(record)
         settings = self.settings
         self.progress = Progress(
             settings.num_steps,

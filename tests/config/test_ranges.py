@@ -14,7 +14,7 @@ from nodebench.config.files import GROUPS, PRIMARY, config_folders, flatten, loa
 from nodebench.config.ranges import ALLOWED, NULLABLE, check_ranges
 
 SHIPPED = config_folders()
-NO_VALUES = ("_target_", "recommended", "content")  # not for users
+NO_VALUES = ("_target_", "recommended", "content", "from_weights")  # not for users
 SIGNED = ("data.phase", "data.window_end", "data.t_start", "data.t_end")
 CHECKED_OTHERWISE = ("solver.method", "solver.adjoint.method")  # by the methods that there are
 
@@ -51,7 +51,10 @@ def test_a_value_that_nobody_means_is_a_short_sentence_that_names_the_key(key: s
         assert len(str(caught.value)) < 300
 
 
-@pytest.mark.parametrize("key", sorted(set(ALLOWED) - {"data.root", "data.path", "output_dir"}))
+NAMES_OF_PLACES = {"data.root", "data.path", "output_dir", "training.from", "training.extend"}
+
+
+@pytest.mark.parametrize("key", sorted(set(ALLOWED) - NAMES_OF_PLACES))
 def test_a_word_where_a_value_belongs_is_named(key: str) -> None:
     with pytest.raises(ConfigError, match=f"{key}=lots is not possible"):
         check_ranges(nested(key, "lots"))
