@@ -41,11 +41,11 @@ OPEN_ROOMS = {"config", "commands", "cli", "api", "__main__", "__init__"}
 _ORDER = """
     drive methods gradients
     status counts names field norms packing clock budget failures interpolation events
-    methods.own methods.tableau methods.tableaus methods.implicit.tableau methods.traits ranges
-    drive.scalars drive.controllers settings drive.state drive.control
+    methods.own methods.tableau methods.tableaus methods.implicit.tableau methods.implicit.collocation
+    methods.traits ranges drive.scalars drive.controllers settings drive.state drive.control
     methods.stages methods.method methods.explicit methods.adams methods.scipy
     methods.implicit methods.implicit.jacobian methods.implicit.newton methods.implicit.gradient
-    methods.implicit.matrices methods.implicit.diagonal methods.registry
+    methods.implicit.matrices methods.implicit.steps methods.implicit.diagonal methods.implicit.coupled methods.registry
     drive.decide drive.first_step drive.outputs drive.adaptive drive.grid drive.solver
     drive.roots drive.watch
     per_sample.rows per_sample.times per_sample.control per_sample.step per_sample.first_step per_sample.outputs
@@ -62,7 +62,10 @@ ODE_ORDER = _ORDER.split()  # folders alone import nothing
 DATA_IN_ODE = {
     "ode.ranges",
     "ode.settings",
-    *(f"ode.methods.{name}" for name in ("own", "tableau", "tableaus", "implicit.tableau", "traits")),
+    *(
+        f"ode.methods.{name}"
+        for name in ("own", "tableau", "tableaus", "implicit.tableau", "implicit.collocation", "traits")
+    ),
 }
 # Functions whose parameters are what a user writes: odeint's are spelled out, odeint_adjoint's are torchdiffeq's.
 # Beside them, what a shipped config names as its `_target_`: each parameter is a key of the file.

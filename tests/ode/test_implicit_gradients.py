@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from nodebench.ode import odeint
+from nodebench.ode.methods.implicit.collocation import COLLOCATION
 from nodebench.ode.methods.implicit.tableau import DIAGONAL
 
-METHODS = pytest.mark.parametrize("method", list(DIAGONAL))
+METHODS = pytest.mark.parametrize("method", [*DIAGONAL, *COLLOCATION])
 
 
 class Relaxing(nn.Module):

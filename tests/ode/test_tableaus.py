@@ -1,4 +1,4 @@
-"""Every file in nodebench/ode/methods/tableaus: order conditions, embedded methods, interpolants, and the loader."""
+"""Every tableau, explicit or implicit: order conditions; embedded methods, interpolants, and the folder of files."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import functools
 import itertools
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,8 @@ import torchdiffeq
 from scipy.integrate import RK23, RK45
 from torchdiffeq._impl.odeint import SOLVERS
 
+from nodebench.ode.methods.implicit.collocation import COLLOCATION
+from nodebench.ode.methods.implicit.tableau import DIAGONAL
 from nodebench.ode.methods.tableaus import load_tableaus
 
 TOLERANCE = 1e-10  # the coefficients of dopri8's interpolant are printed to about 1e-12
@@ -40,6 +43,7 @@ NUM_STAGES = {
 FSAL = {"bosh3", "dopri5", "tsit5", "dopri8"}
 
 TABLEAUS = load_tableaus()
+METHODS: dict[str, Any] = {**TABLEAUS, **DIAGONAL, **COLLOCATION}
 EMBEDDED = [name for name, tableau in TABLEAUS.items() if tableau.has_error_estimate]
 INTERPOLATED = [name for name, tableau in TABLEAUS.items() if tableau.interpolant is not None]
 
@@ -81,9 +85,10 @@ def density(tree: Tree) -> int:
 @functools.cache
 def stage_weights(name: str, tree: Tree) -> np.ndarray:
     """Phi_i(tree) for every stage i: the product over the subtrees of sum_j a_ij Phi_j(subtree)."""
-    tableau = TABLEAUS[name]
-    a = np.array([[*row, *[0.0] * (tableau.num_stages - len(row))] for row in tableau.a])
-    weights = np.ones(tableau.num_stages)
+    tableau = METHODS[name]
+    num_stages = len(tableau.b)
+    a = np.array([[*row, *[0.0] * (num_stages - len(row))] for row in tableau.a])
+    weights = np.ones(num_stages)
     for subtree in tree:
         weights = weights * (a @ stage_weights(name, subtree))
     return weights
@@ -97,7 +102,7 @@ def largest_defect(name: str, weights: np.ndarray, order: int, theta: float = 1.
 
 
 def propagated_weights(name: str) -> np.ndarray:
-    return np.array(TABLEAUS[name].b)
+    return np.array(METHODS[name].b)
 
 
 def embedded_weights(name: str) -> np.ndarray:
@@ -138,15 +143,15 @@ def test_a_method_says_where_it_comes_from(name: str) -> None:
     assert TABLEAUS[name].source
 
 
-@pytest.mark.parametrize("name", TABLEAUS)
+@pytest.mark.parametrize("name", METHODS)
 def test_a_method_satisfies_the_order_conditions_up_to_its_order(name: str) -> None:
-    for order in range(1, TABLEAUS[name].order + 1):
+    for order in range(1, METHODS[name].order + 1):
         assert largest_defect(name, propagated_weights(name), order) < TOLERANCE
 
 
-@pytest.mark.parametrize("name", TABLEAUS)
+@pytest.mark.parametrize("name", METHODS)
 def test_a_method_is_not_of_higher_order_than_it_claims(name: str) -> None:
-    assert largest_defect(name, propagated_weights(name), TABLEAUS[name].order + 1) > 1e-6
+    assert largest_defect(name, propagated_weights(name), METHODS[name].order + 1) > 1e-6
 
 
 @pytest.mark.parametrize("name", EMBEDDED)

@@ -7,6 +7,8 @@ from typing import Any
 
 from nodebench.ode.methods.adams import Adams
 from nodebench.ode.methods.explicit import ExplicitRungeKutta
+from nodebench.ode.methods.implicit.collocation import COLLOCATION
+from nodebench.ode.methods.implicit.coupled import CoupledImplicit
 from nodebench.ode.methods.implicit.diagonal import DiagonallyImplicit
 from nodebench.ode.methods.implicit.tableau import DIAGONAL
 from nodebench.ode.methods.method import Method, SelfDriven
@@ -25,6 +27,7 @@ WITHOUT_TABLEAU: dict[str, Method | SelfDriven] = {
     "vode_adams": Scipy("vode_adams"),
     "lsoda": Scipy("lsoda"),
     **{name: DiagonallyImplicit(tableau) for name, tableau in DIAGONAL.items()},
+    **{name: CoupledImplicit(tableau) for name, tableau in COLLOCATION.items()},
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from nodebench.ode.methods.implicit.collocation import COLLOCATION, Collocation
 from nodebench.ode.methods.implicit.tableau import DIAGONAL, DiagonalTableau
 from nodebench.ode.methods.own import OWN
 from nodebench.ode.methods.tableau import ButcherTableau
@@ -72,6 +73,11 @@ def of_diagonal(tableau: DiagonalTableau) -> Traits:
     )
 
 
+def of_collocation(tableau: Collocation) -> Traits:
+    """Those of a fully implicit Runge-Kutta method."""
+    return Traits(tableau.name, tableau.order, iterates=True, is_implicit=True)
+
+
 OF_OTHERS: dict[str, Traits] = {
     traits.name: traits
     for traits in (
@@ -102,7 +108,9 @@ def known_methods() -> dict[str, Traits]:
 def shipped_methods() -> dict[str, Traits]:
     """The same without those that were added in this process."""
     tableaus = {name: of_tableau(tableau) for name, tableau in load_tableaus().items()}
-    return tableaus | {name: of_diagonal(tableau) for name, tableau in DIAGONAL.items()} | OF_OTHERS
+    implicit = {name: of_diagonal(tableau) for name, tableau in DIAGONAL.items()}
+    implicit |= {name: of_collocation(tableau) for name, tableau in COLLOCATION.items()}
+    return tableaus | implicit | OF_OTHERS
 
 
 def traits_of(method: Any) -> Traits:

@@ -99,6 +99,7 @@ def _predictor(known: Sequence[float], wanted: float) -> tuple[float, ...]:
 
 
 _G = 0.43586652150845967  # the middle root of x^3 - 3 x^2 + 3/2 x - 1/6: L-stable at order 3
+_A = 1 - math.sqrt(1 / 2)  # L-stable at order 2
 _KVAERNO3 = (
     (0.0,),
     (_G, _G),
@@ -145,6 +146,21 @@ DIAGONAL: dict[str, DiagonalTableau] = {
             b=(0.5, 0.5, 0.0),
             b_err=(1 / 3, 1 / 3, -2 / 3),  # Simpson's rule with the cubic through the ends in the middle
             filters_error=True,
+        ),
+        DiagonalTableau("implicit_midpoint", 2, a=((0.5,),), b=(1.0,)),
+        DiagonalTableau(
+            "sdirk2",
+            2,
+            a=((_A,), (1 - _A, _A)),
+            b=(1 - _A, _A),
+            source="Alexander, Diagonally implicit Runge-Kutta methods for stiff ODEs, SINUM 14 (1977)",
+        ),
+        DiagonalTableau(
+            "trbdf2",
+            2,
+            a=((0.0,), (_A, _A), (math.sqrt(2) / 4, math.sqrt(2) / 4, _A)),
+            b=(math.sqrt(2) / 4, math.sqrt(2) / 4, _A),
+            source="Bank et al., Transient simulation of silicon devices and circuits, IEEE TCAD 4 (1985)",
         ),
         DiagonalTableau(
             "kvaerno3",
