@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from io import StringIO
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pandas as pd
 import pytest
 
 from nodebench.commands.recipes import recipes_of
+from nodebench.commands.report import page_of
 from nodebench.reporting import find_runs, result_table
 from nodebench.reporting.figures import draw
 from nodebench.reporting.named_tables import named_table
@@ -48,6 +50,34 @@ def test_the_committed_records_are_of_the_recipe_that_reproduce_trains(artefact:
     recipes = recipes_of(artefact, runs)
     assert {run.group for run in runs} <= {member.group for member in recipes.members}
     assert recipes.complaint(runs[0], "it") == ""
+
+
+def without_pictures(page: str) -> str:
+    """A page without what matplotlib draws, whose text differs from version to version."""
+    return re.sub(r'<svg [^>]*class="drawn".*?</svg>', "", page, flags=re.DOTALL)
+
+
+def test_the_committed_records_make_the_committed_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What scripts/report.sh makes, but for the figures' own section, whose numbers the tests above hold."""
+    committed = (RESULTS / "report.html").read_text(encoding="utf-8")
+    monkeypatch.chdir(RESULTS.parents[1])
+    root = Path("docs/results")
+    page = page_of(find_runs(root), root, "nodebench: every committed run", with_figures=False)
+    figures = re.compile(r'<figure id="figure-[^"]*" class="paper">.*?</figure>', re.DOTALL)
+    assert figures.sub("", committed) == page
+    assert len(committed.encode()) < 3_000_000
+
+
+@pytest.mark.slow
+def test_the_committed_records_make_the_committed_page_with_its_figures(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    committed = (RESULTS / "report.html").read_text(encoding="utf-8")
+    monkeypatch.chdir(RESULTS.parents[1])
+    root = Path("docs/results")
+    page = page_of(find_runs(root), root, "nodebench: every committed run")
+    assert without_pictures(page) == without_pictures(committed)
+    assert page.count('class="drawn"') == committed.count('class="drawn"') > 10
 
 
 def test_there_are_committed_results() -> None:

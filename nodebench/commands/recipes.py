@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
+from typing import Any
 
 from nodebench.commands.artefacts import ARTEFACTS
 from nodebench.reporting.recipes import ANY_RECIPE, Recipe, Recipes
@@ -20,7 +22,6 @@ def recipes_of(drawn: str, runs: Sequence[Run]) -> Recipes:
         return ANY_RECIPE
     from nodebench.config.identity import run_folder, what_makes_the_numbers
     from nodebench.config.merged import merge
-    from nodebench.config.overrides import parse
 
     found: dict[str, Recipe] = {}
     for overrides in dict.fromkeys(
@@ -29,10 +30,19 @@ def recipes_of(drawn: str, runs: Sequence[Run]) -> Recipes:
         for overrides in recipe
     ):
         for member in _asked(overrides, [run for run in runs if run.group not in found]):
-            config = merge({override.key_or_group: override.value() for override in parse(member)})
+            config = merge(dict(map(_given, member)))
             group = run_folder(config).parent.name
             found[group] = Recipe(group, what_makes_the_numbers(config))
     return Recipes(artefact.name, tuple(found.values()))
+
+
+@cache
+def _given(override: str) -> tuple[str, Any]:
+    """Key and value; the same few are asked for again and again."""
+    from nodebench.config.overrides import parse
+
+    (parsed,) = parse([override])
+    return parsed.key_or_group, parsed.value()
 
 
 def _asked(overrides: Sequence[str], runs: Sequence[Run]) -> list[tuple[str, ...]]:

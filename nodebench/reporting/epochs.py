@@ -47,6 +47,13 @@ def read_epochs(runs: Sequence[Run], columns: Sequence[str] = COUNTS) -> tuple[p
     return table.astype(dict.fromkeys(columns, float)), problems
 
 
+def over_seeds(table: pd.DataFrame, column: str, x: str, by: str = "group") -> pd.DataFrame:
+    """Of a table of read_epochs, for each value of `by` and each `x`: mean, lowest, highest and number of runs."""
+    known = table[table[column].notna() & table[x].notna()]
+    parts = known.groupby([by, x], sort=True)[column].agg(["mean", "min", "max", "count"]).reset_index()
+    return parts.rename(columns={"min": "lowest", "max": "highest", "count": "num_runs"})
+
+
 def recorded_columns(runs: Sequence[Run]) -> list[str]:
     """The columns that the epochs of these runs have a number in, in the order of their records."""
     found: dict[str, None] = {}

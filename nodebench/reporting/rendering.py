@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -22,7 +23,9 @@ _LATEX = str.maketrans(
         ">": r"\ensuremath{>}",
     }
 )
-_FORMULA = ("=", "+", "-", "@")  # what a spreadsheet takes for the beginning of one
+_FORMULA = tuple(
+    "=+-@\uff1d\uff0b\uff0d\uff20"
+)  # begin one in a spreadsheet, in some languages full-width too
 
 
 def render(table: Table, style: str, width: int | None = None) -> str:
@@ -56,10 +59,10 @@ def _for_markdown(text: str) -> str:
 def _latex(table: Table) -> str:
     """A booktabs tabular, the notes in small print below; needs `\\usepackage{booktabs}`. tabulate quotes the cells."""
     table = table.with_words(plain)
+    # A line that begins with one of these would be the end of the line before it, which says how far it is away.
+    grid = re.sub(r"^( *)([\[*])", r"\1{\2}", _grid(table, "latex_booktabs"), flags=re.MULTILINE)
     notes = [note.translate(_LATEX) for note in table.note_lines]
-    return "\n".join(
-        [_grid(table, "latex_booktabs"), "", *(rf"{{\footnotesize {note}\par}}" for note in notes)]
-    )
+    return "\n".join([grid, "", *(rf"{{\footnotesize {note}\par}}" for note in notes)])
 
 
 def _csv(table: Table) -> str:

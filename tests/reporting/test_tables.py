@@ -325,3 +325,18 @@ def test_a_damaged_run_is_a_row_and_the_others_are_whole(
     assert ["mlp", "damaged"] in [[line.split()[0], line.split()[-1]] for line in table.splitlines() if line]
     assert "0.50" in table
     assert f"{file} cannot be read" in table
+
+
+@pytest.mark.parametrize("words", ["[9cm] x", "*x", "=1+1", "\uff1d1+1", "\t@SUM(1)"])
+def test_a_first_cell_is_no_argument_of_latex_and_no_formula(
+    tmp_path: Path, write_run: WriteRun, words: str
+) -> None:
+    write_run(config={**ODENET, "model": {**ODENET["model"], "note": words}})
+    runs, shown = find_runs(tmp_path), words.strip()
+    lines = result_table(runs, ["model.note", "error_test"], "latex").splitlines()
+    (line,) = [line for line in lines if line.endswith(r"\\") and "0.50" in line]
+    assert not line.lstrip().startswith(("[", "*"))
+    (row,) = csv.DictReader(result_table(runs, ["model.note"], "csv").splitlines())
+    is_formula = words.lstrip()[0] not in "[*"
+    assert row["model.note"].startswith("'") == is_formula
+    assert shown in row["model.note"]

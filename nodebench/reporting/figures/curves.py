@@ -13,7 +13,7 @@ from nodebench.counted import counted
 from nodebench.quoting import plain
 from nodebench.records import Columns
 from nodebench.reporting.columns import columns_of
-from nodebench.reporting.epochs import curves_unasked, read_epochs, recorded_columns
+from nodebench.reporting.epochs import curves_unasked, over_seeds, read_epochs, recorded_columns
 from nodebench.reporting.figures.drawing.charts import chart, plain_numbers
 from nodebench.reporting.figures.drawing.drawing import Drawing, NothingToDrawError
 from nodebench.reporting.figures.drawing.panels import new_figure, plain_label
@@ -75,7 +75,8 @@ def curves(
     )
     table = table[table["curve"].isin(names[:MAX_CURVES])]
     notes += _early_ends(table, x)
-    numbers = pd.concat([_over_seeds(table, column, x) for column in shown], ignore_index=True)
+    parts = [over_seeds(table, column, x, "curve").assign(column=column) for column in shown]
+    numbers = pd.concat(parts, ignore_index=True).rename(columns={x: "x"})[list(_OF_CSV)]
     if numbers.empty:
         raise NothingToDrawError(f"no run has recorded {' or '.join(shown)} with its {x}")
     shown = [column for column in shown if column in set(numbers["column"])]
@@ -117,13 +118,6 @@ def _early_ends(table: pd.DataFrame, x: str) -> list[str]:
         for (curve, _, seed), end in ends.items()
         if end < latest[curve]
     ]
-
-
-def _over_seeds(table: pd.DataFrame, column: str, x: str) -> pd.DataFrame:
-    known = table[table[column].notna() & table[x].notna()]
-    parts = known.groupby(["curve", x], sort=True)[column].agg(["mean", "min", "max", "count"]).reset_index()
-    named = {x: "x", "min": "lowest", "max": "highest", "count": "num_runs"}
-    return parts.rename(columns=named).assign(column=column)[list(_OF_CSV)]
 
 
 def _draw(numbers: pd.DataFrame, columns: Sequence[str], x: str, known: Columns) -> Figure:

@@ -9,7 +9,14 @@ import pandas as pd
 
 from nodebench.records import Columns
 from nodebench.reporting.columns import columns_of
-from nodebench.reporting.epochs import COUNTS, PLACES, curves_unasked, read_epochs, recorded_columns
+from nodebench.reporting.epochs import (
+    COUNTS,
+    PLACES,
+    curves_unasked,
+    over_seeds,
+    read_epochs,
+    recorded_columns,
+)
 from nodebench.reporting.report.charts import Chart, Curve, axes_over, draw_chart, legend
 from nodebench.reporting.report.experiments import Experiment, Neighbours, short_names
 from nodebench.reporting.report.markup import Markup, element
@@ -33,15 +40,17 @@ class Course:
         rows = [each.row for each in experiments]
         is_one_model = len({row.identity["model"] for row in rows}) == 1 and len(rows) > 1
         names = short_names(rows, with_model=not is_one_model)
+        numbers = over_seeds(self.table, column, self.place)
         for experiment, name in zip(experiments, names, strict=True):
-            own = self.table[self.table["group"] == experiment.row.first.group]
-            known = own[own[column].notna()]
-            if known.empty:
-                continue
-            over_seeds = known.groupby(self.place)[column].agg(["mean", "min", "max"]).astype(float)
-            points = list(zip(map(float, over_seeds.index), over_seeds["mean"], strict=True))
-            band = list(zip(map(float, over_seeds.index), over_seeds["min"], over_seeds["max"], strict=True))
-            yield experiment, Curve(name, points, band if known["seed"].nunique() > 1 else ())
+            own = numbers[numbers["group"] == experiment.row.first.group]
+            places = [float(place) for place in own[self.place]]
+            if places:
+                band = list(zip(places, own["lowest"], own["highest"], strict=True))
+                has_band = own["num_runs"].max() > 1
+                yield (
+                    experiment,
+                    Curve(name, list(zip(places, own["mean"], strict=True)), band if has_band else ()),
+                )
 
 
 def read_course(neighbours: Neighbours) -> Course:

@@ -17,6 +17,8 @@ from nodebench.reporting.report.inlining import inlined
 from nodebench.reporting.report.markup import Markup, element
 from nodebench.reporting.runs import Run
 
+_OF_THE_PAGE = ("curves",)  # what the page draws itself
+
 
 @dataclass(frozen=True)
 class InlineFigure:
@@ -33,7 +35,7 @@ def draw_figures(
 ) -> list[InlineFigure]:
     """Every figure that these runs have data for, in the order of the paper, then those beside it."""
     found = []
-    for name in sorted(figure_names(), key=_order):
+    for name in sorted(set(figure_names()) - {*_OF_THE_PAGE}, key=_order):
         try:
             drawing = draw(name, runs, recipes_of(name, runs))
         except (NothingToDrawError, NotMeasuredError):

@@ -136,10 +136,11 @@ def score_of(row: Row) -> Column | None:
 
 
 def _settings(run: Run) -> dict[str, str]:
+    """Its settings as they are typed; one of null is as good as absent."""
     return {
         key: word(value)
         for key, value in run.settings
-        if key.partition(".")[0] not in _NO_SETTING and not key.endswith("_target_")
+        if value is not None and key.partition(".")[0] not in _NO_SETTING and not key.endswith("_target_")
     }
 
 

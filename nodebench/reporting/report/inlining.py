@@ -16,6 +16,8 @@ _NUMBER = re.compile(r"-?\d+\.\d{2,}(?:e-\d+)?")
 _STYLE = re.compile(r' style="([^"]*)"')
 _FONT = re.compile(r"font: (?:(italic|oblique) )?(?:(bold|\d00) )?([\d.]+px)[^;]*")
 _COLOUR = re.compile(r"#([0-9a-f]{6})\b")
+_LEAVES = re.compile(r"<g>((?:<(?:path|use) [^>]*/>){2,})</g>")
+_CLIP = re.compile(r' clip-path="([^"]*)"')
 _MANY = 3  # elements of one style: they have a class
 
 
@@ -31,9 +33,18 @@ def inlined(svg: str, name: str) -> str:
     rest = re.sub(r' d="[^"]*"', lambda found: _closed_up(found[0]), rest)
     rest = re.sub(r">\s+<", "><", rest)
     rest = _STYLE.sub(lambda found: f' style="{_of_the_page(found[1])}"', rest)
-    rest, rules = _with_classes(_with_own_ids(rest, name), name)
+    rest = _LEAVES.sub(_clipped_once, _with_own_ids(rest, name))
+    rest, rules = _with_classes(rest, name)
     style = f"<style>{rules}</style>" if rules else ""
     return f"{' '.join(opening.split())}>{style}{rest.strip()}"
+
+
+def _clipped_once(found: re.Match[str]) -> str:
+    """A group of leaves that are all clipped alike, with that said of the group."""
+    leaves, clips = found[1], _CLIP.findall(found[1])
+    if len(set(clips)) != 1 or len(clips) != leaves.count("<"):
+        return found[0]
+    return f'<g clip-path="{clips[0]}">{_CLIP.sub("", leaves)}</g>'
 
 
 def _rounded(found: re.Match[str]) -> str:

@@ -67,10 +67,12 @@ class Section:
 def make_page(contents: Contents) -> str:
     """The page: the same runs, tables and figures give the same text, on any machine and on any day."""
     found = find_neighbours(contents.runs)
-    sections = [section for section in _sections(contents, found) if any(section.children)]
-    style, script = ((_ASSETS / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
     columns = table_columns(found)
-    data = embedded_json(as_data(columns, table_rows(found, columns)))
+    rows = table_rows(found, columns)
+    table = runs_table(columns, rows)
+    sections = [section for section in _sections(contents, found, table) if any(section.children)]
+    style, script = ((_ASSETS / name).read_text(encoding="utf-8") for name in ("style.css", "script.js"))
+    data = embedded_json(as_data(columns, rows))
     head = element(
         "head",
         element("meta", charset="utf-8"),
@@ -141,8 +143,7 @@ def _summary(contents: Contents, found: Sequence[Neighbours]) -> Markup:
     )
 
 
-def _sections(contents: Contents, found: Sequence[Neighbours]) -> Iterable[Section]:
-    columns = table_columns(found)
+def _sections(contents: Contents, found: Sequence[Neighbours], table: Markup) -> Iterable[Section]:
     courses = [read_course(each) for each in found]
     learning = [(course.neighbours.name, list(learning_charts(course))) for course in courses]
     evaluations = [chart for course in courses for chart in evaluation_charts(course)]
@@ -161,7 +162,7 @@ def _sections(contents: Contents, found: Sequence[Neighbours]) -> Iterable[Secti
             _controls(),
             element(
                 "div",
-                runs_table(columns, table_rows(found, columns)),
+                table,
                 class_="scroll runs",
                 tabindex="0",
                 role="region",

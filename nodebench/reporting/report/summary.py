@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from nodebench.counted import counted
 from nodebench.reporting.report.comparisons import HIGHER, LOWER, ONE_SEED, WITHIN, Block, Comparison
 from nodebench.reporting.report.experiments import Experiment, Neighbours
-from nodebench.reporting.report.markup import Child, Markup, element
+from nodebench.reporting.report.markup import Markup, element
 from nodebench.reporting.report.strips import Mark, draw_key, draw_scale, draw_strip, scale_of
 from nodebench.reporting.runs import Run
 
@@ -121,9 +121,9 @@ def _comparison_row(comparison: Comparison, strip: Markup) -> Markup:
 
 def key_to_strips(*, has_paper: bool) -> Markup:
     """What the marks mean."""
-    parts: list[Child] = [draw_key(Mark(0.5, 0.4)), "ours: mean over seeds, 95 % interval (Student's t)"]
+    parts = [element("span", draw_key(Mark(0.5, 0.4)), "ours: mean over seeds, 95 % interval (Student's t)")]
     if has_paper:
-        parts += [draw_key(Mark(None, None, 0.5)), "the paper's number"]
+        parts.append(element("span", draw_key(Mark(None, None, 0.5)), "the paper's number"))
     return element("p", parts, class_="key", aria_hidden="true")
 
 
