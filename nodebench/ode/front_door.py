@@ -12,6 +12,7 @@ from torch import Tensor
 from nodebench.ode.assembly import Assembly, check_call, choose_backend, parameters
 from nodebench.ode.clock import make_clock, time_dtype
 from nodebench.ode.counts import Counts, SolveStats
+from nodebench.ode.drive.dense import DenseOutput
 from nodebench.ode.drive.watch import EventWatch
 from nodebench.ode.events import AnyEvent, check_events
 from nodebench.ode.field import CountedField
@@ -31,7 +32,7 @@ from nodebench.ode.per_sample.assembly import (
     check_alone,
     solve_samples,
 )
-from nodebench.ode.solution import DenseOutput, Solution
+from nodebench.ode.solution import Solution
 from nodebench.ode.status import Status
 
 GRADIENTS: dict[str, Callable[[Problem], Outputs]] = {

@@ -11,7 +11,9 @@ from nodebench.ode.methods.tableau import ButcherTableau
 from nodebench.ode.methods.traits import Traits, list_methods
 from nodebench.ode.solution import Solution
 from nodebench.ode.status import (
+    AdjointDriftWarning,
     BudgetExhaustedError,
+    ConvergenceError,
     ConvergenceWarning,
     NonFiniteError,
     SolverError,
@@ -20,10 +22,12 @@ from nodebench.ode.status import (
 )
 
 __all__ = [
+    "AdjointDriftWarning",
     "BudgetExhaustedError",
     "ButcherTableau",
     "CompileWarning",
     "Controller",
+    "ConvergenceError",
     "ConvergenceWarning",
     "Counts",
     "Crossings",

@@ -76,6 +76,10 @@ class ConvergenceWarning(UserWarning):
     """Steps of an implicit method were taken whose equations were not solved to the tolerance."""
 
 
+class AdjointDriftWarning(UserWarning):
+    """A state solved backwards for the adjoint did not come back to what it had been, so the gradient is wrong."""
+
+
 ERROR_CLASSES: dict[Status, type[SolverError]] = {
     error.status: error
     for error in (

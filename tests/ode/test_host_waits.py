@@ -63,6 +63,9 @@ def forward_and_backward(gradient: str, **settings: Any) -> tuple[Solution, int,
     return solutions[0], forward, waits(loss.backward)
 
 
+OF_DRIFT = 1  # a backward solve: whether y came back to the outputs
+
+
 def test_the_counter_sees_a_wait() -> None:
     assert waits(lambda: torch.ones(()).item()) == 1
     assert waits(lambda: bool(torch.ones(()) > 0)) == 1
@@ -102,7 +105,7 @@ def test_the_adjoint_waits_once_a_backward_step_under_every_norm(norm: str) -> N
     solution, _, backward = forward_and_backward("adjoint", adjoint_norm=norm)
     counts = solution.stats.backward
     assert counts.num_rejected, "the problem should have rejected steps"
-    assert backward == counts.num_steps
+    assert backward == counts.num_steps + OF_DRIFT
 
 
 @pytest.mark.parametrize("norm", ["rms", "max_sample"])
@@ -126,7 +129,7 @@ def test_times_that_require_grad_cost_no_wait(gradient: str) -> None:
     ts = torch.tensor(TIMES, requires_grad=True)
     solution, forward, backward = forward_and_backward(gradient, ts=ts)
     assert forward == solution.stats.forward.num_steps
-    assert backward == (solution.stats.backward.num_steps if gradient == "adjoint" else 0)
+    assert backward == (solution.stats.backward.num_steps + OF_DRIFT if gradient == "adjoint" else 0)
 
 
 @pytest.mark.parametrize("gradient", GRADIENTS)
@@ -145,7 +148,7 @@ def test_a_solve_copies_no_numbers_to_the_device(method: str, gradient: str) -> 
 def test_steps_on_a_grid_wait_once_a_solve(gradient: str) -> None:
     _, forward, backward = forward_and_backward(gradient, method="rk4", dt=0.1, first_step=None)
     assert forward == 1  # whether the last state is finite
-    assert backward == (len(TIMES) - 1 if gradient == "adjoint" else 0)
+    assert backward == (len(TIMES) - 1 + OF_DRIFT if gradient == "adjoint" else 0)
 
 
 @pytest.mark.parametrize("adjoint_options", [None, {"norm": "seminorm"}])
@@ -166,4 +169,4 @@ def test_compat_waits_once_a_step(adjoint_options: dict[str, Any] | None) -> Non
     settings = {"rtol": 1e-4, "atol": 1e-5, "adjoint_options": adjoint_options}
     forward = waits(lambda: outputs.append(compat.odeint_adjoint(net, y0, t, **settings)))
     backward = waits(outputs[0][-1].sum().backward)
-    assert (forward, backward) == (net.tried, net.tried_backward)
+    assert (forward, backward) == (net.tried, net.tried_backward + OF_DRIFT)

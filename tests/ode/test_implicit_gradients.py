@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nodebench.ode import odeint
+from nodebench.ode import AdjointDriftWarning, SolveStats, odeint
 from nodebench.ode.methods.implicit.collocation import COLLOCATION
 from nodebench.ode.methods.implicit.tableau import DIAGONAL
 
@@ -74,6 +74,50 @@ def test_checkpointed_is_direct_and_both_reach_the_times(method: str) -> None:
     )
     for one, other in zip(direct, checkpointed, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-10)
+
+
+@pytest.mark.parametrize("method", [name for name, tableau in DIAGONAL.items() if tableau.b_err])
+def test_the_adjoint_of_a_stiff_solve_is_the_gradient_of_the_system(method: str) -> None:
+    f = Relaxing()
+    y0 = torch.tensor([[1.0, -0.5], [0.3, 2.0]], dtype=torch.float64, requires_grad=True)
+    leaves = [y0, *f.parameters()]
+    tol = 1e-3 if method == "implicit_euler" else 1e-6
+
+    def gradient(method: str, gradient: str, tol: float) -> Tensor:
+        ys = odeint(f, y0, [0.0, 0.3, 0.5], method=method, gradient=gradient, rtol=tol, atol=tol).ys
+        return torch.cat([g.reshape(-1) for g in torch.autograd.grad((ys**2).sum() + ys[1, 0, 0], leaves)])
+
+    expected, found = gradient("dopri5", "direct", 1e-9), gradient(method, "adjoint", tol)
+    assert (found - expected).abs().max() < 100 * tol * expected.abs().max()
+
+
+def decay(rate: Tensor, **options: object) -> Tensor:
+    """d y(1) / d rate of y' = -rate y, y(0) = 1: -exp(-rate)."""
+    y0 = torch.ones(1, dtype=torch.float64)
+    ys = odeint(lambda t, y, k: -k * y, y0, [0.0, 1.0], (rate,), **options).ys  # type: ignore[arg-type]
+    return torch.autograd.grad(ys[-1].sum(), rate)[0]
+
+
+def test_the_adjoint_of_a_fast_decay_is_right_or_says_that_it_is_not() -> None:
+    rate = torch.tensor(50.0, dtype=torch.float64, requires_grad=True)
+    with pytest.warns(AdjointDriftWarning, match="checkpointed"):
+        assert decay(rate, method="dopri5", gradient="adjoint").abs() > 1e-6
+    for gradient in ("adjoint", "checkpointed", "direct"):
+        assert decay(rate, method="kvaerno5", gradient=gradient).abs() < 1e-6
+    assert decay(rate, method="dopri5", gradient="checkpointed").abs() < 1e-3  # of the discrete solve
+
+
+def test_a_solve_that_comes_back_does_not_warn() -> None:
+    assert decay(torch.tensor(3.0, dtype=torch.float64, requires_grad=True)).isfinite()
+
+
+def test_an_explicit_solve_may_have_an_implicit_adjoint() -> None:
+    rate = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    stats = SolveStats()
+    found = decay(rate, adjoint_method="kvaerno5", rtol=1e-8, atol=1e-8, stats=stats)
+    assert found.item() == pytest.approx(-torch.exp(-rate).item(), rel=1e-5)
+    assert stats.backward.num_newton > 0
+    assert stats.forward.num_newton == 0
 
 
 def test_samples_that_depend_on_each_other_have_the_gradient_that_they_have() -> None:

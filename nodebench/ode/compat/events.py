@@ -14,13 +14,13 @@ from nodebench.ode.compat.odeint import TorchdiffeqTolerance, forward_problem, o
 from nodebench.ode.compat.options import SCIPY, check_method
 from nodebench.ode.compat.solvers import AdaptedSolver
 from nodebench.ode.counts import Counts
+from nodebench.ode.drive.dense import DenseOutput
 from nodebench.ode.drive.watch import Crossing
 from nodebench.ode.events import Event
 from nodebench.ode.field import CountedField
 from nodebench.ode.front_door import solve
 from nodebench.ode.gradients.event_times import moving
 from nodebench.ode.packing import S, check_state
-from nodebench.ode.solution import DenseOutput
 
 
 def odeint_event(

@@ -13,6 +13,10 @@ integral from t1 to t0 of a^T df/dtheta without the minus.
 At every output time y is reset to its stored value and the output's gradient is added to a (Algorithm 1 and
 Appendix C). The result is the gradient of the ODE up to the tolerances of both solves, not that of the discrete solve.
 
+Behind an implicit method, y is not solved backwards: where a system contracts fast, its y backwards grows as fast and
+any error with it. There f is evaluated along the interpolants of the forward solve, which are kept for it: three
+states a step. Where y is solved backwards and does not come back to the stored outputs, an AdjointDriftWarning says so.
+
 The parameters' integral rides along as the last part of the state, which f does not read: a Runge-Kutta method sums it
 at the end of a step, with the same numbers as if it carried it through the stages.
 
@@ -21,6 +25,7 @@ Source: Chen et al., "Neural Ordinary Differential Equations", NeurIPS 2018 (arX
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -28,6 +33,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nodebench.ode.drive.dense import DenseOutput
 from nodebench.ode.drive.solver import Start
 from nodebench.ode.field import CountedField
 from nodebench.ode.gradients.augmented import AugmentedField
@@ -41,6 +47,10 @@ from nodebench.ode.gradients.problem import (
     refuse_double_backward,
     watch,
 )
+from nodebench.ode.norms import Accuracy
+from nodebench.ode.status import AdjointDriftWarning
+
+MAX_DRIFT = 1000.0  # tolerances; healthy solves come back to within 25
 
 
 def solve_adjoint(problem: Problem) -> Outputs:
@@ -66,12 +76,15 @@ class _Adjoint(torch.autograd.Function):
         f = CountedField(problem.f, watched.rebuild_args(leaves), problem.stats.forward)
         f.inspect_first(inspecting(leaves, "adjoint"))
         clock = problem.clock.as_constants()
-        result = problem.solver.solve(
-            Start(f, y0.detach(), clock, observers=problem.observers, watch=problem.watch)
-        )
+        path = DenseOutput(clock) if problem.solver.method.traits.is_implicit else None
+        observers = problem.observers if path is None else (*problem.observers, path)
+        result = problem.solver.solve(Start(f, y0.detach(), clock, observers=observers, watch=problem.watch))
+        if path is not None:
+            path.close(f)
         box.append(problem.outputs(result))
         ys = problem.with_events(box[0].ys)
         ctx.problem, ctx.watched = problem.without_tensors(), watched.without_tensors()
+        ctx.path = path
         ctx.stops = problem.stops(len(result.outputs))
         ctx.ts_like = None if ts is None else ts.new_zeros(len(ts))
         ctx.save_for_backward(ys, *tensors)
@@ -87,8 +100,9 @@ class _Adjoint(torch.autograd.Function):
         leaves = [tensor for tensor in tensors if tensor.requires_grad]
         # Made anew: over a kept graph, an earlier backward() may have handed its own out.
         grad_ts = None if ctx.ts_like is None else torch.zeros_like(ctx.ts_like)
-        backward = _BackwardSolve(ctx.problem, args, ys, leaves)
+        backward = _BackwardSolve(ctx.problem, args, ys, leaves, ctx.path)
         adj_y0 = backward.run(grad_ys, grad_ts, ctx.stops)
+        backward.warn_of_drift()
         grads = iter(backward.parameter_grads())
         tensor_grads = [next(grads) if tensor.requires_grad else None for tensor in tensors]
         return None, None, None, adj_y0, grad_ts, *tensor_grads
@@ -97,15 +111,25 @@ class _Adjoint(torch.autograd.Function):
 class _BackwardSolve:
     """The augmented system solved from the last output time to the first."""
 
-    def __init__(self, problem: Problem, args: tuple[Any, ...], ys: Tensor, leaves: list[Tensor]) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        args: tuple[Any, ...],
+        ys: Tensor,
+        leaves: list[Tensor],
+        path: DenseOutput | None,
+    ) -> None:
         adjoint = problem.adjoint
         assert adjoint is not None, "the front door sets how the adjoint is solved"
         self._ys, self._clock = ys, problem.clock
         self._leaves = leaves
+        self._path = path
+        self._forward = problem.solver.accuracy or Accuracy()
+        self._drift: Tensor | None = None  # of y solved backwards from what it was, in tolerances
         sizes = [leaf.numel() for leaf in leaves]
         self._solver = adjoint.make_solver(adjoint.make_norm(problem.block_sizes, sizes))
         self._f = CountedField(problem.f, args, problem.stats.backward)
-        self._field = AugmentedField(self._f, ys[0], leaves)
+        self._field = AugmentedField(self._f, ys[0], leaves, None if path is None else path.nearest)
         self._integral = self._field.no_integral
         self._next_step: float | None = None
 
@@ -136,8 +160,24 @@ class _BackwardSolve:
             raise type(result.error)(f"in the backward solve of the adjoint: {result.error}")
         # The controller's wish, not the step clipped to the output, is where the next interval starts.
         self._next_step = result.next_step
-        _, adj_y, self._integral = self._field.split(result.outputs[-1])
+        y, adj_y, self._integral = self._field.split(result.outputs[-1])
+        if self._path is None:
+            stored = self._ys[before.row]
+            drift = self._forward.error_ratio(y - stored, stored, stored)
+            self._drift = drift if self._drift is None else torch.maximum(self._drift, drift)
         return adj_y
+
+    def warn_of_drift(self) -> None:
+        """Say so if y solved backwards did not come back to where it had been; one wait for the device."""
+        if self._drift is not None and self._drift.item() > MAX_DRIFT:
+            # No numbers: Python shows a text that comes again, as in every step of a training, once.
+            warnings.warn(
+                "gradient=`adjoint` is far off here: y, solved backwards, did not come back to what it was at the "
+                f"output times, by more than {MAX_DRIFT:g} tolerances, as what contracts fast (a stiff system) "
+                "expands backwards; use gradient=`checkpointed` or `direct`, or method=`kvaerno5`, which keeps y",
+                AdjointDriftWarning,
+                stacklevel=1,  # one place for all who differentiate
+            )
 
     def parameter_grads(self) -> list[Tensor | None]:
         """dL/d(leaf) for each leaf; None for one that f never used."""

@@ -56,9 +56,11 @@ class AugmentedJacobians:
     How a's slope changes with y is left out; Newton's iteration, for which they are, takes one turn more for it.
     """
 
-    def __init__(self, f: CountedField, y: Tensor, method: str) -> None:
+    def __init__(
+        self, f: CountedField, y: Tensor, method: str, path: Callable[[float], Tensor] | None
+    ) -> None:
         self._of_y = SampleJacobians(f, y, method)
-        self._shape, self._n = y.shape, y.numel()
+        self._shape, self._n, self._path = y.shape, y.numel(), path
 
     @property
     def num_samples(self) -> int:
@@ -67,18 +69,27 @@ class AugmentedJacobians:
 
     def at(self, t: Time, y: Tensor) -> Tensor:
         """See Jacobians."""
-        jacobian = self._of_y.at(t, y[: self._n].view(self._shape))
-        return torch.cat([jacobian, -jacobian.mT])
+        jacobian = self._of_y.at(
+            t, y[: self._n].view(self._shape) if self._path is None else self._path(float(t))
+        )
+        return torch.cat([jacobian if self._path is None else torch.zeros_like(jacobian), -jacobian.mT])
 
 
 class AugmentedField:
     """d/dt of the flat state [y, a, integral], as the steps see it: the integral rides along.
 
+    With `path`, f is evaluated at the y(t) that it gives and the state's y rests: it is not solved backwards.
     The state is complex where a leaf is: complex parameters of a field of real states have complex integrals.
     """
 
-    def __init__(self, f: CountedField, y: Tensor, leaves: Sequence[Tensor]) -> None:
-        self._f, self._y = f, y
+    def __init__(
+        self,
+        f: CountedField,
+        y: Tensor,
+        leaves: Sequence[Tensor],
+        path: Callable[[float], Tensor] | None = None,
+    ) -> None:
+        self._f, self._y, self._path = f, y, path
         self.shape, self._n = y.shape, y.numel()
         self.leaves = tuple(leaves)
         self.used = [False] * len(leaves)
@@ -117,7 +128,7 @@ class AugmentedField:
                 f"`{method}` needs a real state, and complex parameters make that of the adjoint complex; "
                 "use an explicit adjoint_method such as dopri5"
             )
-        return AugmentedJacobians(self._f, self._y, method)
+        return AugmentedJacobians(self._f, self._y, method, self._path)
 
     def note(self, used: Sequence[bool]) -> None:
         """Remember of which leaves f made use."""
@@ -125,7 +136,7 @@ class AugmentedField:
 
     def __call__(self, t: Time, y: Tensor, integrand: bool = True) -> Tensor:
         """See Field."""
-        return self._evaluate(partial(self._f, t), False, integrand, y)
+        return self._evaluate(t, partial(self._f, t), False, integrand, y)
 
     def at_times(
         self, ts: Sequence[Time], y: Tensor, integrands: Sequence[bool] | None = None
@@ -136,15 +147,19 @@ class AugmentedField:
         shared = self._f.shares_stages
         wanted = integrands or [True] * len(stage_fields)
         return [
-            partial(self._evaluate, f, shared, integrand)
-            for f, integrand in zip(stage_fields, wanted, strict=False)
+            partial(self._evaluate, t, f, shared, integrand)
+            for t, f, integrand in zip(ts, stage_fields, wanted, strict=False)
         ]
 
     def _evaluate(
-        self, stage_field: Callable[[Tensor], Tensor], shared: bool, integrand: bool, state: Tensor
+        self, t: Time, stage_field: Callable[[Tensor], Tensor], shared: bool, integrand: bool, state: Tensor
     ) -> Tensor:
         y, adj_y = self._pair(state)
+        if self._path is not None:
+            y = self._path(float(t))
         slope, used = augmented(stage_field, y, adj_y, self.leaves if integrand else (), keep_graph=shared)
+        if self._path is not None:
+            slope[: self._n] = 0
         if integrand:
             self.note(used)
         return slope

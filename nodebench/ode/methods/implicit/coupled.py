@@ -92,11 +92,7 @@ class CoupledSteps(ImplicitSteps):
         if isinstance(z, Trouble):
             return z
         if self.course.autograd:
-            z = implicitly(
-                lambda z: equations(z, start),
-                z,
-                requires_grad=start.requires_grad or isinstance(dt, Tensor),
-            )
+            z = implicitly(equations, z, start, requires_grad=isinstance(dt, Tensor))
         increments = [increment.reshape(start.shape) for increment in z.view(shape).unbind(1)]
         return self._step(record, y0, increments)
 

@@ -100,18 +100,17 @@ class DiagonalSteps(ImplicitSteps):
     ) -> Tensor | Trouble:
         """w = gamma dt f(base + w), of base's shape, for a stage of (base, gamma dt, a guess of its slope)."""
         base, size, guess = stage
-        flat = base.reshape(scale.shape)
 
-        def equations(w: Tensor) -> Tensor:
-            return w - size * field((flat + w).view_as(base)).reshape(scale.shape)
+        def equations(w: Tensor, base: Tensor) -> Tensor:
+            return w - size * field(base + w.view_as(base)).reshape(scale.shape)
 
         with torch.no_grad():
             start = size * guess.reshape(scale.shape)
-        w = self.newton.solve(equations, start, factors, scale)
+        w = self.newton.solve(lambda w: equations(w, base), start, factors, scale)
         if isinstance(w, Trouble):
             return w
         if self.course.autograd:
-            w = implicitly(equations, w, requires_grad=base.requires_grad or isinstance(size, Tensor))
+            w = implicitly(equations, w, base, requires_grad=isinstance(size, Tensor))
         return w.view_as(base)
 
     @torch.no_grad()

@@ -21,11 +21,14 @@ from nodebench.ode.status import ConvergenceError
 _MAX_REFINEMENTS = 30
 
 
-def implicitly(equations: Callable[[Tensor], Tensor], w: Tensor, *, requires_grad: bool) -> Tensor:
-    """w, the solution of equations(w) = 0, (num_samples, size), with the gradient that follows from them.
+def implicitly(
+    equations: Callable[[Tensor, Tensor], Tensor], w: Tensor, base: Tensor, *, requires_grad: bool
+) -> Tensor:
+    """w, the solution of equations(w, base) = 0, (num_samples, size), with the gradient that follows from them.
 
-    One evaluation of the equations, which autograd records. `requires_grad`: whether they are known to depend on a
-    tensor that requires grad; w is handed back as it is where they do not.
+    One evaluation of the equations, which autograd records. `base` is where they go on from what was solved before,
+    whose graph is kept apart: what is done here takes as long at the end of a solve as at its start. `requires_grad`:
+    whether they are known to depend on another tensor that requires grad; w is handed back as it is where they do not.
 
     In backward(): raises RuntimeError for a second derivative, ConvergenceError where dG/dw is singular.
     """
@@ -33,15 +36,16 @@ def implicitly(equations: Callable[[Tensor], Tensor], w: Tensor, *, requires_gra
     with torch.enable_grad():
         anchor = torch.zeros((), device=w.device, requires_grad=True)
         inside: Tensor = _Cut.apply(w, anchor)
-        residual = equations(inside)
-    if not (requires_grad or _has_leaf(residual, anchor)):
+        start: Tensor = _Cut.apply(base.detach(), anchor)
+        residual = equations(inside, start)
+    if not (requires_grad or base.requires_grad or _has_leaf(residual, anchor)):
         return w
-    solution: Tensor = _Root.apply(w, residual, inside)
+    solution: Tensor = _Root.apply(w, base, residual, (inside, start))
     return solution
 
 
 class _Cut(torch.autograd.Function):
-    """w as a tensor that autograd differentiates by, and beyond which it does not go."""
+    """A tensor that autograd differentiates by, and beyond which it does not go."""
 
     @staticmethod
     def forward(ctx: Any, w: Tensor, anchor: Tensor) -> Tensor:
@@ -54,8 +58,8 @@ class _Cut(torch.autograd.Function):
 
 class _Root(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, w: Tensor, residual: Tensor, inside: Tensor) -> Tensor:
-        ctx.residual, ctx.inside = residual, inside
+    def forward(ctx: Any, w: Tensor, base: Tensor, residual: Tensor, cut: tuple[Tensor, Tensor]) -> Tensor:
+        ctx.residual, ctx.cut = residual, cut
         return w.clone()
 
     @staticmethod
@@ -66,7 +70,10 @@ class _Root(torch.autograd.Function):
                 "explicit method such as dopri5 with gradient=`direct`"
             )
         (cotangent,) = grad_outputs
-        return None, -_solve_transposed(ctx.residual, ctx.inside, cotangent), None
+        inside, start = ctx.cut
+        adjoint = -_solve_transposed(ctx.residual, inside, cotangent)
+        to_base = pull_back(ctx.residual, start, adjoint) if ctx.needs_input_grad[1] else None
+        return None, to_base, adjoint, None
 
 
 def _solve_transposed(residual: Tensor, inside: Tensor, cotangent: Tensor) -> Tensor:

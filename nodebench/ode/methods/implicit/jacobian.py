@@ -137,7 +137,9 @@ def _product(values: Tensor, inputs: Tensor, rows: Tensor, batched: bool = False
     (product,) = torch.autograd.grad(
         values, inputs, rows, retain_graph=True, allow_unused=True, is_grads_batched=batched
     )
-    return torch.zeros_like(rows) if product is None else product
+    if product is None:
+        return rows.new_zeros(*rows.shape[: int(batched)], *inputs.shape)
+    return product
 
 
 def pull_back(values: Tensor, inputs: Tensor, cotangent: Tensor) -> Tensor:
