@@ -93,13 +93,13 @@ class Assembly:
         method: AnyMethod | None,
         rtol: float | None,
         atol: float | None,
-        norm: str,
+        norm: str | None,
         backend: str | None,
     ) -> AdjointSolve:
         """How the adjoint is solved backwards; what is wrong with it is said now rather than in backward()."""
         own = self.method if method is None else find_method(method)
         rtol, atol = (
-            _adjoint_tolerance(name, forward, tolerance)
+            adjoint_tolerance(name, forward, tolerance)
             for (name, forward), tolerance in zip(self._tolerances, (rtol, atol), strict=True)
         )
 
@@ -107,7 +107,7 @@ class Assembly:
             return self._solver(own, Accuracy(rtol, atol, norm), backend)
 
         build(rms_norm)
-        return AdjointSolve(build, ADJOINT_NORMS[norm])
+        return AdjointSolve(build, ADJOINT_NORMS[norm or "full"])
 
     @property
     def _tolerances(self) -> tuple[tuple[str, float | Sequence[float]], ...]:
@@ -121,7 +121,9 @@ class Assembly:
         return make_solver(method, accuracy, self.options, dense=dense)
 
 
-def check_call(f: Any, args: Any, params: Any, gradient: str, gradients: Iterable[str], norm: str) -> None:
+def check_call(
+    f: Any, args: Any, params: Any, gradient: str, gradients: Iterable[str], norm: str | None
+) -> None:
     """Raises TypeError and ValueError for arguments that are of the wrong kind, or names that there are not."""
     if not callable(f):
         raise TypeError(f"`f` is a {type(f).__name__}; it must be callable as f(t, y)")
@@ -130,7 +132,7 @@ def check_call(f: Any, args: Any, params: Any, gradient: str, gradients: Iterabl
             raise TypeError(f"`{name}` is a Tensor; it must be a tuple, so pass {name}=(tensor,)")
     if gradient not in gradients:
         raise ValueError(f"unknown gradient `{gradient}`; {nearest(gradient, gradients)}")
-    if norm not in ADJOINT_NORMS:
+    if norm is not None and norm not in ADJOINT_NORMS:
         raise ValueError(f"unknown adjoint_norm `{norm}`; {nearest(norm, ADJOINT_NORMS)}")
 
 
@@ -190,7 +192,7 @@ def state_norm(norm: str | Norm | None, packing: Packing) -> Norm:
     return NORMS[norm]
 
 
-def _adjoint_tolerance(name: str, forward: float | Sequence[float], adjoint: float | None) -> float:
+def adjoint_tolerance(name: str, forward: float | Sequence[float], adjoint: float | None) -> float:
     """A tolerance of the backward solve: by default, the forward one's."""
     tolerance = forward if adjoint is None else adjoint
     if not isinstance(tolerance, (int, float)):

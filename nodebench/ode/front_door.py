@@ -56,7 +56,7 @@ def odeint(
     adjoint_method: AnyMethod | None = None,
     adjoint_rtol: float | None = None,
     adjoint_atol: float | None = None,
-    adjoint_norm: str = "full",
+    adjoint_norm: str | None = None,
     norm: str | Norm | None = None,
     dense_output: bool = False,
     record_steps: bool = False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -134,7 +134,17 @@ class Watched(NamedTuple):
         return (*(t.detach().requires_grad_(t.requires_grad) for t in tensors[:cut]), *tensors[cut:])
 
 
-def watch(problem: Problem) -> Watched:
+class WithTensors(Protocol):
+    """A problem, as far as gradients beside y0's are concerned."""
+
+    @property
+    def args(self) -> tuple[Any, ...]: ...
+
+    @property
+    def params(self) -> tuple[Tensor, ...]: ...
+
+
+def watch(problem: WithTensors) -> Watched:
     """Tensor arguments first, then parameters that require grad."""
     slots = tuple(i for i, arg in enumerate(problem.args) if isinstance(arg, Tensor))
     params = tuple(dict.fromkeys(p for p in problem.params if p.requires_grad))

@@ -9,17 +9,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nodebench.ode.assembly import adjoint_tolerance
 from nodebench.ode.clock import time_dtype
 from nodebench.ode.counts import SolveStats
 from nodebench.ode.drive.control import StepControl
 from nodebench.ode.methods.explicit import ExplicitRungeKutta
 from nodebench.ode.methods.method import Method, SelfDriven
-from nodebench.ode.methods.registry import AnyMethod
+from nodebench.ode.methods.registry import AnyMethod, find_method
 from nodebench.ode.norms import Accuracy, Norm, SampleNorm
 from nodebench.ode.options import SolverOptions
 from nodebench.ode.packing import Packing, State
+from nodebench.ode.per_sample.adjoint import solve_adjoint
+from nodebench.ode.per_sample.checkpointed import solve_checkpointed
 from nodebench.ode.per_sample.outputs import SampleResult
-from nodebench.ode.per_sample.problem import SampleProblem, solve_direct
+from nodebench.ode.per_sample.problem import AdjointControl, SampleProblem, solve_direct
 from nodebench.ode.per_sample.rows import RowFunction, Rows, check_broadcast, rows_of
 from nodebench.ode.per_sample.times import SampleTimes, sample_times
 from nodebench.ode.solution import Solution
@@ -27,7 +30,11 @@ from nodebench.ode.solvers import step_control
 from nodebench.ode.status import Status
 
 OWN = 'with steps="per_sample"'
-GRADIENTS: dict[str, Callable[[SampleProblem], SampleResult]] = {"direct": solve_direct}
+GRADIENTS: dict[str, Callable[[SampleProblem], SampleResult]] = {
+    "direct": solve_direct,
+    "checkpointed": solve_checkpointed,
+    "adjoint": solve_adjoint,
+}
 
 
 @dataclass(frozen=True)
@@ -74,8 +81,6 @@ def solve_samples(call: SampleCall, stats: SolveStats) -> Solution[Any]:
     times = sample_times(call.ts, y0)
     problem = _problem(call, rows, y0, times, stats)
     gradient = call.how.gradient if torch.is_grad_enabled() else "direct"
-    if gradient not in GRADIENTS:
-        raise ValueError(f"gradient=`{gradient}` does not go {OWN}; use gradient=`direct`")
     result = GRADIENTS[gradient](problem)
     errors = [result.failures[sample] for sample in sorted(result.failures)]
     return Solution(
@@ -106,7 +111,7 @@ def _problem(
         stats,
         is_whole=is_whole,
         raises=call.raise_on_failure,
-        sizes=rows.sizes,
+        adjoint=_adjoint(call.how, rows) if call.how.gradient == "adjoint" else None,
     )
 
 
@@ -156,6 +161,22 @@ def _control(how: SampleSettings, rows: Rows, y0: Tensor) -> StepControl:
             f"`controller` does not say takes_tensors; {OWN} it is told the errors of all samples at once"
         )
     return control
+
+
+def _adjoint(how: SampleSettings, rows: Rows) -> AdjointControl:
+    """How the adjoint is solved backwards: by default as forward, in `seminorm`."""
+    asked = how.adjoint
+    if asked.norm in ("full", "joint"):
+        raise ValueError(
+            f"adjoint_norm=`{asked.norm}` counts the parameters' integrals, which {OWN} belong to no one sample; "
+            "use `seminorm`, or `state`"
+        )
+    sizes = (2 * sum(rows.sizes),) if asked.norm == "state" else (*rows.sizes, *rows.sizes)
+    method = how.method if asked.method is None else find_method(asked.method)
+    tolerances = (("rtol", how.rtol, asked.rtol), ("atol", how.atol, asked.atol))
+    rtol, atol = (adjoint_tolerance(*tolerance) for tolerance in tolerances)
+    tableau = explicit(method, how.options).tableau
+    return AdjointControl(tableau, step_control(Accuracy(rtol, atol, SampleNorm(sizes)), how.options))
 
 
 def _is_for_all(arg: Any) -> bool:

@@ -8,7 +8,6 @@ others. The batch stays whole (`is_whole`) where f has arguments that may have a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -33,25 +32,37 @@ IDLE_SHARE = 4  # one row in so many, and the others go on without the idle ones
 
 
 class Trial(NamedTuple):
-    """A step that was tried: of which samples, from where, what became of it, and the outputs it yields."""
+    """A step that was tried: of which samples, from where, what became of it, and the outputs it yields.
+
+    `goes_on`: the accepted rows that have a step after it.
+    """
 
     samples: Integers
     plan: Plan
     y0: Tensor
     accepted: Booleans
+    goes_on: Booleans
     hits: Hits | None
 
 
 class TrialObserver(Protocol):
-    """Hears of every step that a loop tries."""
+    """Hears of a solve."""
 
-    def on_trial(self, trial: Trial) -> None: ...
+    def on_start(self, samples: Integers, goes_on: Booleans) -> None:
+        """f has been evaluated at the start, and where the first steps were guessed once more."""
+        ...
+
+    def on_trial(self, trial: Trial) -> None:
+        """A step was tried."""
+        ...
 
 
 class SampleCourse(NamedTuple):
     """What is to be solved, from rows y0 (B, n). `autograd`: accepted steps are recorded for backward().
 
-    `first_steps` are guesses (B,) that replace the initial-step rule. `raises`: the first sample that fails ends it.
+    `first_steps` are guesses (B,) that replace the initial-step rule, where they are no NaN. `retakes`: a step of which
+    a row came to nothing finite is taken once more without the rejected rows, whose gradients would be NaN. `raises`:
+    the first sample that fails ends the solve.
     """
 
     f: Slopes
@@ -60,6 +71,7 @@ class SampleCourse(NamedTuple):
     control: StepControl
     counts: Counts
     autograd: bool = False
+    retakes: bool = False
     is_whole: bool = False
     raises: bool = True
     first_steps: Floats | None = None
@@ -116,27 +128,29 @@ class _SampleLoop:
             if not rows.is_under_way.all():
                 plan = self._without_the_idle(plan)
             self._try_step(plan)
-        return SampleResult(self.gathered.together(self.course.y0), self.failures, self.next_steps)
+        ys = self.gathered.together(self.course.y0)
+        return SampleResult(ys, self.gathered.is_reached, self.failures, self.next_steps)
 
     def _begin(self) -> None:
         """The slopes at the start, and the first steps."""
         course, rows = self.course, self.rows
-        sizes, first = course.first_steps, course.control.first_step
-        guesses = sizes is None and first is None
-        self._check_budgets(np.full(len(self.y), 2 if guesses else 1), rows.is_under_way)
+        sizes = course.first_steps
+        if course.control.first_step is not None:
+            sizes = np.full(len(self.y), course.control.first_step)
+        if sizes is None:
+            sizes = np.full(len(self.y), np.nan)
+        guesses = bool((np.isnan(sizes) & rows.is_under_way).any())
+        self._check_budgets(np.full(len(self.y), 1 + guesses), rows.is_under_way)
         start = to_device(course.times.ts[:, 0].copy(), self.y)
         self.f0 = kept(course.f(start, self.y))
-        rows.count_evaluations(1)
-        if first is not None:
-            sizes = np.full(len(self.y), first)
-        elif sizes is None:
-            with torch.no_grad() if not course.autograd else nullcontext():
-                sizes = first_steps(
-                    course.f, course.times, self.y, self.f0, self.order, course.control.accuracy
-                )
-            rows.count_evaluations(1)
+        rows.count_evaluations(1 + guesses)
+        if guesses:
+            accuracy = course.control.accuracy
+            guess = first_steps(course.f, course.times, self.y, self.f0, self.order, accuracy)
             # A field at rest is given a tiny one, which late times may not resolve. NaN stays NaN.
-            sizes = np.maximum(sizes, rows.resolution())
+            sizes = np.where(np.isnan(sizes), np.maximum(guess, rows.resolution()), sizes)
+        for observer in course.observers:
+            observer.on_start(rows.samples, rows.is_under_way.copy())
         rows.wish = sizes
         for row in places(np.isnan(sizes) & rows.is_under_way):
             y = self.y[row]
@@ -210,7 +224,7 @@ class _SampleLoop:
         verdict = rows.judge(plan, ratios)
         if verdict.broken.any():
             self._fail_broken(plan, step, verdict)
-            if course.autograd:  # what is not finite would turn the others' gradients into NaN
+            if course.retakes:
                 dt = np.where(verdict.accepted, plan.dt, 0.0)
                 step = self.steps.take(Plan(plan.t, plan.t + dt, dt), y, f0)
         rows.num_forced[rows.samples[verdict.forced & verdict.accepted]] += 1
@@ -219,9 +233,10 @@ class _SampleLoop:
         hits = rows.pass_outputs(plan, accepted)
         f1 = self._end_slope(plan, step, accepted, hits)
         if hits is not None:
-            self._output(plan, step._replace(f1=f1), hits)
+            for values, of in self.steps.outputs(plan, y, f0, step._replace(f1=f1), hits):
+                self.gathered.add(values, samples[of.row], of.output)
         for observer in course.observers:
-            observer.on_trial(Trial(samples, plan, y, accepted, hits))
+            observer.on_trial(Trial(samples, plan, y, accepted, accepted & rows.is_under_way, hits))
         if accepted.all():
             self.y, self.f0 = step.y1, self.f0 if f1 is None else kept(f1)
         elif accepted.any():
@@ -242,19 +257,6 @@ class _SampleLoop:
             return None
         self.rows.count_evaluations(1, wanted)
         return self.course.f(to_device(plan.t1, step.y1), step.y1)
-
-    def _output(self, plan: Plan, step: RowStep, hits: Hits) -> None:
-        """Gather what a step yields: its end, or what its interpolant has inside."""
-        samples, is_end = self.rows.samples, hits.theta == 1.0
-        for part in (is_end, ~is_end):
-            if not part.any():
-                continue
-            of = Hits(*(numbers[part] for numbers in hits))
-            if part is is_end:
-                values = step.y1.index_select(0, to_device(of.row, step.y1))
-            else:
-                values = self.steps.interpolate(plan, self.y, self.f0, step, of)
-            self.gathered.add(values, samples[of.row], of.output)
 
     def _fail_broken(self, plan: Plan, step: RowStep, verdict: Verdict) -> None:
         """Rows whose error is not finite try a smaller step, but not if they are where nothing is finite, or forced."""

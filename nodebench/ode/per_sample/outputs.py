@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from nodebench.ode.per_sample.control import Integers
@@ -27,6 +28,13 @@ class Gathered:
         self.pieces.append(values)
         self.places.append(outputs * self.num_samples + samples)
 
+    @property
+    def is_reached(self) -> NDArray[np.bool_]:
+        """Which outputs are there, (T, B)."""
+        is_there = np.zeros(self.num_outputs * self.num_samples, dtype=bool)
+        is_there[np.concatenate(self.places)] = True
+        return is_there.reshape(self.num_outputs, self.num_samples)
+
     def together(self, y0: Tensor) -> Tensor:
         """All outputs (T, B, n), NaN where none was reached; y0 for samples whose every time is the first."""
         places, size = np.concatenate(self.places), self.num_outputs * self.num_samples
@@ -44,5 +52,6 @@ class SampleResult:
     """Outputs (T, B, n), the errors of samples that failed, and the step that each sample's controller wants next."""
 
     ys: Tensor
+    is_reached: NDArray[np.bool_]
     failures: dict[int, SolverError]
-    next_steps: np.ndarray
+    next_steps: NDArray[np.float64]

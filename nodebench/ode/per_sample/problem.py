@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +16,7 @@ from nodebench.ode.methods.tableau import ButcherTableau
 from nodebench.ode.per_sample.loop import SampleCourse, TrialObserver, solve_rows
 from nodebench.ode.per_sample.outputs import SampleResult
 from nodebench.ode.per_sample.rows import RowField, RowFunction
-from nodebench.ode.per_sample.step import RowSteps
+from nodebench.ode.per_sample.step import RowSteps, to_device
 from nodebench.ode.per_sample.times import SampleTimes
 
 
@@ -44,17 +45,14 @@ class SampleProblem:
     is_whole: bool = False
     raises: bool = True
     adjoint: AdjointControl | None = None
-    sizes: tuple[int, ...] = ()
 
     def without_tensors(self) -> SampleProblem:
         """What a backward pass may hold on to: its tensors come from save_for_backward alone."""
         return replace(self, y0=self.y0.new_empty(0), args=(), params=())
 
-    def solve(
-        self, f: RowField, y0: Tensor, *, autograd: bool = False, observers: Sequence[TrialObserver] = ()
-    ) -> SampleResult:
-        """The outputs at all times; f has the arguments and counts."""
-        steps = RowSteps(self.tableau, f, self.control.accuracy, autograd)
+    def solve(self, f: RowField, y0: Tensor, observers: Sequence[TrialObserver] = ()) -> SampleResult:
+        """The outputs at all times; f has the arguments and counts. Steps are recorded where autograd records."""
+        autograd = torch.is_grad_enabled()
         course = SampleCourse(
             f,
             self.times,
@@ -62,14 +60,20 @@ class SampleProblem:
             self.control,
             f.counts,
             autograd=autograd,
+            retakes=autograd,
             is_whole=self.is_whole,
             raises=self.raises,
             observers=observers,
         )
+        steps = RowSteps(self.tableau, f, self.control.accuracy, autograd)
         return solve_rows(course, steps, self.tableau.order)
 
 
 def solve_direct(problem: SampleProblem) -> SampleResult:
     """Solve, recording every step where autograd records at all; rejected ones get no gradient."""
-    f = RowField(problem.f, problem.args, problem.stats.forward)
-    return problem.solve(f, problem.y0, autograd=torch.is_grad_enabled())
+    return problem.solve(RowField(problem.f, problem.args, problem.stats.forward), problem.y0)
+
+
+def still_samples(times: SampleTimes, like: Tensor) -> Tensor:
+    """The samples whose every output is y0, as no time passes: their numbers, on the device of `like`."""
+    return to_device(np.nonzero(times.spans == 0)[0], like)

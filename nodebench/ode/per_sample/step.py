@@ -24,7 +24,7 @@ from nodebench.ode.per_sample.times import Floats
 class Slopes(Protocol):
     """dy/dt of rows (b, n) at times (b,), as the steps see it."""
 
-    def __call__(self, t: Tensor, y: Tensor) -> Tensor: ...
+    def __call__(self, t: Tensor, y: Tensor, /) -> Tensor: ...
 
 
 class Stages(Protocol):
@@ -149,7 +149,20 @@ class RowSteps:
         self._buffer.dt = dt
         return self._buffer
 
-    def interpolate(self, plan: Plan, y: Tensor, f0: Tensor, step: RowStep, hits: Hits) -> Tensor:
+    def outputs(
+        self, plan: Plan, y: Tensor, f0: Tensor, step: RowStep, hits: Hits
+    ) -> list[tuple[Tensor, Hits]]:
+        """What a step yields, rows (m, n) and what they are: its end, and what its interpolant has inside."""
+        is_end, found = hits.theta == 1.0, []
+        if is_end.any():
+            ends = Hits(*(numbers[is_end] for numbers in hits))
+            found.append((step.y1.index_select(0, to_device(ends.row, y)), ends))
+        if not is_end.all():
+            inside = Hits(*(numbers[~is_end] for numbers in hits))
+            found.append((self._interpolate(plan, y, f0, step, inside), inside))
+        return found
+
+    def _interpolate(self, plan: Plan, y: Tensor, f0: Tensor, step: RowStep, hits: Hits) -> Tensor:
         """The outputs inside a step, (m, n), by the tableau's interpolant or by the slopes at both ends."""
         rows = to_device(hits.row, y)
         start = y.index_select(0, rows)
