@@ -26,18 +26,19 @@ HELP = f"""nodebench {__version__}: Neural ODE experiments (Chen et al., 2018), 
 
 usage: nodebench COMMAND [KEY=VALUE ...]
 
-  train      train a net and leave a run folder; again: continue or skip it
-  show       one run, or all seeds of one: results, curves, what next
-  compare    what differs between runs, in settings and in results
-  evaluate   measure a trained net once more, with another solver or tolerance
-  measure    a trained net's solver, batch by batch: counts, errors, times
-  table      make the result table from run folders
-  plot       draw a figure of the paper from run folders
-  report     make one page of HTML about a folder of runs, to look at and send
-  reproduce  train what a figure of the paper still lacks, then draw it
-  bench      race the solvers against each other and other libraries
-  list       show models, solvers, data sets and experiments
-  new        write a solver, model, data set or task of your own, that trains
+  train       train a net and leave a run folder; again: continue or skip it
+  show        one run, or all seeds of one: results, curves, what next
+  compare     what differs between runs, in settings and in results
+  evaluate    measure a trained net once more, with another solver or tolerance
+  measure     a trained net's solver, batch by batch: counts, errors, times
+  table       make the result table from run folders
+  plot        draw a figure of the paper from run folders
+  report      make one page of HTML about a folder of runs, to look at and send
+  reproduce   train what a figure of the paper still lacks, then draw it
+  bench       race the solvers against each other and other libraries
+  list        show models, solvers, data sets and experiments
+  new         write a solver, model, data set or task of your own, that trains
+  completion  complete commands, choices, keys and run folders in your shell
 
 examples:
   nodebench train experiment=digits             a first run, without a download
@@ -51,20 +52,8 @@ examples:
 
 `nodebench COMMAND --help` says more."""
 COMMANDS = (
-    *(
-        "train",
-        "show",
-        "compare",
-        "evaluate",
-        "measure",
-        "table",
-        "plot",
-        "report",
-        "reproduce",
-        "bench",
-        "list",
-    ),
-    "new",
+    *("train", "show", "compare", "evaluate", "measure", "table", "plot", "report"),
+    *("reproduce", "bench", "list", "new", "completion"),
 )
 
 

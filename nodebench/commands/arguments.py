@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -37,14 +38,73 @@ class Help(argparse.HelpFormatter):
         return wrapped(" ".join(text.split()), width).splitlines()
 
 
+@dataclass(frozen=True)
+class Argument:
+    """What a parser takes: an option by its names, or without any a positional argument.
+
+    `words`: what it may be, where somebody knows. `is_path`: it names a file or folder.
+    """
+
+    names: tuple[str, ...]
+    name: str
+    help: str
+    takes_value: bool
+    takes_many: bool
+    words: Iterable[str]
+    is_path: bool
+
+
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are ConfigErrors: one sentence and exit code 2, without the usage in front."""
+    """An ArgumentParser whose errors are ConfigErrors: one sentence and exit code 2, without the usage in front.
+
+    `arguments` are those that it takes, in their order; add_argument takes their `words`, for shell completion.
+    """
+
+    is_described = False
 
     def __init__(self, prog: str, **settings: Any) -> None:
+        self.arguments: list[Argument] = []
         super().__init__(prog, formatter_class=Help, **settings)
+
+    def add_argument(self, *names: str, words: Iterable[str] = (), **settings: Any) -> argparse.Action:  # type: ignore[override]
+        action = super().add_argument(*names, **settings)
+        self.arguments.append(
+            Argument(
+                tuple(action.option_strings),
+                action.dest,
+                "" if action.help in (None, argparse.SUPPRESS) else str(action.help),
+                takes_value=action.nargs != 0,
+                takes_many=action.nargs in ("*", "+"),
+                words=words or action.choices or (),
+                is_path=action.type in (place, folder),
+            )
+        )
+        return action
+
+    def parse_known_args(self, *args: Any, **settings: Any) -> Any:
+        if Parser.is_described:
+            raise _Described(self)
+        return super().parse_known_args(*args, **settings)
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message.removeprefix('argument ')}; `{self.prog} --help` says more")
+
+
+class _Described(Exception):
+    def __init__(self, parser: Parser) -> None:
+        self.parser = parser
+
+
+def parser_of(run: Callable[[Sequence[str]], int]) -> Parser:
+    """The parser of a command, which hands its arguments to it before it does anything else."""
+    Parser.is_described = True
+    try:
+        run([])
+    except _Described as described:
+        return described.parser
+    finally:
+        Parser.is_described = False
+    raise TypeError(f"{run.__module__} parses no arguments")
 
 
 def count(text: str) -> int:

@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
         "workloads",
         nargs="*",
         metavar="WORKLOAD",
+        words=workload_names(),
         help=f"{', '.join(workload_names())} (default: all); scaling runs scaling_flows as well",
     )
     parser.add_argument(

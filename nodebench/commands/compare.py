@@ -11,9 +11,7 @@ from nodebench.commands.run_argument import runs_of, where
 from nodebench.config.errors import ConfigError
 from nodebench.counted import counted
 from nodebench.quoting import plain
-from nodebench.reporting.comparison import circumstances, compare, letter
 from nodebench.reporting.rendering import SCREEN, STYLES, render
-from nodebench.reporting.rows import rows_over_seeds
 from nodebench.reporting.runs import Run
 from nodebench.terminal import terminal_width, wrapped
 
@@ -27,6 +25,9 @@ def run(argv: Sequence[str]) -> int:
     args = _parser().parse_args(argv)
     if len(args.runs) < 2:
         raise ConfigError("compare takes two runs or more; `nodebench show RUN` shows one")
+    from nodebench.reporting.comparison import circumstances, compare, letter
+    from nodebench.reporting.rows import rows_over_seeds
+
     sides = [row for place in args.runs for row in rows_over_seeds(runs_of(place))]
     found = compare(sides)
     same = [f"The same in all: {', '.join(found.same)}."] if found.same else []

@@ -29,6 +29,7 @@ EPILOG = """examples:
 Settings are solver, solver.*, device, and of the data where they are (data.root, data.path) and how many points of a
 series are observed (data.num_observed); all others are the run's own."""
 OF_THE_DATA = ("root", "path", "num_observed")
+KEYS = ("solver=", "solver.", "device=", *(f"data.{key}=" for key in OF_THE_DATA))  # as they are completed
 TOLERANCES = {"tol", "rtol", "atol"}
 
 
@@ -44,7 +45,9 @@ def run(argv: Sequence[str]) -> int:
         epilog=EPILOG,
     )
     parser.add_argument("run", metavar="RUN", type=place, help="a run folder: .../seed<k>")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="another solver or setting")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", words=KEYS, help="another solver or setting"
+    )
     parser.add_argument(
         "--swap", action="store_true", help="evaluate a classifier with many solvers: is it a flow?"
     )

@@ -30,7 +30,7 @@ WIDTH = 110  # of what an experiment says of itself, where the output is no term
 def run(argv: Sequence[str]) -> int:
     """Print one section, or all of them; returns 0."""
     parser = Parser(prog="nodebench list", description="Show what can be chosen.")
-    parser.add_argument("section", nargs="?", help=", ".join(SECTIONS))
+    parser.add_argument("section", nargs="?", words=SECTIONS, help=", ".join(SECTIONS))
     parser.add_argument("--config-dir", help=CONFIG_DIR_HELP)
     args = parser.parse_args(argv)
     groups = {**SECTIONS, **{group: group for group in SECTIONS.values()}}

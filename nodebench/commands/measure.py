@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from nodebench.commands.arguments import Parser, count, number, place
 from nodebench.commands.destinations import check_folder, writing_to
-from nodebench.commands.evaluate import with_changes
+from nodebench.commands.evaluate import KEYS, with_changes
 from nodebench.commands.measure_plan import (
     Solvers,
     baseline_versions,
@@ -103,7 +103,9 @@ def _parser() -> argparse.ArgumentParser:
         epilog=EPILOG,
     )
     parser.add_argument("run", metavar="RUN", type=place, help="a run folder: .../seed<k>")
-    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="other solvers, or a setting")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", words=KEYS, help="other solvers, or a setting"
+    )
     parser.add_argument(
         "--batches", type=count, metavar="N", help="the first N batches (default: all; 5 of another solver)"
     )

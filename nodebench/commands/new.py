@@ -51,7 +51,7 @@ def run(argv: Sequence[str]) -> int:
         description="Write a solver, model, data set or task of your own, with its config, that trains at once.",
         epilog=EPILOG,
     )
-    parser.add_argument("kind", metavar="KIND", help=", ".join(KINDS))
+    parser.add_argument("kind", metavar="KIND", words=KINDS, help=", ".join(KINDS))
     parser.add_argument("name", metavar="NAME", help="what it is chosen by: KIND=NAME")
     parser.add_argument(
         "--to", metavar="FOLDER", type=folder, default=Path("own"), help="where to (own): for --config-dir"

@@ -11,11 +11,9 @@ from nodebench.commands.destinations import check_folder, writing_to
 from nodebench.commands.recipes import recipes_of
 from nodebench.config.errors import ConfigError, did_you_mean
 from nodebench.quoting import plain
-from nodebench.reporting.epochs import PLACES
+from nodebench.records.metrics import PLACES
 from nodebench.reporting.figures import NothingToDrawError, draw, figure_names
-from nodebench.reporting.measures import NotMeasuredError
 from nodebench.reporting.runs import find_runs, nothing_under
-from nodebench.reporting.tables import UnknownColumnError
 
 CURVES, OF_CURVES = "curves", ("columns", "x", "group")
 EXAMPLES = """examples:
@@ -36,6 +34,9 @@ def run(argv: Sequence[str]) -> int:
         raise ConfigError(
             f"{', '.join(f'--{name}' for name in asked)} goes with {CURVES} alone; leave it out"
         )
+    from nodebench.reporting.measures import NotMeasuredError
+    from nodebench.reporting.tables import UnknownColumnError
+
     runs = find_runs(options.runs)
     out = options.runs / "figures" if options.out is None else options.out
     if runs:  # else there is nothing to draw, and perhaps no such folder
@@ -67,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         "too: PNG, PDF, and the data as CSV.",
         epilog=EXAMPLES,
     )
-    parser.add_argument("figure", metavar="FIGURE", help=", ".join(figure_names()))
+    parser.add_argument("figure", metavar="FIGURE", words=figure_names(), help=", ".join(figure_names()))
     parser.add_argument("--runs", type=place, default=Path("outputs"), metavar="DIR", help="default: outputs")
     parser.add_argument(
         "--out", type=folder, metavar="DIR", help="where to write (default: `figures` inside --runs)"

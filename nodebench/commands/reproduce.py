@@ -22,7 +22,6 @@ from nodebench.config.errors import ConfigError, FailedError, did_you_mean
 from nodebench.config.files import GROUPS
 from nodebench.config.launch import override_text
 from nodebench.counted import counted
-from nodebench.reporting.measures import DamagedMeasuresError, has_checkpoint, read_measures
 from nodebench.reporting.runs import find_runs, nothing_under
 from nodebench.terminal import tell
 
@@ -72,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         "The same command again continues; runs that are finished in DIR are not trained again.",
         epilog=f"artefacts:\n{names}\n\nexample:\n  nodebench reproduce fig4 --dry-run",
     )
-    parser.add_argument("artefact", metavar="ARTEFACT", help=", ".join(ARTEFACTS))
+    parser.add_argument("artefact", metavar="ARTEFACT", words=ARTEFACTS, help=", ".join(ARTEFACTS))
     parser.add_argument(
         "--dry-run", action="store_true", help="show the runs, their state and cost; train nothing"
     )
@@ -140,6 +139,8 @@ def _print_measuring(artefact: Artefact, members: Mapping[Path, Member]) -> None
 
 def _is_measured(folder: Path) -> bool:
     """Whether the run's measure.csv has all that its figure shows, of its last weights; a damaged one has not."""
+    from nodebench.reporting.measures import DamagedMeasuresError, read_measures
+
     try:
         found = [measures for run in find_runs(folder) if (measures := read_measures(run))]
         return any(measures.is_complete and measures.is_of_last_step for measures in found)
@@ -151,6 +152,8 @@ def _measure_missing(folder: Path) -> int:
     """Measure a finished run, unless its measure.csv is complete; the exit code."""
     if state_of(folder) != DONE or _is_measured(folder):
         return 0 if state_of(folder) == DONE else 1
+    from nodebench.reporting.measures import has_checkpoint
+
     print()
     if not has_checkpoint(folder):
         print(

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nodebench.records import Shown
-from nodebench.reporting import find_runs, result_summary, result_table, with_values
 from nodebench.reporting.columns import columns_of, default_columns
 from nodebench.terminal import terminal_width
 
@@ -18,6 +17,8 @@ def show_results(folders: Sequence[Path], output_dir: str, settings: Sequence[st
 
     `settings` are keys of config.yaml, such as model.width: further columns, where one of the runs has them.
     """
+    from nodebench.reporting import find_runs, result_summary, result_table, with_values
+
     runs = [run for folder in folders for run in find_runs(folder)]
     if runs:
         found = [key for key in settings if any(run.setting(key) is not None for run in runs)]

@@ -14,12 +14,10 @@ from nodebench.config.errors import ConfigError
 from nodebench.records import COLUMNS
 from nodebench.reporting.columns import default_columns
 from nodebench.reporting.layout import NothingToTabulateError
-from nodebench.reporting.measures import NotMeasuredError
 from nodebench.reporting.named_tables import named_table, table_names
 from nodebench.reporting.rendering import SCREEN, STYLES, render
 from nodebench.reporting.replacing import replace_file
 from nodebench.reporting.runs import find_runs, nothing_under
-from nodebench.reporting.tables import UnknownColumnError, result_table
 from nodebench.terminal import terminal_width
 
 EXAMPLES = """examples:
@@ -30,6 +28,9 @@ EXAMPLES = """examples:
 def run(argv: Sequence[str]) -> int:
     """Print or write the table; returns 0. Raises ConfigError: no runs, unknown column, no way to write."""
     options = _parser().parse_args(argv)
+    from nodebench.reporting.measures import NotMeasuredError
+    from nodebench.reporting.tables import UnknownColumnError, result_table
+
     if options.out is not None:
         with writing_to(options.out):
             check_file(options.out)
@@ -73,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         default="",
         metavar="NAME|COLUMN,COLUMN,...",
+        words=table_names(),
         help="a table with a name; or columns of the records, or keys of config.yaml "
         f"(default: those with values among {', '.join(default_columns(COLUMNS))})",
     )

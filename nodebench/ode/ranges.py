@@ -20,6 +20,12 @@ def one_of(*names: str) -> Range:
     return f"one of {', '.join(names)}", lambda value: value in names
 
 
+def names_in(allowed: Range) -> list[str]:
+    """The names that `one_of` was made of; none of another range."""
+    words = allowed[0].removeprefix("one of ")
+    return [] if words == allowed[0] else words.split(", ")
+
+
 def number(low: float, high: float) -> Range:
     """A number from `low` to `high`, both allowed. NaN lies in no range; a whole number of any length is compared."""
     return f"a number from {_short(low)} to {_short(high)}", lambda v: is_number(v) and low <= v <= high

@@ -13,6 +13,7 @@ from nodebench.records.jsonl import to_json
 from nodebench.records.storage import RunFolderError, append_durably, truncate
 
 FILE = "metrics.jsonl"
+PLACES = ("epoch", "step")  # where a record stands; of tasks without epochs, the number of the record
 FINAL = "final"  # the kind of the record that only a finished run has
 
 

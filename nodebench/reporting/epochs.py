@@ -8,13 +8,10 @@ import pandas as pd
 
 from nodebench.records import Columns, metrics
 from nodebench.records.jsonl import is_number, read_records
+from nodebench.records.metrics import PLACES
 from nodebench.reporting.runs import Run
 
 COUNTS = ("nfe_forward", "nfe_backward")
-PLACES = (
-    "epoch",
-    "step",
-)  # what a record says of where it stands; of tasks without epochs, the number of the record
 _CURVES = ("loss", "nfe")  # charts that say how training went, beside the scores on the line of an epoch
 
 

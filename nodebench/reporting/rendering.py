@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 from tabulate import tabulate
 
 from nodebench.quoting import plain
 from nodebench.reporting.layout import Table
 from nodebench.reporting.screen import on_screen
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _LATEX = str.maketrans(
     {
