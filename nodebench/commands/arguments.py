@@ -66,7 +66,7 @@ class Parser(argparse.ArgumentParser):
         self.arguments: list[Argument] = []
         super().__init__(prog, formatter_class=Help, **settings)
 
-    def add_argument(self, *names: str, words: Iterable[str] = (), **settings: Any) -> argparse.Action:  # type: ignore[override]
+    def add_argument(self, *names: str, words: Iterable[str] = (), **settings: Any) -> argparse.Action:
         action = super().add_argument(*names, **settings)
         self.arguments.append(
             Argument(
