@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from nodebench.ode.clock import Clock, StepRecord
+from nodebench.ode.clock import Clock, StepRecord, time_dtype
 from nodebench.ode.drive.outputs import interpolated, state_inside, with_end_slope
 from nodebench.ode.drive.roots import find_root
 from nodebench.ode.events import Event, crosses
@@ -150,7 +150,7 @@ class _Taken(NamedTuple):
     @torch.enable_grad()
     def slope(self, theta: float) -> Tensor:
         """dy/dt of the interpolant, by two reverse passes: the second through the cotangent of the first."""
-        moving = torch.tensor(theta, dtype=torch.float64, requires_grad=True)
+        moving = torch.tensor(theta, dtype=time_dtype(self.y0), requires_grad=True)
         y = self.state(moving)
         cotangent = torch.zeros_like(y, requires_grad=True)
         (product,) = torch.autograd.grad(y, moving, cotangent, create_graph=True)
