@@ -6,12 +6,13 @@
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.setup-done
+DOCS_STAMP := $(VENV)/.docs-setup-done
 PYTHONS := $(or $(PYTHON),python3.11 python3.12 python3.13)
 PIP_ARGS ?=
 
 PYTEST := $(BIN)/python -m pytest -n 2
 
-.PHONY: help setup train test test-all test-matrix check format tensorboard clean
+.PHONY: help setup train test test-all test-matrix check format docs tensorboard clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -38,6 +39,10 @@ check: $(STAMP) ## Check format, lint and types: what .ci/run checks before the 
 format: $(STAMP) ## Format the code and mend what ruff can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+docs: $(DOCS_STAMP) ## Make the site from docs/ into build/site (warnings are errors; needs no network once installed)
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going docs build/site
+	@echo "open build/site/index.html"
 
 tensorboard: $(STAMP) ## Open TensorBoard on every run under outputs/
 	$(BIN)/tensorboard --logdir outputs
@@ -80,4 +85,9 @@ $(STAMP): pyproject.toml
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { $(find_python); "$$python" -m venv $(VENV); }
 	$(BIN)/python -m pip install --editable '.[dev]' $(PIP_ARGS)
 	@$(check_torchvision)
+	@touch $@
+
+# Of `make docs` alone: whoever trains and tests needs none of it.
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/python -m pip install --editable '.[docs]' $(PIP_ARGS)
 	@touch $@
