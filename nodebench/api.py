@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from nodebench.commands.evaluate import evaluated_as
+from nodebench.commands.predictions import predictions
 from nodebench.commands.session import Session, load_trained, solved_as
 from nodebench.commands.trained import failures_told
 from nodebench.config.errors import ConfigError, FailedError
@@ -81,6 +82,18 @@ class TrainedRun:
         session = self._solved(solver, settings)
         with failures_told(), preserved_rng():
             return session.task.evaluate(session.model, split)
+
+    def predictions(
+        self, solver: str | None = None, split: Literal["val", "test"] = "test", **settings: Any
+    ) -> DataFrame:
+        """What the net says of each sample of a split, a row each: what `nodebench evaluate --predictions` writes.
+
+        Of a classifier `image`, `label`, `predicted`, `probability`, `nll`; of a flow the points or samples with their
+        log-densities; of a sequence model the errors and likelihoods of each series. Arguments and errors are those of
+        `evaluate`.
+        """
+        with preserved_rng():
+            return predictions(self._solved(solver, settings), split)
 
     def _solved(self, solver: str | None, settings: dict[str, Any]) -> Session:
         given = [f"solver.{key}={_written(value)}" for key, value in settings.items()]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from nodebench.commands.arguments import Parser, count, place
+from nodebench.commands.destinations import check_file, writing_to
 from nodebench.config.check import check_device, check_solver
 from nodebench.config.compose import compose
 from nodebench.config.errors import ConfigError, did_you_mean
@@ -25,6 +26,7 @@ EPILOG = """examples:
   nodebench evaluate outputs/classification/RUN/seed0 solver=rk4 solver.dt=0.25
   nodebench evaluate outputs/classification/RUN/seed0 --swap
   nodebench evaluate outputs/classification/RUN/seed0 --checkpoint best
+  nodebench evaluate outputs/classification/RUN/seed0 --predictions test.csv
 
 Settings are solver, solver.*, device, and of the data where they are (data.root, data.path) and how many points of a
 series are observed (data.num_observed); all others are the run's own."""
@@ -39,6 +41,55 @@ def run(argv: Sequence[str]) -> int:
     Returns 0. Raises ConfigError for what cannot be evaluated, FailedError if the solve failed or
     gave NaN, or if the record could not be written.
     """
+    args = _parser().parse_intermixed_args(argv)
+    config = evaluated_as(read_config(args.run), args.overrides, args.config_dir)
+    if args.limit is not None and not args.swap:
+        raise ConfigError(f"--limit {args.limit} goes with --swap alone; drop it")
+    if args.predictions is not None:
+        if args.swap:
+            raise ConfigError(
+                "--swap evaluates with many solvers, and --predictions are of one; drop one of them"
+            )
+        with writing_to(args.predictions, "choose another place with --predictions"):
+            check_file(args.predictions)
+    if args.swap:
+        if args.checkpoint != "last":
+            raise ConfigError("--swap is about the weights that training ended with; drop --checkpoint")
+        if config.get("solver") != read_config(args.run).get("solver"):
+            raise ConfigError("--swap chooses the solvers itself; drop what was said about the solver")
+        from nodebench.commands.swap import swap
+
+        return swap(args.run, config, args.config_dir, args.limit)
+
+    from nodebench.commands.plan import describe_solver
+    from nodebench.commands.predictions import check_has_predictions, write_predictions
+    from nodebench.commands.session import load_trained
+    from nodebench.commands.trained import append_evaluation, evaluation_record, say_if_not_recorded
+
+    say_if_not_recorded(args.run)
+    trained = load_trained(args.run, config, args.config_dir, args.checkpoint)
+    if args.predictions is not None:
+        check_has_predictions(trained)
+    scores = evaluate(trained)
+    best = ", the best on the validation split" if args.checkpoint == "best" else ""
+    print(f"run         {args.run}, step {trained.step:,}{best}")
+    if "solver" in config:
+        print(f"solver      {describe_solver(config['solver'])}")
+    tell(f"data        {config['data']['name']}: {trained.data.describe()}", 12)
+    columns = COLUMNS.and_own(getattr(trained.task, "columns", ()))
+    width = max(11, *map(len, scores))
+    for name, value in columns.ordered(scores).items():
+        print(f"{name:<{width}} {columns[name].on_screen(value)}")
+    if units := [unit for unit in dict.fromkeys(columns[name].unit for name in scores) if unit]:
+        tell(f"units       {', '.join(units)}", 12)
+    solver = _solver_record(config.get("solver"))
+    if args.predictions is not None:
+        write_predictions(trained, args.predictions)
+    append_evaluation(args.run, evaluation_record(trained, "evaluation", scores, solver))
+    return 0
+
+
+def _parser() -> Parser:
     parser = Parser(
         prog="nodebench evaluate",
         description="Measure a trained net on the test set, with its own solver or another one.",
@@ -55,46 +106,19 @@ def run(argv: Sequence[str]) -> int:
         "--limit", type=count, metavar="N", help="with --swap: the first N test images; recorded nowhere"
     )
     parser.add_argument(
+        "--predictions",
+        type=place,
+        metavar="FILE.csv",
+        help="write what the net says of each image, point, series or sequence of the test set",
+    )
+    parser.add_argument(
         "--checkpoint",
         choices=("last", "best"),
         default="last",
         help="the weights that training ended with (default), or those that did best on the validation split",
     )
     parser.add_argument("--config-dir", help=CONFIG_DIR_HELP)
-    args = parser.parse_intermixed_args(argv)
-    config = evaluated_as(read_config(args.run), args.overrides, args.config_dir)
-    if args.limit is not None and not args.swap:
-        raise ConfigError(f"--limit {args.limit} goes with --swap alone; drop it")
-    if args.swap:
-        if args.checkpoint != "last":
-            raise ConfigError("--swap is about the weights that training ended with; drop --checkpoint")
-        if config.get("solver") != read_config(args.run).get("solver"):
-            raise ConfigError("--swap chooses the solvers itself; drop what was said about the solver")
-        from nodebench.commands.swap import swap
-
-        return swap(args.run, config, args.config_dir, args.limit)
-
-    from nodebench.commands.plan import describe_solver
-    from nodebench.commands.session import load_trained
-    from nodebench.commands.trained import append_evaluation, evaluation_record, say_if_not_recorded
-
-    say_if_not_recorded(args.run)
-    trained = load_trained(args.run, config, args.config_dir, args.checkpoint)
-    scores = evaluate(trained)
-    best = ", the best on the validation split" if args.checkpoint == "best" else ""
-    print(f"run         {args.run}, step {trained.step:,}{best}")
-    if "solver" in config:
-        print(f"solver      {describe_solver(config['solver'])}")
-    tell(f"data        {config['data']['name']}: {trained.data.describe()}", 12)
-    columns = COLUMNS.and_own(getattr(trained.task, "columns", ()))
-    width = max(11, *map(len, scores))
-    for name, value in columns.ordered(scores).items():
-        print(f"{name:<{width}} {columns[name].on_screen(value)}")
-    if units := [unit for unit in dict.fromkeys(columns[name].unit for name in scores) if unit]:
-        tell(f"units       {', '.join(units)}", 12)
-    solver = _solver_record(config.get("solver"))
-    append_evaluation(args.run, evaluation_record(trained, "evaluation", scores, solver))
-    return 0
+    return parser
 
 
 def evaluated_as(

@@ -1,6 +1,7 @@
 """`nodebench evaluate RUN --swap`: is a trained ODE-Net a flow, or the discretisation it was trained with?
 
-Its test error with its own solver, and with others from one Euler step to dopri8 at a tight tolerance.
+Its predictions and test error with its own solver, and with others from one Euler step to dopri8 at a tight tolerance.
+An error may stay where predictions do not, one image gained for one that is lost, so the predictions decide.
 Source: Ott et al., "ResNet after all? Neural ODEs and their numerical solution", ICLR 2021 (arXiv 2007.15386).
 """
 
@@ -12,6 +13,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from nodebench.commands.session import load_trained
 from nodebench.commands.trained import (
@@ -34,15 +38,15 @@ from nodebench.training.progress import shown
 from nodebench.training.protocols import NonFiniteValuesError, ShowProgress
 
 RULE = (
-    "rule        a flow if every solve with at least training's NFE changes the error by less than "
-    f"{FLOW_LIMIT} points"
+    "rule        a flow if every solve with at least training's NFE changes the predicted class of less than "
+    f"{FLOW_LIMIT} % of the images"
 )
 FIXED = ("euler", "midpoint", "rk4")
 STEPS = (1.0, 0.5, 0.25, 0.125)
 ADAPTIVE = ("dopri5", "bosh3", "dopri8")
 TIGHT = 1e-5
 USUAL = 1e-3  # where training had fixed steps and no tolerance
-LINE = "{:<15} {:<22} {:>14} {:>16} {:>7}"
+LINE = "{:<14} {:<20} {:>9} {:>15} {:>9} {:>6}"
 INDENT = len("verdict     ")
 
 
@@ -66,13 +70,20 @@ def swap(folder: Path, config: dict[str, Any], config_dir: str | None, limit: in
     of = f" of {data.whole['test']:,}" if "test" in data.whole else ""
     which = f"{'the first' if of else 'all'} {len(data.test):,}{of} test image{'' if len(data.test) == 1 else 's'}"
     print(f"run         {folder}, step {trained.step:,}\ndata        {which}")
-    print(LINE.format("solver", "precision", "test error (%)", "change (points)", "NFE"), flush=True)
+    print(
+        LINE.format("solver", "precision", "error (%)", "change (points)", "flips (%)", "NFE"),
+        flush=True,
+    )
     records: list[dict[str, Any]] = []
     unrecorded: FailedError | None = None
+    predicted: list[Tensor] = []
     solvers = swapped(own, uses_tolerance=any(tolerances(config["solver"])))
     for number, settings in enumerate(solvers, start=1):
         with shown(f"solver {number}/{len(solvers)}") as progress:
-            columns = _evaluate(task, net, settings, progress)
+            columns, classes = _evaluate(task, net, settings, progress)
+        predicted.append(classes)
+        if number > 1 and len(classes) == len(predicted[0]) > 0:
+            columns["flips_test"] = 100 * float((classes != predicted[0]).double().mean())
         records.append(evaluation_record(trained, "swap", columns, _record(settings)))
         print(_line(records[-1], records[0]), flush=True)
         if limit is None and unrecorded is None:
@@ -83,6 +94,7 @@ def swap(folder: Path, config: dict[str, Any], config_dir: str | None, limit: in
     print()
     tell(verdict(records), INDENT)
     tell(RULE, INDENT)
+    tell("flips       of the images, how many are called another class than with training's solver", INDENT)
     if limit is not None:
         tell(
             "recorded    nowhere: leave out --limit to evaluate all test images and record the results",
@@ -132,27 +144,31 @@ def verdict(records: Sequence[dict[str, Any]]) -> str:
     )
     if not fine:
         return f"verdict     none: no other solve spends training's {own['nfe_eval']:.0f} evaluations{note}"
-    worst = max(fine, key=lambda record: abs(_change(record, own)))
-    change, name = _change(worst, own), " ".join(_words(worst["solver"]))
+    worst = max(fine, key=lambda record: float(record["flips_test"]))
+    share, name = worst["flips_test"], " ".join(_words(worst["solver"]))
     what = f"{counted(len(fine), 'solve')} with at least training's {own['nfe_eval']:.0f} evaluations"
-    found = judge(change, own["num_images"])
+    found = judge(share, own["num_images"])
     if found == DISCRETISATION:
-        return f"verdict     {found}: of {what}, {name} changes the error most, by {change:+.2f} points{note}"
+        return (
+            f"verdict     {found}: of {what}, {name} changes most predictions, those of {share:.2f} % of the "
+            f"images, and the error by {_change(worst, own):+.2f} points{note}"
+        )
     verb = "changes" if len(fine) == 1 else "change"
-    at_most = f"{what} {verb} the error by at most {abs(change):.2f} points ({name})"
+    at_most = f"{what} {verb} the predicted class of at most {share:.2f} % of the images ({name})"
     reason = "" if found == FLOW else f"; {why_undecided(own['num_images'])}"
     return f"verdict     {found}: {at_most}{reason}{note}"
 
 
 def _evaluate(
     task: Classification, net: ODENet, settings: SolverSettings, progress: ShowProgress
-) -> dict[str, Any]:
-    """The columns of the test set; of a solve that fails, its status and the reason."""
+) -> tuple[dict[str, Any], Tensor]:
+    """The columns of the test set and the predicted classes; of a solve that fails, its status, the reason and none."""
     net.ode_block.solver = settings
     try:
-        return task.evaluate(net, "test", progress)
+        columns, rows = task.classify(net, "test", progress)
     except (SolverError, NonFiniteValuesError) as error:
-        return {"status": "failed", "reason": str(error)}
+        return {"status": "failed", "reason": str(error)}, torch.empty(0)
+    return dict(columns), rows["predicted"]
 
 
 def _record(settings: SolverSettings) -> dict[str, Any]:
@@ -180,12 +196,13 @@ def _line(record: dict[str, Any], own: dict[str, Any]) -> str:
     if record is own:
         precision += " (training)"
     if "error_test" not in record:
-        return f"{LINE.format(name, precision, 'failed', '', '').rstrip()}  {record['reason']}"
+        return f"{LINE.format(name, precision, 'failed', '', '', '').rstrip()}  {record['reason']}"
     has_change = record is not own and "error_test" in own
     return LINE.format(
         name,
         precision,
         f"{record['error_test']:.2f}",
         f"{_change(record, own):+.2f}" if has_change else "",
+        f"{record['flips_test']:.2f}" if has_change else "",
         f"{record['nfe_eval']:.1f}" if math.isfinite(record["nfe_eval"]) else "",
     )

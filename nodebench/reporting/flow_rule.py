@@ -6,13 +6,16 @@ Question and reading after Ott et al., "ResNet after all? Neural ODEs and their 
 from __future__ import annotations
 
 FLOW_LIMIT = 0.1
-"""Points of test error: a flow changes by less under every solve that spends at least training's evaluations."""
+"""Percent of the test images: of a flow fewer are called another class under every solve that spends at least
+training's evaluations. Where records do not tell the predictions, points of test error, which moves by no more than
+they do.
+"""
 FLOW, DISCRETISATION, UNDECIDED = "a flow", "a discretisation", "undecided"
 _ROUNDING = 1e-9  # of 10,000 images, 10 are 0.1 points and not 0.09999
 
 
 def judge(change: float, num_images: int | None) -> str:
-    """FLOW, DISCRETISATION or UNDECIDED, by the largest change of the error in points.
+    """FLOW, DISCRETISATION or UNDECIDED, by the largest change: of predictions in percent, or of the error in points.
 
     Of `num_images` test images one is 100 / num_images points: where that is above the limit, an error that stays, or
     changes by one image, says neither. None: not known, and enough.

@@ -115,7 +115,23 @@ class Classification:
         Empty if nothing was held out for `val`. Raises ValueError for a split that is not train, val or test,
         NonFiniteValuesError where logits are NaN or infinite: they are no class's.
         """
-        wrong, num_images, num_batches = 0, 0, 0
+        return self.classify(module, split, progress)[0]
+
+    def predictions(
+        self, module: nn.Module, split: str = "test", progress: ShowProgress = show_nothing
+    ) -> dict[str, Tensor]:
+        """Each image of a split, in its order, by its index `image`; raises as `evaluate` does.
+
+        `label`; `predicted`, the class of the largest logit, with its `probability`; `nll`, -log of the label's
+        probability, in nats.
+        """
+        return self.classify(module, split, progress)[1]
+
+    def classify(
+        self, module: nn.Module, split: str, progress: ShowProgress = show_nothing
+    ) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """What `evaluate` and `predictions` give, of one pass."""
+        rows: list[tuple[Tensor, ...]] = []
         with evaluating(module), counting(module) as counts:
             for images, labels in self._eval_batches(split, progress=progress):
                 logits = module(images)
@@ -123,12 +139,17 @@ class Classification:
                     raise NonFiniteValuesError(
                         f"the net gives NaN or infinity for {num_bad} of {len(labels)} {split} images"
                     )
-                wrong += int((logits.argmax(1) != labels).sum())
-                num_images += len(labels)
-                num_batches += 1
-        if not num_images:
-            return {}
-        return {f"error_{split}": 100 * wrong / num_images, **nfe_column(counts(), num_batches)}
+                log_probs = logits.log_softmax(1)
+                nll = F.nll_loss(log_probs, labels, reduction="none")
+                rows.append((labels, logits.argmax(1), log_probs.amax(1).exp(), nll))
+        if not rows:
+            return {}, {}
+        labels, predicted, probability, nll = (torch.cat(column).cpu() for column in zip(*rows, strict=True))
+        error = 100 * int((predicted != labels).sum()) / len(labels)
+        return {f"error_{split}": error, **nfe_column(counts(), len(rows))}, {
+            **{"image": torch.arange(len(labels)), "label": labels, "predicted": predicted},
+            **{"probability": probability, "nll": nll},
+        }
 
     def reconstruct(self, module: nn.Module, split: str, max_images: int | None = None) -> dict[str, Any]:
         """`recon_error`, the worst batch's relative L2 error after solving there and back, and `recon_ok`.

@@ -17,6 +17,8 @@ from nodebench.tasks.flow_task import (
     EVAL_BATCH_SIZE,
     TIGHT_TOLERANCE,
     FlowTask,
+    check_finite,
+    coordinates,
     mean_and_stderr,
 )
 from nodebench.tasks.generators import generator
@@ -57,6 +59,15 @@ class Density(FlowTask[DensityData]):
         nll_tight, _ = _nll(reference, points.double(), progress)
         return {"nll": nll, "nll_stderr": stderr, "nll_tight": nll_tight, **columns}
 
+    def predictions(
+        self, module: Flow, split: str = "test", progress: ShowProgress = show_nothing
+    ) -> dict[str, Tensor]:
+        """The held-out points that `evaluate` measures: coordinates `x1`, `x2`, ... and `log_prob` in nats."""
+        points = self._held_out(split)
+        log_prob = _log_prob(module, points, progress).cpu()
+        check_finite(log_prob)
+        return {**coordinates(points, "x"), "log_prob": log_prob}
+
     def target(self) -> Tensor:
         """A histogram of held-out points, as a density."""
         points = self.data.draw("test", NUM_SAMPLES, generator("target", 0, 0))
@@ -70,7 +81,12 @@ class Density(FlowTask[DensityData]):
 
 
 def _nll(module: Flow, points: Tensor, progress: ShowProgress) -> tuple[float, float]:
-    """Mean and standard error of -log q over the points, which are solved as one batch."""
+    """Mean and standard error of -log q over the points."""
+    return mean_and_stderr(-_log_prob(module, points, progress))
+
+
+def _log_prob(module: Flow, points: Tensor, progress: ShowProgress) -> Tensor:
+    """log q of the points (N,), which are solved as one batch."""
     with evaluating(module):
         (log_prob,) = [module.log_prob(batch) for batch in progress([points])]
-    return mean_and_stderr(-log_prob)
+    return log_prob

@@ -17,6 +17,8 @@ from nodebench.tasks.flow_task import (
     EVAL_BATCH_SIZE,
     TIGHT_TOLERANCE,
     FlowTask,
+    check_finite,
+    coordinates,
     mean_and_stderr,
 )
 from nodebench.tasks.generators import generator
@@ -82,8 +84,6 @@ class DensityMatching(FlowTask[EnergyData]):
 
         The samples of a split are the same in every run.
         """
-        if split not in NUM_SAMPLES:
-            raise ValueError(f"`split` is {split!r}; allowed: {', '.join(NUM_SAMPLES)}")
         excesses, inside = [], 0
         with evaluating(module), counting(module) as counts:
             for noise in self._eval_noise(split, progress):
@@ -103,6 +103,19 @@ class DensityMatching(FlowTask[EnergyData]):
             **columns,
         }
 
+    def predictions(
+        self, module: Flow, split: str = "test", progress: ShowProgress = show_nothing
+    ) -> dict[str, Tensor]:
+        """The samples that `evaluate` measures: `z1`, `z2`; `log_q` of the flow and `log_p` of the target, in nats."""
+        rows = []
+        with evaluating(module):
+            for noise in self._eval_noise(split, progress):
+                z, log_q, potential = self._push(module, noise)
+                rows.append((z, log_q, -potential - self.data.log_normaliser))
+        z, log_q, log_p = (torch.cat(column).cpu() for column in zip(*rows, strict=True))
+        check_finite(log_q - log_p)
+        return {**coordinates(z, "z"), "log_q": log_q, "log_p": log_p}
+
     def target(self) -> Tensor:
         """p on the pictures' grid."""
         log_p = -self.data.potential(grid_points(self.data.window).double()) - self.data.log_normaliser
@@ -117,7 +130,9 @@ class DensityMatching(FlowTask[EnergyData]):
         return mean_and_stderr(torch.cat(excesses))[0]
 
     def _eval_noise(self, split: str, progress: ShowProgress) -> Iterator[Tensor]:
-        """The noise of a split, the same in every run, in batches."""
+        """The noise of a split, the same in every run, in batches. Raises ValueError for an unknown split."""
+        if split not in NUM_SAMPLES:
+            raise ValueError(f"`split` is {split!r}; allowed: {', '.join(NUM_SAMPLES)}")
         for index in progress(range(NUM_SAMPLES[split] // EVAL_BATCH_SIZE)):
             yield self._noise(split, 0, index, EVAL_BATCH_SIZE)
 

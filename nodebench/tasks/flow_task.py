@@ -105,10 +105,20 @@ def mean_and_stderr(values: Tensor) -> tuple[float, float]:
 
     Raises NonFiniteValuesError if one of them is NaN or infinite.
     """
+    check_finite(values)
+    values = values.cpu().double()
+    stderr = float(values.std() / len(values) ** 0.5) if len(values) > 1 else 0.0
+    return float(values.mean()), stderr
+
+
+def coordinates(points: Tensor, name: str) -> dict[str, Tensor]:
+    """The columns of points (N, dim), on the CPU: `x1`, `x2`, ..."""
+    return {f"{name}{number}": column for number, column in enumerate(points.cpu().unbind(1), start=1)}
+
+
+def check_finite(values: Tensor) -> None:
+    """Raises NonFiniteValuesError if a log-density (N,) is NaN or infinite."""
     if num_bad := int((~values.isfinite()).sum()):
         raise NonFiniteValuesError(
             f"the flow gives a log-density of NaN or infinity at {num_bad:,} of {len(values):,} points"
         )
-    values = values.cpu().double()
-    stderr = float(values.std() / len(values) ** 0.5) if len(values) > 1 else 0.0
-    return float(values.mean()), stderr

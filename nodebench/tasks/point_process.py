@@ -108,11 +108,9 @@ class PointProcess:
         nll_event and elbo_event are of one sample of each posterior, the same in every run, ks and rate_error of its
         mean. Empty for a val that was not held out. Raises NonFiniteValuesError for a likelihood of NaN or infinity.
         """
-        if split not in ("train", "val", "test"):
-            raise ValueError(f"`split` is {split!r}; allowed: train, val, test")
-        if split not in self.data.splits:
+        held_out = self._split(split)
+        if held_out is None:
             return {}
-        held_out = self.data.splits[split]
         losses, rates = [], []
         with evaluating(module), counting(module) as counts:
             for index, rows in enumerate(progress(list(_parts(held_out)))):
@@ -126,6 +124,34 @@ class PointProcess:
             kept = ("nll_event", "elbo_event")
             return {f"{name}_{split}": columns[name] for name in kept if name in columns} | nfe
         return {**self._scores(Rates(*map(torch.cat, zip(*rates, strict=True)))), **columns, **nfe}
+
+    def predictions(
+        self, module: LatentRate, split: str = "test", progress: ShowProgress = show_nothing
+    ) -> dict[str, Tensor]:
+        """Each sequence of a split, in its order, by its index `sequence`; raises as `evaluate` does.
+
+        `num_events`, `nll` and, of a model with a posterior, `elbo`, in nats a sequence, of the samples of `evaluate`.
+        """
+        held_out = self._split(split)
+        if held_out is None:
+            return {}
+        losses = []
+        with evaluating(module):
+            for index, rows in enumerate(progress(list(_parts(held_out)))):
+                chance = generator(f"posterior {split}", 0, index)
+                losses.append(module.losses(self._events(held_out, rows), chance))
+        _likelihoods(losses, held_out.num_events)  # raises for what is not finite
+        nll, bound = (
+            torch.cat([getattr(part, name) for part in losses]).cpu() for name in ("nll", "negative_elbo")
+        )
+        columns = {"sequence": torch.arange(len(held_out)), "num_events": held_out.lengths, "nll": nll}
+        return columns if losses[0].kl is None else {**columns, "elbo": -bound}
+
+    def _split(self, split: str) -> EventSet | None:
+        """None for a val that was not held out. Raises ValueError for an unknown split."""
+        if split not in ("train", "val", "test"):
+            raise ValueError(f"`split` is {split!r}; allowed: train, val, test")
+        return self.data.splits.get(split)
 
     def final_metrics(self, module: LatentRate) -> dict[str, Any]:
         """num_params; flops_forward, of one sequence as its share of a batch's loss; recon_error and recon_ok.

@@ -121,33 +121,69 @@ class TimeSeries:
         The samples of the posterior are the same in every run. Empty for a val that was not held out. Raises
         NonFiniteValuesError for a likelihood of NaN or infinity, and for such predictions of what is asked.
         """
-        if split not in ("train", "val", "test"):
-            raise ValueError(f"`split` is {split!r}; allowed: train, val, test")
-        if split not in self._splits:
+        series = self._split(split)
+        if series is None:
             return {}
-        series = self._splits[split]
-        losses, sampled = [], []
-        with evaluating(module), counting(module) as counts:
-            for index, part in enumerate(progress(list(_parts(series)))):
-                chance = generator(f"posterior {split}", 0, index)
-                losses.append(module.losses(part, self.data.t0, self.data.noise_std, chance))
-                sampled.append(module.predict(part, self.data.t0, chance))
-        _check_finite(losses)
-        nfe = nfe_column(counts(), 2 * len(losses))
-        predicted = torch.cat(sampled)
-        columns: dict[str, Any] = {**_likelihoods(_joined(losses)), **_errors(predicted, series)}
+        with counting(module) as counts:
+            losses, predicted = self._sampled(module, series, split, progress)
+        nfe = nfe_column(counts(), 2 * len(list(_parts(series))))
+        columns: dict[str, Any] = {**_likelihoods(losses), **_errors(predicted, series)}
         if split != "test":
             kept = {
                 f"{name}_{split}": columns[name] for name in ("elbo", "nll_scalar", "rmse") if name in columns
             }
             return _numbers(kept) | nfe
         with evaluating(module):
-            columns |= _latent_columns(module, _joined(losses), self._splits["train"], series, self.data.t0)
+            columns |= _latent_columns(module, losses, self._splits["train"], series, self.data.t0)
             if isinstance(module, LatentODE):
                 mean = [module.predict(part, self.data.t0) for part in _parts(series)]
                 columns["rmse_mean"] = rmse(torch.cat(mean) - target(series), asked(series))
         columns |= {**shape_columns(predicted, series), **naive_columns(series), **nfe}
         return _numbers(columns)
+
+    def predictions(
+        self, module: SequenceModel, split: str = "test", progress: ShowProgress = show_nothing
+    ) -> dict[str, Tensor]:
+        """Each series of a split, in its order, by its index `series`; raises as `evaluate` does.
+
+        `num_asked` values of the horizon and their `rmse` (NaN where nothing is asked); `num_scalars` that were
+        observed, `nll_scalar` and, of a model with a posterior, `elbo` in nats each: the same samples as in `evaluate`.
+        """
+        series = self._split(split)
+        if series is None:
+            return {}
+        losses, predicted = self._sampled(module, series, split, progress)
+        where = asked(series)
+        squares = torch.where(where, predicted - target(series), predicted.new_zeros(())).double().square()
+        num_asked = where.sum((1, 2))
+        columns = {
+            "num_asked": num_asked,
+            "rmse": (squares.sum((1, 2)) / num_asked).sqrt(),
+            "num_scalars": losses.num_scalars,
+            "nll_scalar": losses.nll / losses.num_scalars,
+            **({} if losses.kl is None else {"elbo": -losses.negative_elbo / losses.num_scalars}),
+        }
+        rows = {"series": torch.arange(len(series))}
+        return rows | {name: column.detach().cpu() for name, column in columns.items()}
+
+    def _split(self, split: str) -> SeriesSet | None:
+        """None for a val that was not held out. Raises ValueError for an unknown split."""
+        if split not in ("train", "val", "test"):
+            raise ValueError(f"`split` is {split!r}; allowed: train, val, test")
+        return self._splits.get(split)
+
+    def _sampled(
+        self, module: SequenceModel, series: SeriesSet, split: str, progress: ShowProgress
+    ) -> tuple[Losses, Tensor]:
+        """Losses and predictions (N, T, dim), each of one sample of the posterior that is the same in every run."""
+        losses, sampled = [], []
+        with evaluating(module):
+            for index, part in enumerate(progress(list(_parts(series)))):
+                chance = generator(f"posterior {split}", 0, index)
+                losses.append(module.losses(part, self.data.t0, self.data.noise_std, chance))
+                sampled.append(module.predict(part, self.data.t0, chance))
+        _check_finite(losses)
+        return _joined(losses), torch.cat(sampled)
 
     def final_metrics(self, module: SequenceModel) -> dict[str, Any]:
         """num_params; flops_forward, of one series as its share of a batch's loss; no reconstruction."""

@@ -69,6 +69,8 @@ class Task(Protocol):
     - `large_states`, what its nets solve, in words, that is too much for a solver that stores a dense Jacobian;
     - `best_by`, the column of the split "val" whose lowest value tells the best weights; None where nothing is
       held out, and then there is no best checkpoint, and no training.patience;
+    - `predictions(module, split, progress)`, what the module says of each sample of a split, as columns of equal
+      length, for `nodebench evaluate --predictions`;
     - `ends_within_run`, the keys of its config that are a number of training steps, with what follows of one above
       training.num_steps;
     - `check_model(module)`, which raises ValueError, before a run begins, for a net of its kind that it cannot train.

@@ -179,7 +179,7 @@ class TestSwap:
         assert evaluate(run, "--swap", "--limit", "4") == 0
         printed = capsys.readouterr().out
         assert ", step 2\ndata        the first 4 of 357 test images\n" in printed
-        assert "dopri5          tol 1 (training)" in printed
+        assert "dopri5         tol 1 (training)" in printed
         assert printed.count("\nrk4 ") == printed.count("\neuler ") == 4
         assert "one of 4 test images is 25 points" in printed.partition("\nverdict     ")[2]
         assert "rule        a flow if every solve with at least training's NFE" in printed
@@ -264,27 +264,48 @@ class TestSwap:
         assert ("dopri5", None) in found
 
     @pytest.mark.parametrize(
-        ("change", "nfe", "num_images", "words"),
+        ("flips", "nfe", "num_images", "words"),
         [
             (0.09, 26, 10_000, "a flow"),
-            (-0.09, 26, 10_000, "a flow"),
             (0.1, 26, 10_000, "a discretisation"),
-            (-5.0, 400, 10_000, "a discretisation"),
+            (5.0, 400, 10_000, "a discretisation"),
             (5.0, 8, 10_000, "none: no other solve spends training's 26 evaluations"),
             (0.0, 26, 50, "undecided: 1 solve with at least"),
             (2.0, 26, 50, "undecided: 1 solve with at least"),
-            (-4.0, 26, 50, "a discretisation"),
+            (4.0, 26, 50, "a discretisation"),
             (0.0, 26, 1000, "a flow"),
             (0.1, 26, 1000, "undecided: 1 solve with at least"),
         ],
     )
     def test_the_verdict_heeds_solves_that_spend_at_least_what_training_did_and_its_resolution(
-        self, change: float, nfe: int, num_images: int, words: str
+        self, flips: float, nfe: int, num_images: int, words: str
     ) -> None:
         solver = {"method": "rk4", "rtol": None, "atol": None, "dt": 0.1}
         own = {"error_test": 0.5, "nfe_eval": 26.0, "solver": solver, "num_images": num_images}
-        other = {"error_test": 0.5 + change, "nfe_eval": nfe, "solver": solver}
+        other = {"error_test": 0.5, "flips_test": flips, "nfe_eval": nfe, "solver": solver}
         assert verdict([own, other]).startswith(f"verdict     {words}")
+
+    def test_predictions_that_flip_count_where_the_error_stays(
+        self, smoke: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        few = [
+            SolverSettings(rtol=1.0, atol=1.0),
+            SolverSettings("euler", dt=1.0),
+            SolverSettings("rk4", dt=0.1),
+        ]
+        monkeypatch.setattr("nodebench.commands.swap.swapped", lambda *_, **__: few)
+        run = trained(*smoke)
+        assert evaluate(run, "--swap") == 0
+        loaded = load(run)
+        classes = [
+            loaded.predictions(*settings, **more).predicted
+            for settings, more in (((), {}), (("euler",), {"dt": 1.0}), (("rk4",), {"dt": 0.1}))
+        ]
+        own, *others = evaluations(run)
+        assert "flips_test" not in own
+        assert [record["flips_test"] for record in others] == pytest.approx(
+            [100 * float((found != classes[0]).mean()) for found in classes[1:]]
+        )
 
     def test_there_is_no_verdict_without_trainings_own_solve(self) -> None:
         assert "the solve with training's own solver failed (why)" in verdict([{"reason": "why"}])
@@ -373,3 +394,29 @@ def test_a_run_without_a_best_checkpoint_says_what_there_is(
     assert "nothing was held out for validation" in capsys.readouterr().err
     assert evaluate(run, "--swap", "--checkpoint", "best") == 2
     assert "drop --checkpoint" in capsys.readouterr().err
+
+
+def test_predictions_are_written_beside_the_evaluation(
+    smoke: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trained(*smoke)
+    capsys.readouterr()
+    assert evaluate(run, "--predictions", "test.csv", "solver=rk4", "solver.dt=0.5") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "wrote test.csv: 100 rows of image, label, predicted, probability, nll" in said
+    header, *lines = (tmp_path / "test.csv").read_text().splitlines()
+    assert header == "image,label,predicted,probability,nll"
+    wrong = sum(line.split(",")[1] != line.split(",")[2] for line in lines)
+    (record,) = evaluations(run)
+    assert record["error_test"] == pytest.approx(100 * wrong / len(lines))
+
+
+def test_predictions_that_cannot_be_written_are_refused_before_anything_is_solved(
+    smoke: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = trained(*smoke)
+    assert evaluate(run, "--predictions", tmp_path) == 2
+    assert "choose another place with --predictions" in capsys.readouterr().err
+    assert evaluate(run, "--predictions", "nowhere/test.csv") == 2
+    assert evaluate(run, "--swap", "--predictions", "test.csv") == 2
+    assert not (run / "evaluations.jsonl").exists()

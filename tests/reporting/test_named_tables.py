@@ -304,6 +304,28 @@ class TestSwap:
         ]
         assert rows_of_csv(table)[1]["method"] == "euler"
 
+    def test_the_verdict_rests_on_the_predictions_where_every_record_tells_them(
+        self, tmp_path: Path, write_run: Write
+    ) -> None:
+        run = write_run(error_test=0.5)
+        self.evaluate(run, "dopri5", 0.5, 26, rtol=0.001, atol=0.001)
+        self.evaluate(run, "rk4", 0.5, 64, dt=0.0625)
+        path = run / "evaluations.jsonl"
+        own, rk4 = [json.loads(line) for line in path.read_text().splitlines()]
+        flipped = {**rk4, "flips_test": 0.3, "num_images": 10_000}
+        path.write_text("".join(json.dumps(record) + "\n" for record in (own, flipped, rk4)))
+        table = made("swap", tmp_path)
+        assert [line.cells[4:] for line in table.lines] == [
+            ["0.50", "+0.00", "", "26.0"],
+            ["0.50", "+0.00", "0.30", "64.0"],
+        ]
+        assert table.lines[0].notes == [
+            "with at least training's 26 evaluations, 0.30 to 0.30 % of the predictions flip and the error changes by "
+            "+0.00 to +0.00 points over 1 other solve: a discretisation"
+        ]
+        assert "Flips: the images that are called another class" in table.legend[0]
+        assert rows_of_csv(table)[1]["flips_test"] == "0.3"
+
     def test_a_test_set_of_few_images_decides_nothing(self, tmp_path: Path, write_run: Write) -> None:
         run = write_run(error_test=10.0)
         self.evaluate(run, "dopri5", 10.0, 26, rtol=0.001, atol=0.001)

@@ -28,14 +28,28 @@ COLUMNS = (
     Column("trained net", is_number=False),
     Column("evaluated with", is_number=False),
     Column("precision", is_number=False),
-    *(Column("seeds"), Column("test error\n(%)"), Column("change\n(points)"), Column("NFE")),
+    *(
+        Column("seeds"),
+        Column("test error\n(%)"),
+        Column("change\n(points)"),
+        Column("flips\n(%)"),
+        Column("NFE"),
+    ),
 )
+FLIPS = 6
+"""The place of the column that records from before predictions were compared do not have."""
 LEGEND = (
     "Test error of the same weights under another solver, mean over seeds ± half the 95 % interval (Student's t); "
     "change: against the error with the solver of training; NFE: evaluations a test batch.",
     "A net that is a flow keeps its error under every solve at least as exact as training's; another has learned its "
     f"discretisation (Ott et al. 2021). Called a flow: less than {FLOW_LIMIT} points of change wherever a solve spends "
     "at least training's evaluations.",
+)
+LEGEND_OF_FLIPS = (
+    f"{LEGEND[0]} Flips: the images that are called another class than with the solver of training.",
+    "A net that is a flow keeps its predictions under every solve at least as exact as training's; another has learned "
+    f"its discretisation (Ott et al. 2021). Called a flow: less than {FLOW_LIMIT} % of flips wherever a solve spends "
+    "at least training's evaluations; by the change of the error where records do not tell the flips.",
 )
 
 
@@ -94,7 +108,13 @@ def swap(runs: Sequence[Run], root: Path, recipes: Recipes) -> Table:
             problems.append(
                 f"{run.folder / evaluations.FILE}: {left_out} {records_are} of other weights than the run's last"
             )
-        latest = {json.dumps(record["solver"], sort_keys=True): record for record in current}
+        latest: dict[str, dict[str, Any]] = {}
+        for record in current:
+            solver = json.dumps(record["solver"], sort_keys=True)
+            known = latest.get(
+                solver, {}
+            )  # of the same weights, perhaps by --swap, which alone tells the flips
+            latest[solver] = {**{key: known[key] for key in ("flips_test",) if key in known}, **record}
         for solver, record in latest.items():
             entry = found.setdefault(run.group, {}).setdefault(solver, _Swap([], []))
             if run.seed not in [other.seed for other in entry.runs]:
@@ -112,7 +132,12 @@ def swap(runs: Sequence[Run], root: Path, recipes: Recipes) -> Table:
         for number, entry in enumerate(ordered):
             lines.append(Line(_cells(entry), [*_notes(entry), *(_verdict(ordered) if number == 0 else ())]))
             numbers.append(_numbers(entry))
-    return Table(COLUMNS, lines, pd.DataFrame(numbers), [*LEGEND, *problems])
+    frame = pd.DataFrame(numbers)
+    if frame.flips_test.notna().any():
+        return Table(COLUMNS, lines, frame, [*LEGEND_OF_FLIPS, *problems])
+    lines = [Line([*line.cells[:FLIPS], *line.cells[FLIPS + 1 :]], line.notes) for line in lines]
+    columns = (*COLUMNS[:FLIPS], *COLUMNS[FLIPS + 1 :])
+    return Table(columns, lines, frame.drop(columns="flips_test"), [*LEGEND, *problems])
 
 
 def _counts(record: dict[str, Any]) -> bool:
@@ -135,7 +160,7 @@ def _notes(entry: _Swap) -> Iterator[str]:
 
 
 def _verdict(entries: Sequence[_Swap]) -> Iterator[str]:
-    """How far the error moves under the solves that spend at least what training's spends."""
+    """How many predictions, or how far the error, the solves change that spend at least what training's spends."""
     own_nfe = next((entry.mean("nfe_eval") for entry in entries if entry.is_own), None)
     if own_nfe is None:
         return
@@ -143,11 +168,15 @@ def _verdict(entries: Sequence[_Swap]) -> Iterator[str]:
     changes = [entry.change for entry in others if entry.change is not None]
     if changes:
         num_images = _num_images(others)
-        found = judge(max(changes, key=abs), num_images)
+        flips = [entry.mean("flips_test") for entry in others if entry.change is not None]
+        told = [share for share in flips if share is not None]
+        knows_flips = len(told) == len(flips)
+        found = judge(max(told if knows_flips else changes, key=abs), num_images)
         reason = f" ({why_undecided(num_images)})" if found == UNDECIDED and num_images else ""
+        what = f"{min(told):.2f} to {max(told):.2f} % of the predictions flip and " if knows_flips else ""
         yield (
-            f"with at least training's {own_nfe:.0f} evaluations, the error changes by {_signed(min(changes))} to "
-            f"{_signed(max(changes))} points over {len(changes)} other "
+            f"with at least training's {own_nfe:.0f} evaluations, {what}the error changes by "
+            f"{_signed(min(changes))} to {_signed(max(changes))} points over {len(changes)} other "
             f"solve{'s' * (len(changes) > 1)}: {found}{reason}"
         )
 
@@ -165,7 +194,7 @@ def _num_images(entries: Sequence[_Swap]) -> int | None:
 
 def _cells(entry: _Swap) -> list[str]:
     error, change, nfe = entry.mean("error_test"), entry.change, entry.mean("nfe_eval")
-    half_width = interval95(entry.values("error_test"))
+    flips, half_width = entry.mean("flips_test"), interval95(entry.values("error_test"))
     interval = "" if half_width is None else f" ± {half_width:.2f}"
     return [
         _net(entry.runs[0]),
@@ -174,6 +203,7 @@ def _cells(entry: _Swap) -> list[str]:
         str(len(entry.values("error_test"))),
         "" if error is None else f"{error:.2f}{interval}",
         "" if change is None else _signed(change),
+        "" if flips is None else f"{flips:.2f}",
         "" if nfe is None else f"{nfe:.1f}",
     ]
 
@@ -199,5 +229,6 @@ def _numbers(entry: _Swap) -> dict[str, object]:
         "error_test": entry.mean("error_test"),
         "error_test_interval": interval95(entry.values("error_test")),
         "error_test_change": entry.change,
+        "flips_test": entry.mean("flips_test"),
         "nfe_eval": entry.mean("nfe_eval"),
     }
