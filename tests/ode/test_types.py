@@ -44,7 +44,7 @@ def test_of_torchdiffeqs_functions_too() -> None:
     assert_type(compat.odeint(decay, y0, ts), Tensor)
     assert_type(compat.odeint(pair, (y0, y0), ts), Tensors)
     assert_type(compat.odeint_adjoint(decay, y0, ts, adjoint_params=()), Tensor)
-    until_half = compat.odeint(pair, (y0, y0), ts, event_fn=lambda t, y: y[0] - 0.5)
+    until_half = compat.odeint(pair, (y0, y0), ts[:2], event_fn=lambda t, y: y[0] - 0.5)
     assert_type(until_half, tuple[Tensor, Tensors])
     assert_type(odeint(pair, (y0, y0), ts, event=lambda t, y: y[0].sum()).events[0].ys, Tensors)
 
