@@ -38,8 +38,12 @@ def run(argv: Sequence[str]) -> int:
         replace_file(options.out, page.encode())
     unfinished = sum(not run.is_finished for run in runs)
     left = f", {unfinished} of them not finished" if unfinished else ""
-    print(f"wrote {options.out}: {counted(len(runs), 'run')}{left}, {len(page.encode()) / 2**20:.1f} MiB")
+    print(f"wrote {options.out}: {counted(len(runs), 'run')}{left}, {_size(len(page.encode()))}")
     return 0
+
+
+def _size(num_bytes: int) -> str:
+    return f"{num_bytes / 2**20:.1f} MiB" if num_bytes >= 2**20 else f"{num_bytes / 2**10:.0f} KiB"
 
 
 def page_of(runs: Sequence[Run], root: Path, title: str | None = None, *, with_figures: bool = True) -> str:

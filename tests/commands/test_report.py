@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,7 @@ def test_the_page_is_written_and_named_with_its_runs(
 ) -> None:
     write_run(tmp_path / "outputs")
     assert main(["report"]) == 0
-    assert capsys.readouterr().out.startswith("wrote report.html: 1 run, 0.")
+    assert re.fullmatch(r"wrote report.html: 1 run, \d+ KiB\n", capsys.readouterr().out)
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert page.startswith('<!DOCTYPE html>\n<html lang="en">')
     assert "<title>Runs under outputs</title>" in page

@@ -140,6 +140,7 @@ def _draw(
             curves,
         )
         for number, (name, curves) in enumerate(parts.items())
+        if any(len(curve.points) > 1 for curve in curves)  # a dot alone is no course
     }
     if not charts:
         return

@@ -49,10 +49,6 @@ class Contents:
     commands: Mapping[str, str] = field(default_factory=dict)
     again: str = ""
 
-    def told(self, sentence: str) -> str:
-        """A sentence without the place of the runs on this machine."""
-        return re.sub(rf"(?<![\w/.-]){re.escape(str(self.root))}/", "", sentence)
-
 
 @dataclass(frozen=True)
 class Section:
@@ -92,7 +88,19 @@ def make_page(contents: Contents) -> str:
         element("script", data, type="application/json", id="runs-data"),
         element("script", Markup(script)),
     )
-    return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
+    return without_place(f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n", contents.root)
+
+
+def without_place(page: str, root: Path) -> str:
+    """The page with the folder's name alone where an absolute path would tell of the machine that it was made on."""
+    if not (root.is_absolute() and root.name):
+        return page
+    writers = (lambda text: embedded_json(text)[1:-1], lambda text: element("b", text)[3:-4])
+    for write in writers:
+        place, name = write(str(root)), write(root.name).replace("\\", r"\\")
+        # Not within longer words, which base64 may be.
+        page = re.sub(rf"(?<![\w/.+=-]){re.escape(place)}(?![\w+=-])", name, page)
+    return page
 
 
 def _policy(script: str) -> str:
@@ -123,21 +131,24 @@ def _summary(contents: Contents, found: Sequence[Neighbours]) -> Markup:
     """The first screen."""
     blocks = compare_with_paper(contents.tables)
     paper = beside_the_paper(blocks)
-    beside: list[Child] = [
-        element("h2", "What was found"),
-        element("p", finding(blocks, found), class_="finding"),
-    ]
+    beside: list[Child] = [element("h2", "What was found")]
     scores = list(all_scores(found))
     if blocks:
         beside += [key_to_strips(has_paper=True), paper]
     elif scores:
-        beside += [key_to_strips(has_paper=False), element("div", scores, class_="multiples")]
+        has_intervals = any(each.interval is not None for some in found for each in some.experiments)
+        key = key_to_strips(has_paper=False) if has_intervals else None
+        beside += [key, element("div", scores, class_="multiples")]
     return element(
         "section",
-        element("header", element("h1", contents.title), element("p", lede(found), class_="lede")),
+        element(
+            "header",
+            element("h1", contents.title),
+            element("p", f"{lede(found)} {finding(blocks, found)}", class_="lede"),
+        ),
         unfinished(contents.runs),
         element("div", element("h2", "What was run"), what_was_run(found), class_="asked"),
-        element("div", beside, class_="found"),
+        element("div", beside, class_="found") if beside[1:] else None,
         id="summary",
         aria_label="Summary",
     )
@@ -147,7 +158,7 @@ def _sections(contents: Contents, found: Sequence[Neighbours], table: Markup) ->
     courses = [read_course(each) for each in found]
     learning = [(course.neighbours.name, list(learning_charts(course))) for course in courses]
     evaluations = [chart for course in courses for chart in evaluation_charts(course)]
-    problems = [contents.told(problem) for course in courses for problem in course.problems]
+    problems = [problem for course in courses for problem in course.problems]
     if compare_with_paper(contents.tables):
         yield Section(
             *("scores", "Scores"),
@@ -191,7 +202,7 @@ def _sections(contents: Contents, found: Sequence[Neighbours], table: Markup) ->
         "The figures and tables of the paper that there is data for, drawn from these runs.",
         [
             *(_figure(figure, contents) for figure in contents.figures),
-            *(table_markup(name, table, contents.told) for name, table in contents.tables.items()),
+            *(table_markup(name, table) for name, table in contents.tables.items()),
         ],
     )
     yield Section(
@@ -229,7 +240,7 @@ def _problems(problems: Sequence[str]) -> Markup | None:
 
 def _figure(figure: InlineFigure, contents: Contents) -> Markup:
     title = title_of(figure)
-    notes = [element("li", contents.told(note)) for note in figure.notes]
+    notes = [element("li", note) for note in figure.notes]
     below = (
         element("details", element("summary", "Notes"), element("ul", notes), class_="notes")
         if notes

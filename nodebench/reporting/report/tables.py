@@ -27,8 +27,10 @@ def make_tables(
     return found
 
 
-def table_markup(name: str, table: Table, told: Callable[[str], str]) -> Markup:
-    """The table, its notes below; `told` takes out of a sentence what is of this machine."""
+def table_markup(name: str, table: Table) -> Markup:
+    """The table without columns that are empty throughout, its notes below."""
+    cells = [line.cells for line in table.lines]
+    table = table.select(n for n in range(len(table.columns)) if n == 0 or any(line[n] for line in cells))
     numbers = table.numbered_notes
     head = [
         element("th", column.heading.replace("\n", " "), scope="col", class_=_class(column.is_number))
@@ -56,9 +58,9 @@ def table_markup(name: str, table: Table, told: Callable[[str], str]) -> Markup:
         ),
         *table.legend,
     ]
-    below: list[Child] = [element("p", told(sentence)) for sentence in told_below]
+    below: list[Child] = [element("p", sentence) for sentence in told_below]
     if numbers:
-        below.append(element("ol", [element("li", told(note)) for note in numbers]))
+        below.append(element("ol", [element("li", note) for note in numbers]))
     return element(
         "div",
         element("div", markup, class_="scroll", tabindex="0", role="region", aria_label=title),

@@ -224,8 +224,17 @@ def test_a_run_is_told_by_its_difference_from_its_neighbours(tmp_path: Path, wri
 
 def test_paths_of_the_machine_are_not_in_the_page(tmp_path: Path, write_run: WriteRun) -> None:
     (write_run() / "metrics.jsonl").write_text("no record\n")
-    write_run(seed=1, root=tmp_path / "outputs" / "elsewhere")
-    assert str(tmp_path) not in page(tmp_path / "outputs")
+    write_run(root=tmp_path / "outputs" / "elsewhere")  # the same seed: a note names both
+    by_hand = tmp_path / "outputs" / "by <hand>" / "run"
+    by_hand.mkdir(parents=True)
+    (by_hand / "config.yaml").write_text("{")
+    text = page(tmp_path / "outputs")
+    assert str(tmp_path) not in text
+    assert "outputs/by &lt;hand&gt;/run" in text
+    assert "repeats outputs/classification/" in text
+    assert page(tmp_path / "outputs").startswith("<!DOCTYPE html>")
+    for place in (by_hand, by_hand.parent):  # a run, and the folder of its seeds, are folders with runs
+        assert str(tmp_path) not in page(place)
 
 
 @pytest.mark.parametrize(
@@ -267,7 +276,9 @@ def test_numbers_of_any_size_have_a_place(tmp_path: Path, write_run: WriteRun) -
     for number, error in enumerate((-1e99, 1e99, 0.0)):
         run = write_run(f"digits-mlp-0a1b2c3{number}", error_test=error, time_step_ms=10.0**number)
         write_epochs(run, error_train=[error, 1e-99])
-    assert "nan" not in re.sub(r"<style>.*?</style>", "", page(tmp_path).lower())
+    text = page(tmp_path)
+    assert 'class="chart"' in text
+    assert "nan" not in re.sub(r"<style>.*?</style>", "", text.lower())
 
 
 def test_the_same_runs_make_the_same_page(

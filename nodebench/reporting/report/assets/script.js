@@ -92,7 +92,7 @@ function drawTable() {
   for (const body of [...table.tBodies]) body.remove();
   table.append(...bodies);
   const all = rows.filter((row) => row.kind === state.kind).length;
-  const noun = state.kind === "run" ? "runs" : "experiments";
+  const noun = `${state.kind}${all === 1 ? "" : "s"}`;
   byId("shown").textContent = chosen.length === all ? `${all} ${noun}` : `${chosen.length} of ${all} ${noun}`;
 }
 
