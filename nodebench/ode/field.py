@@ -112,9 +112,13 @@ class CountedField:
         return [partial(self._evaluate, field) for field in stage_fields_of(self._stage_fields, times)]
 
     def _evaluate(self, stage_field: Callable[..., Any], y: Tensor) -> Tensor:
+        return checked(self._raw(stage_field, y), y)
+
+    def _raw(self, stage_field: Callable[..., Any], y: Tensor, *before: Tensor) -> Any:
+        """What the field returned, of y and what it takes before y; counted, and y as it was."""
         version = None if y.is_inference() else y._version  # inference tensors do not tell
         try:
-            dy = stage_field(y, *self.args)
+            dy = stage_field(*before, y, *self.args)
         except RuntimeError as error:
             if "does not require grad" in str(error):
                 error.add_note(_DIFFERENTIATES)
@@ -125,7 +129,7 @@ class CountedField:
                 "the vector field changed its state in place, which the solve goes on with; "
                 "compute a new tensor: y * 2 instead of y.mul_(2)"
             )
-        return checked(dy, y)
+        return dy
 
 
 def stage_fields_of(

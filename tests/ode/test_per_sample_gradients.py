@@ -227,3 +227,26 @@ def test_without_a_graph_the_three_are_one_plain_solve() -> None:
     with torch.no_grad():
         results = [odeint(Net(), starts(), TS, gradient=g, steps="per_sample").ys for g in GRADIENTS]
     assert all(torch.equal(results[0], other) for other in results[1:])
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+@pytest.mark.parametrize("own", [False, True])
+def test_times_get_the_gradient_of_the_ode(gradient: str, own: bool) -> None:
+    def grad(steps: str, gradient: str) -> Tensor:
+        times = torch.tensor(TS, dtype=DTYPE)
+        if own:
+            times = 0.1 + times * torch.linspace(0.5, 1.5, 4, dtype=DTYPE)[:, None]
+        times.requires_grad_()
+        solver: dict[str, Any] = {"rtol": 1e-9, "atol": 1e-9, "method": "dopri8", "gradient": gradient}
+        if steps == "per_sample":
+            ys = odeint(Net(), starts(), times, steps=steps, **solver).ys
+        else:
+            rows = times if own else times.expand(4, -1)
+            ys = torch.cat(
+                [odeint(Net(), starts()[i : i + 1], rows[i], **solver).ys for i in range(4)], dim=1
+            )
+        weights = torch.linspace(1, 2, ys.numel(), dtype=DTYPE).view_as(ys)
+        (found,) = torch.autograd.grad((ys.square() * weights).sum(), times)
+        return found
+
+    torch.testing.assert_close(grad("per_sample", gradient), grad("shared", "adjoint"), rtol=1e-6, atol=1e-6)

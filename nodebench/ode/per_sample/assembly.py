@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -23,7 +23,7 @@ from nodebench.ode.per_sample.adjoint import solve_adjoint
 from nodebench.ode.per_sample.checkpointed import solve_checkpointed
 from nodebench.ode.per_sample.outputs import SampleResult
 from nodebench.ode.per_sample.problem import AdjointControl, SampleProblem, solve_direct
-from nodebench.ode.per_sample.rows import RowFunction, Rows, check_broadcast, rows_of
+from nodebench.ode.per_sample.rows import RowField, RowFunction, Rows, check_broadcast, rows_of
 from nodebench.ode.per_sample.times import SampleTimes, sample_times
 from nodebench.ode.solution import Solution
 from nodebench.ode.solvers import step_control
@@ -81,7 +81,7 @@ def solve_samples(call: SampleCall, stats: SolveStats) -> Solution[Any]:
     times = sample_times(call.ts, y0)
     problem = _problem(call, rows, y0, times, stats)
     gradient = call.how.gradient if torch.is_grad_enabled() else "direct"
-    result = GRADIENTS[gradient](problem)
+    result = _solved(problem, GRADIENTS[gradient], times)
     errors = [result.failures[sample] for sample in sorted(result.failures)]
     return Solution(
         ts=call.ts if isinstance(call.ts, Tensor) else torch.tensor(call.ts, dtype=time_dtype(y0)),
@@ -91,6 +91,29 @@ def solve_samples(call: SampleCall, stats: SolveStats) -> Solution[Any]:
         message="; ".join(str(error) for error in errors),
         failures=result.failures,
     )
+
+
+def _solved(
+    problem: SampleProblem, solve: Callable[[SampleProblem], SampleResult], times: SampleTimes
+) -> SampleResult:
+    """Solve; where times require grad, they get a.f at the outputs and -a.f at the start, as the ODE has it.
+
+    An output follows its time by its slope, and the start moves back by its own as its time moves on.
+    """
+    if times.tensor is None:
+        return solve(problem)
+    y0, f = problem.y0, RowField(problem.f, problem.args, problem.stats.forward)
+    by_output = times.tensor.to(y0.device, time_dtype(y0)).expand(len(y0), -1).t()
+
+    def moved(y: Tensor, k: int, sign: float) -> Tensor:
+        t = by_output[k]
+        with torch.no_grad():
+            slope = f(t.detach(), y.detach())
+        return y + (sign * (t - t.detach())).unsqueeze(1) * slope
+
+    result = solve(replace(problem, y0=moved(y0, 0, -1.0)))
+    result.ys = torch.stack([y0, *(moved(result.ys[k], k, 1.0) for k in range(1, len(by_output)))])
+    return result
 
 
 def _problem(

@@ -28,11 +28,11 @@ class Plan(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """What became of a step, row by row: it stands; its error was not finite; it missed the tolerance at min_step."""
+    """What became of a step, row by row: it stands; its error was not finite, and so it was at min_step."""
 
     accepted: Booleans
     broken: Booleans
-    forced: Booleans
+    lost: Booleans
 
 
 class Hits(NamedTuple):
@@ -46,8 +46,7 @@ class Hits(NamedTuple):
 class RowControl:
     """Where every row stands: its time, the size that its controller wants next, its history, its next output.
 
-    `samples` says which sample a row is; `is_under_way` is false for one that has arrived, or failed. What is counted
-    (accepted, rejected, forced, nfe) is counted by sample.
+    `samples` says which sample a row is; `is_under_way` is false for one that has arrived, or failed.
     """
 
     def __init__(self, times: SampleTimes, control: StepControl, order: int) -> None:
@@ -67,13 +66,20 @@ class RowControl:
         self._stops = np.array(
             sorted(stops)
         )  # in the order that they are met, as times of a clock that runs forwards
-        self.num_accepted, self.num_rejected, self.num_forced, self.nfe = (
-            np.zeros(num_samples, dtype=np.int64) for _ in range(4)
-        )
+        # Of the rows: steps that stand, steps tried, evaluations; and of the samples that have left the batch.
+        self.accepted, self.tried, self.nfe = (np.zeros(num_samples, dtype=np.int64) for _ in range(3))
+        self.num_forced = 0
+        self._counted = np.zeros((3, num_samples), dtype=np.int64)
 
     def count_evaluations(self, number: int, rows: Booleans | None = None) -> None:
         """So many evaluations of the rows under way, or of some."""
-        self.nfe[self.samples[self.is_under_way if rows is None else rows]] += number
+        self.nfe += number * (self.is_under_way if rows is None else rows)
+
+    def counted(self) -> tuple[Integers, Integers, Integers]:
+        """Accepted and rejected steps, and evaluations, of every sample (B,)."""
+        self._counted[:, self.samples] = self.accepted, self.tried - self.accepted, self.nfe
+        accepted, rejected, nfe = self._counted
+        return accepted, rejected, nfe
 
     def stop(self) -> Floats:
         """The next time that each row has to meet: one of step_ts, or its end."""
@@ -124,26 +130,26 @@ class RowControl:
 
     def judge(self, plan: Plan, ratio: Floats) -> Verdict:
         """Decide about a step by its error ratios: the new sizes and histories, and the time of rows that go on."""
-        under_way, size = self.is_under_way, np.abs(plan.dt)
+        under_way, size, least = self.is_under_way, np.abs(plan.dt), self._control.min_step
         with np.errstate(all="ignore"):
-            is_finite = np.isfinite(ratio)
-            forced = np.minimum(size, self.wish) <= self._control.min_step
+            # Rows that stand still have steps of 0, and no other row has.
+            forced: Any = np.minimum(size, self.wish) <= least if least else False
             # None of what the decision is about is y or f0.
             state: LoopState[Any] = LoopState(self.t, self.wish, self.history, None, None)  # type: ignore[arg-type]
             decision = decide(state, ratio, size, forced, self._controller, self._order)
-            judged = under_way & is_finite
-            accepted, broken = judged & decision.accepted, under_way & ~is_finite
-            wish = np.where(judged, decision.size, self.wish)
+            is_finite = np.isfinite(ratio)
+            accepted = under_way & decision.accepted & is_finite
+            broken = under_way & ~is_finite
+            wish = np.where(under_way, decision.size, self.wish)
             if broken.any():
                 wish = np.where(broken, size * self._controller.factor_min, wish)
-            missed = forced & ((ratio > 1.0) | broken)
-        self.wish = wish
-        self.history = decision.history
+        self.wish, self.history = wish, decision.history
         self.t = np.where(accepted, plan.t1, plan.t)
-        rejected = under_way & ~accepted
-        self.num_accepted[self.samples[accepted]] += 1
-        self.num_rejected[self.samples[rejected]] += 1
-        return Verdict(accepted, broken, missed & under_way)
+        self.accepted += accepted
+        self.tried += under_way
+        if least:
+            self.num_forced += int((accepted & forced & (ratio > 1.0)).sum())
+        return Verdict(accepted, broken, forced & broken)
 
     def pass_outputs(self, plan: Plan, accepted: Booleans) -> Hits | None:
         """The outputs that accepted steps pass or meet; rows that have met their last one are no longer under way."""
@@ -169,6 +175,8 @@ class RowControl:
 
     def keep(self, rows: Integers) -> None:
         """Leave all rows but these out of the batch."""
+        self.counted()
+        self.accepted, self.tried, self.nfe = self.accepted[rows], self.tried[rows], self.nfe[rows]
         self.samples, self.t, self.wish = self.samples[rows], self.t[rows], self.wish[rows]
         self.history = self.history[0][rows], self.history[1][rows]
         self.is_under_way, self._ends = self.is_under_way[rows], self._ends[rows]
@@ -207,6 +215,17 @@ def _array(number: Any) -> Any:
     return number.numpy() if isinstance(number, torch.Tensor) else number
 
 
+class _WithoutMemory(PIDController):
+    """A controller that asks for no history need not be told it."""
+
+    def remember(self, error_ratio: Any, history: tuple[Any, Any]) -> tuple[Any, Any]:
+        return history
+
+
 def _of_arrays(controller: Controller) -> Controller:
     """The controller for arrays."""
-    return controller if isinstance(controller, PIDController) else _OfTensors(controller)
+    if type(controller) is not PIDController:
+        return _OfTensors(controller)
+    if controller.proportional or controller.derivative:
+        return controller
+    return _WithoutMemory(**vars(controller))

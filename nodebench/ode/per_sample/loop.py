@@ -185,12 +185,11 @@ class _SampleLoop:
         rows, budget = self.rows, self.course.control.budget
         assert isinstance(budget, Limits), "what odeint is told"
         if budget.max_steps is not None:
-            tried = (rows.num_accepted + rows.num_rejected)[rows.samples]
-            for row in places(of & (tried >= budget.max_steps)):
+            for row in places(of & (rows.tried >= budget.max_steps)):
                 what = f"max_steps={budget.max_steps}"
                 self._fail(row, self._failure(row).budget(Status.MAX_STEPS, what, rows.t[row]))
         if budget.max_nfe is not None:
-            spent = rows.nfe[rows.samples] + cost > budget.max_nfe
+            spent = rows.nfe + cost > budget.max_nfe
             for row in places(of & spent):
                 if rows.is_under_way[row]:
                     what = f"max_nfe={budget.max_nfe}"
@@ -227,7 +226,6 @@ class _SampleLoop:
             if course.retakes:
                 dt = np.where(verdict.accepted, plan.dt, 0.0)
                 step = self.steps.take(Plan(plan.t, plan.t + dt, dt), y, f0)
-        rows.num_forced[rows.samples[verdict.forced & verdict.accepted]] += 1
         accepted = verdict.accepted
         samples = rows.samples
         hits = rows.pass_outputs(plan, accepted)
@@ -262,7 +260,7 @@ class _SampleLoop:
         """Rows whose error is not finite try a smaller step, but not if they are where nothing is finite, or forced."""
         for row in places(verdict.broken):
             y, f0 = self.y[row], self.f0[row]
-            if verdict.forced[row] or not (is_finite(f0) and is_finite(y)):
+            if verdict.lost[row] or not (is_finite(f0) and is_finite(y)):
                 what = "the vector field or the state became NaN or Inf"
                 self._fail(row, self._failure(row).non_finite(plan.t[row], plan.dt[row], y, what))
             is_overflow = is_finite(step.y1[row]) and (step.f1 is None or is_finite(step.f1[row]))
@@ -273,11 +271,8 @@ class _SampleLoop:
         """The sentences of one sample's failure."""
         rows, course = self.rows, self.course
         sample = int(rows.samples[row])
-        counts = Counts(
-            nfe=int(rows.nfe[sample]),
-            num_accepted=int(rows.num_accepted[sample]),
-            num_rejected=int(rows.num_rejected[sample]),
-        )
+        accepted, tried = int(rows.accepted[row]), int(rows.tried[row])
+        counts = Counts(nfe=int(rows.nfe[row]), num_accepted=accepted, num_rejected=tried - accepted)
         clock = Clock(course.times.of_sample(sample))
         failure = SolveFailure(clock, counts, course.control.accuracy, course.y0.dtype)
         if self.last_ratio is not None and counts.num_steps:
@@ -298,6 +293,5 @@ class _SampleLoop:
         """Add what was done to the counts of the solve."""
         rows, counts = self.rows, self.course.counts
         self.next_steps[rows.samples] = rows.wish
-        done = (rows.num_accepted, rows.num_rejected, rows.nfe)
-        counts.add_samples(SampleCounts(*(torch.from_numpy(numbers) for numbers in done)))
-        counts.num_forced += int(rows.num_forced.sum())
+        counts.add_samples(SampleCounts(*(torch.from_numpy(numbers) for numbers in rows.counted())))
+        counts.num_forced += rows.num_forced

@@ -99,8 +99,10 @@ class RowField(CountedField):
     def __call__(self, t: Time, y: Tensor, integrand: bool = True) -> Tensor:
         """See Field."""
         assert isinstance(t, Tensor), "the times of rows"
-        evaluation = partial(self._evaluate, partial(self.f, t), y)
-        return evaluation() if self._inspect is None else self._inspected(evaluation, (t, y))
+        if self._inspect is not None:
+            return self._inspected(partial(self._raw, self.f, y, t), (t, y))
+        dy: Tensor = self._raw(self.f, y, t)  # a RowFunction checks what it returns
+        return dy
 
 
 def check_broadcast(f: Callable[[Tensor, Tensor], Tensor], rows: Rows, y0: Tensor, t0: float) -> None:

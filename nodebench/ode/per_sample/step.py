@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from nodebench.ode.clock import time_dtype
+from nodebench.ode.field import Time
 from nodebench.ode.interpolation import cubic_hermite
 from nodebench.ode.methods.stages import StageBuffer, StageList
 from nodebench.ode.methods.tableau import ButcherTableau
@@ -38,28 +39,33 @@ class Stages(Protocol):
         """dt k_i."""
         ...
 
-    def state(self, i: int, y: Tensor, dt: float) -> Tensor: ...
+    def state(self, i: int, y: Tensor, dt: Time) -> Tensor: ...
 
-    def end(self, y: Tensor, dt: float) -> Tensor: ...
+    def end(self, y: Tensor, dt: Time) -> Tensor: ...
 
-    def error(self, dt: float) -> Tensor: ...
+    def error(self, dt: Time) -> Tensor: ...
 
 
 class ScaledBuffer(StageBuffer):
     """A StageBuffer whose stages are scaled by each row's dt as they come."""
 
-    dt: Tensor
+    def begin(self, y: Tensor, dt: Tensor) -> None:
+        """A step from y, by each row's dt (b, 1)."""
+        self._dt, self._shape = dt, y.shape
+        self._start, self._flat = y, y.reshape(-1)
 
     def __setitem__(self, i: int, k: Tensor) -> None:
-        torch.mul(k, self.dt, out=self._rows[i])
+        torch.mul(k, self._dt, out=self._rows[i])
 
-    def error(self, dt: float) -> Tensor:  # type: ignore[override]
-        """See Stages; a step is of size 1."""
-        return super().error(dt) if self._is_autocast else self._sum_of_errors()
+    def _add(self, y: Tensor, dt: Time, weights: Tensor, count: int) -> Tensor:
+        if self._is_autocast:
+            return super()._add(y, dt, weights, count)
+        return torch.addmv(self._flat, self._leading[count], weights).view(self._shape)
 
-    def _sum_of_errors(self) -> Tensor:
-        assert self._b_err is not None, "only a method with an error estimate is asked for its error"
-        return torch.mv(self._leading[len(self._rows)], self._b_err).view_as(self._rows[0])
+    def error(self, dt: Time) -> Tensor:
+        if self._is_autocast or self._b_err is None:
+            return super().error(dt)
+        return torch.mv(self._leading[len(self._rows)], self._b_err).view(self._shape)
 
 
 class ScaledList(StageList):
@@ -146,7 +152,7 @@ class RowSteps:
             return ScaledList(self.tableau, dt)
         if self._buffer is None or self._buffer[0].shape != y.shape:
             self._buffer = ScaledBuffer(self.tableau, y)
-        self._buffer.dt = dt
+        self._buffer.begin(y, dt)
         return self._buffer
 
     def outputs(
