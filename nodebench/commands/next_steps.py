@@ -56,12 +56,13 @@ def again(runs: Sequence[Run], config_dir: str | None = None) -> tuple[str, str]
         overrides.append("training.force=true")
     words = ["nodebench", "train", *(["-m"] if runs[1:] else []), *overrides, seed]
     words += ["--config-dir", config_dir] if config_dir else []
-    left = (
-        f"  # as near as this version comes: {', '.join(found.differences)} differ"
+    said = (
+        [f"as near as this version comes, but for {', '.join(found.differences)}"]
         if found.differences
-        else ""
+        else []
     )
-    return what, shlex.join(words) + left
+    said += ["data.path is the file's name alone: give its place"] if "path" in config["data"] else []
+    return what, f"{shlex.join(words)}{'  # ' if said else ''}{'; '.join(said)}"
 
 
 def _all_seeds(run: Run) -> Path:

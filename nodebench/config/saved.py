@@ -22,7 +22,7 @@ _KEYS = (
 )  # what everything that reads a run's config counts on
 
 
-_OF_A_CHOICE = ("name", "_target_", "content")
+_FILLED_IN = ("name", "_target_", "content", "from_weights")  # by what is composed
 
 
 def config_text(config: Mapping[str, Any]) -> str:
@@ -53,7 +53,7 @@ def experiment_text(config: Mapping[str, Any], command: str) -> str:
     """
     kept = deepcopy(dict(config))
     chosen = {group: kept[group]["name"] for group in GROUPS if "name" in (kept.get(group) or {})}
-    for group, key in ((group, key) for group in chosen for key in _OF_A_CHOICE):
+    for group, key in ((group, key) for group in chosen for key in _FILLED_IN):
         kept[group].pop(key, None)
     kept.get("solver", {}).pop("method", None)
     kept = {key: value for key, value in kept.items() if value not in (None, {})}

@@ -185,6 +185,21 @@ def test_a_run_that_training_left_is_shown_with_the_command_that_trains_it(
     )
 
 
+def test_what_the_command_leaves_open_is_said_behind_it(
+    leave_run: Callable[..., Path], shown: Callable[..., list[str]]
+) -> None:
+    Path("points.csv").write_text("x,y\n" + "1,2\n" * 10)
+    folder = leave_run("task=density", "data=points", "data.path=points.csv", "model=cnf")
+    text = (folder / "config.yaml").read_text()
+    (folder / "config.yaml").write_text(text.replace("optimizer:", "optimizer:\n  of_old: 1"))
+    command, _, said = line_of(shown(folder), "again").partition("  # ")
+    assert "data.path=points.csv" in command
+    assert said.split("; ") == [
+        "as near as this version comes, but for another key",
+        "data.path is the file's name alone: give its place",
+    ]
+
+
 def test_showing_imports_no_torch_and_writes_nothing(leave_run: Callable[..., Path]) -> None:
     folder = leave_run(*ODENET, epochs=EPOCHS, error_test=0.4)
     before = sorted(Path().rglob("*"))
