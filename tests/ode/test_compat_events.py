@@ -18,8 +18,8 @@ torchdiffeq = pytest.importorskip("torchdiffeq")
 DTYPE = torch.float64
 TIGHT = {"rtol": 1e-10, "atol": 1e-10}
 METHODS: list[dict[str, Any]] = [
-    *({"method": method, **TIGHT} for method in ("dopri5", "dopri8")),
-    {"method": "bosh3", "rtol": 1e-7, "atol": 1e-7},
+    {"method": "dopri5", **TIGHT},
+    *({"method": method, "rtol": 1e-7, "atol": 1e-7} for method in ("dopri8", "bosh3")),
     *(
         {"method": "rk4", "options": {"step_size": 0.05, "interp": interp}, **TIGHT}
         for interp in ("linear", "cubic")
@@ -78,7 +78,7 @@ def test_an_event_is_torchdiffeqs_with_its_gradients(
     theirs = outcome(torchdiffeq, reverse_time, adjoint, **settings)
     # dopri8's and bosh3's steps are long for their interpolants. The adjoint on a grid integrates dL/dt there, and here
     # not, and in steps that are not those of the forward solve.
-    tolerance = {"dopri5": 1e-7, "dopri8": 1e-5, "bosh3": 1e-4}.get(
+    tolerance = {"dopri5": 1e-7, "dopri8": 1e-4, "bosh3": 1e-4}.get(
         settings["method"], 1e-3 if adjoint else 1e-7
     )
     torch.testing.assert_close(ours, theirs, rtol=tolerance, atol=tolerance)
