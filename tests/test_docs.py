@@ -96,6 +96,9 @@ def test_links_lead_to_files_and_headings(page: Path) -> None:
         path, _, anchor = target.partition("#")
         file = page.parent / path if path else page
         assert file.exists(), target
+        assert not page.is_relative_to(DOCS) or file.resolve().is_relative_to(DOCS), (
+            f"{target} is not in the site"
+        )
         assert not anchor or anchor in slugs_of(file), target
 
 
@@ -110,7 +113,7 @@ def test_every_page_is_in_the_table_of_contents() -> None:
                 found = [path for name in names for path in page.parent.glob(f"{name}.md")]
                 assert len(found) >= len(names), page
                 pending += [path for path in found if path not in reached]
-    assert {page for page in PAGES if page.is_relative_to(DOCS)} == reached
+    assert {page for page in PAGES if page.is_relative_to(DOCS)} == reached | {DOCS / "package_index.md"}
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page.is_relative_to(DOCS)], ids=name_of)
@@ -150,7 +153,7 @@ def test_what_is_no_command_of_nodebench_is_a_script_a_target_or_pip(page: Path,
     if words[0] == "make":
         targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
         assert words[1] in targets
-    elif words[0] != "pip":
+    elif words[0] not in ("pip", "source"):
         (script,) = [word for word in words[:2] if word.startswith("scripts/")]
         assert (ROOT / script).is_file()
 
@@ -219,7 +222,9 @@ def can_be_trained(overrides: tuple[str, ...], config_dir: str | None) -> None:
 def check(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Raises for a command that cannot be given; the cheap ones are run."""
     command, *rest = words
-    assert command in cli.COMMANDS or command == "--help"
+    if command == "--help":
+        return
+    assert command in cli.COMMANDS
     if command in ("list", "show", "compare"):
         assert cli.main(words) == 0
         return

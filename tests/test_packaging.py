@@ -1,4 +1,4 @@
-"""The wheel: it carries the configs, and what it installs works away from the checkout."""
+"""The wheel, made of the sdist: it carries the configs, and what it installs works away from the checkout."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
+from email import message_from_bytes
 from pathlib import Path
 
 import pytest
+import yaml
 
-from nodebench import cli
+from nodebench import __version__, cli
 
 ROOT = Path(__file__).parent.parent
 
@@ -28,7 +31,7 @@ def run(*command: str | Path, cwd: Path, **environment: str) -> str:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder, cwd=ROOT)
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, cwd=ROOT)
     (path,) = folder.glob("nodebench-*.whl")
     return path
 
@@ -49,6 +52,30 @@ def test_the_wheel_carries_every_config_and_no_tests(wheel: Path) -> None:
     assert {"nodebench/py.typed", "nodebench/ode/py.typed"} <= names
     assert configs <= names
     assert not [name for name in names if name.startswith(("tests/", "outputs/"))]
+
+
+def test_what_a_package_index_shows_leads_to_no_file_of_a_checkout(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as content:
+        (name,) = [name for name in content.namelist() if name.endswith(".dist-info/METADATA")]
+        metadata = message_from_bytes(content.read(name))
+    assert metadata["Description-Content-Type"] == "text/markdown"
+    description = metadata.get_payload()
+    assert description.startswith("# nodebench\n")
+    assert set(re.findall(r"\]\(([^)]*)\)", description)) == {"https://arxiv.org/abs/1806.07366"}
+    assert "![" not in description
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)["project"]
+    assert citation["version"] == project["version"] == __version__
+    assert citation["license"] == project["license"]
+    (paper,) = citation["references"]
+    assert paper["year"] == 2018
+    assert [author["family-names"] for author in paper["authors"]] == [
+        *("Chen", "Rubanova", "Bettencourt", "Duvenaud"),
+    ]
 
 
 def test_an_installed_nodebench_works_outside_the_checkout(installed: Path, tmp_path: Path) -> None:
