@@ -45,13 +45,15 @@ class Clock:
     """Output times as floats, and as a tensor if gradients are to flow to them.
 
     `rounding`: how far gaps that are meant to be equal may lie apart, for the dtype the times were given in. The last
-    time is no more than a horizon if the clock `is_open`: something else is expected to end the solve.
+    time is no more than a horizon if the clock `is_open`: something else is expected to end the solve. `narrow` is the
+    dtype of step sizes, where they are tensors, beside a 0-d state, which a float64 number would promote.
     """
 
     ts: tuple[float, ...]
     tensor: Tensor | None = None
     rounding: float = 0.0
     is_open: bool = False
+    narrow: torch.dtype | None = None
 
     @cached_property
     def direction(self) -> float:
@@ -84,7 +86,7 @@ class Clock:
         if self.tensor is None:
             return record.t, record.dt
         t = self.time(record.t, record.anchor)
-        return t, record.dt if record.lands_on is None else self.tensor[record.lands_on] - t
+        return t, record.dt if record.lands_on is None else self._narrowed(self.tensor[record.lands_on] - t)
 
     def end(self, record: StepRecord) -> Time:
         """t1 of a step exactly, where t + dt may round to a time outside the interval or behind a jump."""
@@ -95,7 +97,10 @@ class Clock:
     def theta(self, output: int, t: Time, dt: Time) -> Time:
         """Relative position of an output inside the step from t to t + dt."""
         time = self.ts[output] if self.tensor is None else self.tensor[output]
-        return (time - t) / dt
+        return self._narrowed((time - t) / dt)
+
+    def _narrowed(self, size: Time) -> Time:
+        return size if self.narrow is None or not isinstance(size, Tensor) else size.to(self.narrow)
 
     def resolution(self, t: float) -> float:
         """The smallest step worth taking at t: ten spacings of float64 there."""
@@ -184,7 +189,8 @@ def make_clock(ts: Tensor | Sequence[float], y0: Tensor) -> Clock:
         raise ValueError(f"`ts` reaches to {farthest:g}, beyond the range of y0's {dtype}; scale time")
     eps = max(_time_eps(t) for t in ([ts] if isinstance(ts, Tensor) else ts))
     # Both ends of a gap are rounded, and so was what made them, such as linspace's step: to 3 spacings in all.
-    return Clock(times, _travelling_times(ts, y0), 4 * eps * abs(farthest))
+    narrow = dtype if y0.dim() == 0 and dtype != torch.float64 else None
+    return Clock(times, _travelling_times(ts, y0), 4 * eps * abs(farthest), narrow=narrow)
 
 
 def _time_eps(t: Any) -> float:

@@ -15,6 +15,7 @@ from torch import Tensor
 from nodebench.ode import BudgetExhaustedError, ConvergenceWarning, SolveStats
 from nodebench.ode import odeint as odeint_of_our_own
 from nodebench.ode.compat import odeint, odeint_adjoint
+from nodebench.ode.status import ConvergenceError
 
 T = torch.tensor([0.0, 0.4, 2.0], dtype=torch.float64)
 Y0 = torch.tensor([1.0, -0.5], dtype=torch.float64)
@@ -214,6 +215,37 @@ def test_perturbed_adams_steps_never_evaluate_on_the_grid(method: str, gradient:
     assert {math.nextafter(t, 3) for t in grid[:-1]} <= set(field.times)
     plain = odeint(Swing(), Y0, T[[0, 2]], method=method, rtol=1e-3, atol=1e-3, options={"step_size": 0.25})
     torch.testing.assert_close(ys, plain, rtol=1e-12, atol=1e-12)
+
+
+IMPLICIT = ["implicit_euler", "implicit_midpoint", "trapezoid", "gl4", "gl6"]
+IMPLICIT += ["radauIIA3", "radauIIA5", "sdirk2", "trbdf2"]
+
+
+@pytest.mark.parametrize("method", IMPLICIT)
+@pytest.mark.parametrize("solve", [odeint, odeint_adjoint])
+def test_implicit_methods_take_the_options_of_fixed_steps(method: str, solve: Any) -> None:
+    field, options = Swing(), {"step_size": 0.05, "interp": "cubic"}
+    ys = solve(field, Y0, T, method=method, options=options)
+    (grad,) = torch.autograd.grad(ys[-1].sum(), field.stiffness)
+    expected = odeint(Swing(), Y0, T)
+    tolerance = 0.7 if method == "implicit_euler" else 3e-2
+    torch.testing.assert_close(ys, expected, rtol=0, atol=tolerance)
+    assert grad.isfinite().all()
+
+    perturbed, options = Swing(), {"step_size": 0.5, "perturb": True}
+    solve(perturbed, Y0, T, method=method, options=options)
+    assert not {0.0, 0.5, 1.0, 1.5, 2.0} & set(perturbed.times)
+
+
+@pytest.mark.parametrize("method", IMPLICIT)
+def test_max_iters_bounds_newtons_iteration(method: str) -> None:
+    def f(t: Tensor, y: Tensor) -> Tensor:
+        return -(y**3)
+
+    y0, settings = torch.ones(1, dtype=torch.float64), {"method": method, "rtol": 1e-10, "atol": 1e-10}
+    odeint(f, y0, T, **settings)
+    with pytest.raises(ConvergenceError, match="Newton's iteration did not converge"):
+        odeint(f, y0, T, options={"max_iters": 1}, **settings)
 
 
 def test_adams_interpolates_by_a_line_as_other_fixed_steps_do() -> None:

@@ -134,6 +134,12 @@ def test_a_step_that_has_no_solution_is_an_error_with_its_name(method: str) -> N
         odeint(lambda t, y: y**2 + 2, torch.zeros(1), [0.0, 2.0], method=method, dt=2.0)
 
 
+def test_a_long_step_is_solved_where_an_explicit_one_leads_astray() -> None:
+    y0 = torch.tensor([0.8], dtype=torch.float64)
+    y1 = odeint(lambda t, y: -(y**3), y0, [0.0, 1.6], method="implicit_euler", dt=2.0, **TIGHT).ys[-1]
+    assert (y1 + 1.6 * y1**3).item() == pytest.approx(0.8, rel=1e-10)
+
+
 def test_the_coefficients_are_the_published_ones() -> None:
     root3, root6 = math.sqrt(3), math.sqrt(6)
     expected = {

@@ -422,6 +422,29 @@ def test_integers_and_complex_slopes_of_a_real_state_are_refused_by_both_doors(
         solve(lambda t, y: (y[0], y[1].to(dtype)), (y0, y0), ts)
 
 
+@pytest.mark.parametrize("dt", [0.3, None])
+@pytest.mark.parametrize("method", ["dopri5", "dopri8", "implicit_adams", "trapezoid", "gl4"])
+def test_a_state_without_axes_keeps_its_precision_beside_times_in_another(
+    method: str, dt: float | None
+) -> None:
+    if dt is None and method in ("implicit_adams", "gl4"):
+        pytest.skip("it has no error estimate")
+    seen = []
+
+    def f(t: Tensor, y: Tensor) -> Tensor:
+        seen.append(y.dtype)
+        return -y * t
+
+    y0 = torch.tensor(1.0, requires_grad=True)
+    ts = torch.linspace(0, 1, 4, dtype=DTYPE, requires_grad=True)
+    solution = odeint(f, y0, ts, method=method, gradient="direct", dt=dt)
+    solution.ys[-1].backward()
+    assert solution.ys.dtype == torch.float32
+    assert set(seen) == {torch.float32}
+    assert ts.grad is not None
+    assert ts.grad[-1].item() == pytest.approx(-math.exp(-0.5), rel=2e-2)
+
+
 def test_a_solve_in_an_autocast_region_sums_in_the_precision_of_its_state(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -1,7 +1,7 @@
 """torchdiffeq's interface on nodebench's solvers: change one import, keep the call.
 
-`odeint` and `odeint_adjoint` take the arguments of torchdiffeq 0.2.5, and what its main branch has since (tsit5), and
-mean the same by them. Where they differ:
+`odeint` and `odeint_adjoint` take the arguments of torchdiffeq 0.2.5, and the methods that its main branch has since
+(tsit5 and implicit ones at fixed steps), and mean the same by them. Where they differ:
 
 - No evaluation lies outside the interval: the last step ends on the last output (there: `step_t=t[-1:]`). Where a
   step is shortened to meet such a time, the callbacks hear its real length, and the next step starts from the
@@ -14,6 +14,9 @@ mean the same by them. Where they differ:
 - A vector field that uses a tensor which requires grad and is not among `adjoint_params` is an error; there its
   gradient is silently missing. So is an unknown option, which there is a warning.
 - A vector field returns tensors of the state's own shapes; there, of as many elements, in any shape.
+- The implicit methods solve by Newton's iteration with Jacobians, to rtol and atol, and a step that cannot be solved
+  is an error (there: by Broyden's, to 1e-8 or 1e-6, with a warning). `gl4` evaluates at its own nodes (there: both of
+  its stages at the first). Gradients do not go through the iteration, so there is no second derivative.
 - The Adams methods are of order 4 (there: of order up to 12, so `max_order` is refused) and restart where the step
   changes.
 - `scipy_solver` solves complex states too, as their parts. Where something requires grad that `odeint` records there as

@@ -10,12 +10,14 @@ from typing import Any
 from torch import Tensor
 
 from nodebench.ode.clock import StepRecord
-from nodebench.ode.compat.options import ADAMS, ADAPTIVE, FIXED, positive
+from nodebench.ode.compat.options import ADAMS, ADAPTIVE, FIXED, IMPLICIT, positive
 from nodebench.ode.field import Time
 from nodebench.ode.methods.adams import Adams
 from nodebench.ode.methods.explicit import ExplicitRungeKutta
+from nodebench.ode.methods.implicit.coupled import CoupledImplicit
+from nodebench.ode.methods.implicit.diagonal import DiagonallyImplicit
 from nodebench.ode.methods.method import Course, Method, Step, Steps
-from nodebench.ode.methods.registry import WITHOUT_TABLEAU
+from nodebench.ode.methods.registry import find_method
 from nodebench.ode.methods.tableau import ButcherTableau
 from nodebench.ode.methods.tableaus import load_tableaus
 from nodebench.ode.methods.traits import Traits
@@ -62,20 +64,23 @@ def fixed_method(method: str, options: Mapping[str, Any]) -> Method:
     if interp not in _INTERPOLANTS:
         raise ValueError(f"`interp` is {interp!r}; it must be one of: {', '.join(_INTERPOLANTS)}")
     # Without an interpolant of its own, a method uses the cubic.
-    if method in ADAMS:
-        found: Method = _adams(method, options)
+    if method in ADAMS or method in IMPLICIT:
+        found = _iterating(method, options)
     else:
         found = ExplicitRungeKutta(replace(load_tableaus()[FIXED[method]], interpolant=None))
     return Linear(found) if interp == "linear" else found
 
 
-def _adams(method: str, options: Mapping[str, Any]) -> Method:
-    adams = WITHOUT_TABLEAU[ADAMS[method]]
-    assert isinstance(adams, Adams)
+def _iterating(method: str, options: Mapping[str, Any]) -> Method:
+    """A method that iterates, for so long at most as `max_iters` says."""
+    found = find_method((ADAMS | IMPLICIT)[method])
     max_iters = positive(options, "max_iters")
-    if max_iters is None or not adams.max_iterations:
-        return adams
-    return replace(adams, max_iterations=int(max_iters))
+    if isinstance(found, Adams) and found.max_iterations and max_iters is not None:
+        return replace(found, max_iterations=int(max_iters))
+    if isinstance(found, (DiagonallyImplicit, CoupledImplicit)) and max_iters is not None:
+        return replace(found, max_turns=int(max_iters))
+    assert isinstance(found, Method), "none of these drives itself"
+    return found
 
 
 @dataclass(frozen=True)

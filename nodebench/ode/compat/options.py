@@ -20,6 +20,13 @@ ADAMS = {
     "implicit_adams": "implicit_adams",
     "fixed_adams": "implicit_adams",
 }
+IMPLICIT = {
+    name: name
+    for name in (
+        *("implicit_euler", "implicit_midpoint", "trapezoid", "sdirk2", "trbdf2"),
+        *("gl4", "gl6", "radauIIA3", "radauIIA5"),
+    )
+}
 SCIPY = {"scipy_solver": "scipy_solver"}
 
 _ADAPTIVE_OPTIONS = (
@@ -30,7 +37,7 @@ _GRID_OPTIONS = ("norm", "step_size", "grid_constructor", "interp", "perturb")
 _OPTIONS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(ADAPTIVE, _ADAPTIVE_OPTIONS),
     **dict.fromkeys(FIXED, _GRID_OPTIONS),
-    **dict.fromkeys(ADAMS, (*_GRID_OPTIONS, "max_iters")),
+    **dict.fromkeys([*ADAMS, *IMPLICIT], (*_GRID_OPTIONS, "max_iters")),
     **dict.fromkeys(SCIPY, ("norm", "solver", "min_step", "max_step")),
 }
 METHODS = tuple(_OPTIONS)

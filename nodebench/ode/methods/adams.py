@@ -125,7 +125,8 @@ class _AdamsSteps(Steps):
             # An output time that moves makes the steps around it unequal: the weights vary with it.
             varying = adams_weights(torch.stack([torch.as_tensor((time - t) / dt) for time in times]))
             varying = varying + (varying.new_tensor(weights) - varying.detach())
-            return y0 + dt * sum(w * k for w, k in zip(varying, slopes, strict=True))
+            y1 = y0 + dt * sum(w * k for w, k in zip(varying, slopes, strict=True))
+            return y1.to(y0.dtype)  # float64 weights promote a 0-d state
         y1 = y0
         for weight, slope in zip(weights, slopes, strict=True):
             y1 = torch.add(y1, slope, alpha=float(dt) * weight)

@@ -105,7 +105,7 @@ class DiagonalSteps(ImplicitSteps):
             return w - size * field(base + w.view_as(base)).reshape(scale.shape)
 
         with torch.no_grad():
-            start = size * guess.reshape(scale.shape)
+            start = torch.zeros_like(scale) if self.from_rest else size * guess.reshape(scale.shape)
         w = self.newton.solve(lambda w: equations(w, base), start, factors, scale)
         if isinstance(w, Trouble):
             return w

@@ -31,6 +31,9 @@ class ImplicitSteps(Steps):
         self.course, self.f, self.clock = course, f, course.clock
         self.matrices = Matrices(make_jacobians(f, y0, name), self.matrix, course.clock, f.counts)
         self.newton = Newton(course.accuracy, f.counts, y0.dtype, MAX_TURNS if course.control else max_turns)
+        self.from_rest = (
+            False  # whether iterations start from the state before them, and not from what is predicted
+        )
         self._size = y0.numel() - f.riding  # of what f reads, where integrals ride along
 
     @abstractmethod
@@ -46,12 +49,17 @@ class ImplicitSteps(Steps):
         return kept(self.f(start_time(self.clock, record, y0), y0))
 
     def take(self, record: StepRecord, y0: Tensor, f0: Tensor) -> Step | SolverError:
-        """See Steps: tried again with a Jacobian made anew before it is given up."""
-        self.newton.theta = 0.0
+        """See Steps: tried again with a Jacobian made anew before it is given up.
+
+        On a grid, where there is no shorter step to try, also from y0 itself: a long explicit step leads astray.
+        """
+        self.newton.theta, self.from_rest = 0.0, False
         step = self.attempt(record, y0, f0)
         while isinstance(step, Trouble):
             if not self.matrices.renew(record.t):
-                return self.course.failure.not_solved(record.t, record.dt, y0, step.value)
+                if self.from_rest or self.course.control is not None:
+                    return self.course.failure.not_solved(record.t, record.dt, y0, step.value)
+                self.from_rest = True
             step = self.attempt(record, y0, f0)
         if self.newton.theta > FAST:
             self.matrices.renew(record.t1)
