@@ -28,6 +28,7 @@ LEGEND = (
     "time of the grid. Cells: the paper has RNNs; ours are in the notes. Solver: the paper's is SciPy's at its default "
     "1.5e-8. RMSE: one of several readings. Optimizer, steps and batches: see recipe.",
 )
+MAX_DECAY = 100
 _DATA_KEYS = ("rho", "omega", "min_radius", "max_radius", "noise", "horizon", "num_train", "num_test")
 
 Cells = Mapping[str, Mapping[int, SeriesCell]]
@@ -78,6 +79,7 @@ def about_data(cells: Cells) -> Iterator[str]:
     if told:
         yield f"Data: {told}."
     rho, omega, horizon = (found.get(key) for key in ("rho", "omega", "horizon"))
-    if is_number(rho) and is_number(omega) and is_number(horizon):
-        angle = 2 * math.pi * (horizon - 1) / NUM_POINTS
-        yield f"True radius, end over begin: {math.exp(-rho / omega * angle):.3f}."
+    if is_number(rho) and is_number(omega) and is_number(horizon) and omega:
+        decay = rho / omega * 2 * math.pi * (horizon - 1) / NUM_POINTS
+        if abs(decay) < MAX_DECAY:  # else no spiral that was ever drawn
+            yield f"True radius, end over begin: {math.exp(-decay):.3f}."

@@ -195,3 +195,12 @@ def test_it_is_written_in_every_style(tmp_path: Path, write_all: Callable[[], No
     if style != "csv":
         assert "0.090 ± 0.025" in text.replace("$\\pm$", "±")
         assert "Deviations from the paper" in text
+
+
+@pytest.mark.parametrize("data", [{"omega": 0}, {"omega": 1e-300}, {"rho": -1e9}])
+def test_spirals_that_cannot_be_have_a_table_without_their_radius(
+    tmp_path: Path, series_run: Write, data: dict[str, float]
+) -> None:
+    series_run(config={"data": {"rho": 0.1, "omega": 1.0, "horizon": 100, **data}})
+    legend = named_table("table2", find_runs(tmp_path), tmp_path).legend
+    assert not [sentence for sentence in legend if sentence.startswith("True radius")]

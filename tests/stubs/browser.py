@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import select
 import shutil
 import subprocess
 import tempfile
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
+PATIENCE_S = 60
 _SWITCHES = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-dev-shm-usage"),
     *(
@@ -121,6 +123,8 @@ class Browser:
 
     def _read(self) -> dict[str, Any]:
         while b"\0" not in self._pending:
+            if not select.select([self._out], [], [], PATIENCE_S)[0]:
+                raise RuntimeError(f"the browser said nothing for {PATIENCE_S} seconds")
             more = os.read(self._out, 1 << 16)
             if not more:
                 raise RuntimeError("the browser has ended")

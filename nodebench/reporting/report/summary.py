@@ -33,6 +33,10 @@ def lede(found: Sequence[Neighbours]) -> str:
 def finding(blocks: Sequence[Block], found: Sequence[Neighbours]) -> str:
     """What was found, in a sentence: against the paper where there are its numbers, else the score of what there is."""
     comparisons = [each for block in blocks for each in block.comparisons]
+    if len(comparisons) == 1:
+        (one,) = comparisons
+        style = one.papers_style
+        return f"{one.name} has {one.ours}, in the paper {one.paper:{style}}: {one.verdict}."
     if comparisons:
         verdicts = Counter(each.verdict for each in comparisons)
         words = {

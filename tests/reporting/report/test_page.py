@@ -93,6 +93,11 @@ def test_the_papers_number_stands_beside_ours_with_a_verdict(tmp_path: Path, wri
     assert re.search(r"MLP\s*2\.42 ± 0\.02\s*3\s*1\.60\s*ours is higher", text)
 
 
+def test_one_number_of_the_paper_is_told_itself(tmp_path: Path, write_run: WriteRun) -> None:
+    write_run(error_test=0.5)
+    assert "ODE-Net has 0.50, in the paper 0.42: one seed." in Elements(page(tmp_path)).text
+
+
 def test_failed_and_unfinished_runs_are_shown_with_their_reasons_and_not_counted(
     tmp_path: Path, write_run: WriteRun
 ) -> None:
