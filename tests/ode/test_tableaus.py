@@ -258,7 +258,7 @@ def test_dopri5_interpolates_like_scipy_and_estimates_two_thirds_of_its_error() 
     np.testing.assert_allclose(TABLEAUS["dopri5"].b_err, -2 / 3 * RK45.E, rtol=1e-12)
 
 
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "own.md"
 EULER = 'ButcherTableau(name="{name}", order=1, c=(0.0,), a=((),), b=(1.0,), source="a test")'
 IMPORT = "from nodebench.ode.methods.tableau import ButcherTableau"
 
@@ -297,17 +297,17 @@ def test_a_file_without_a_tableau_is_refused(tmp_path: Path, monkeypatch: pytest
         load_tableaus("empty_tableaus")
 
 
-def readme_snippet() -> str:
-    """The tableau file that the README shows, as it stands there."""
-    _, section = README.read_text(encoding="utf-8").split("**A Runge-Kutta method**")
+def shown_file() -> str:
+    """The tableau file that docs/own.md shows, as it stands there."""
+    _, section = PAGE.read_text(encoding="utf-8").split("**A Runge-Kutta method**")
     return section.split("```python\n")[1].split("```")[0]
 
 
-def test_the_file_in_the_readme_works_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write_package(tmp_path, "readme_tableaus", {})
-    (tmp_path / "readme_tableaus" / "heun.py").write_text(readme_snippet())
+def test_the_file_in_the_docs_works_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_package(tmp_path, "shown_tableaus", {})
+    (tmp_path / "shown_tableaus" / "heun.py").write_text(shown_file())
     monkeypatch.syspath_prepend(tmp_path)
-    assert load_tableaus("readme_tableaus") == {"heun": TABLEAUS["heun"]}
+    assert load_tableaus("shown_tableaus") == {"heun": TABLEAUS["heun"]}
 
 
 @pytest.mark.parametrize(
