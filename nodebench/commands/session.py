@@ -162,11 +162,14 @@ def train_run(composed: Composed, config_dir: str | Path | None = None) -> Outco
     make_optimizer, settings = how_to_train(session)
     for line in plan(config, session.data, session.task, session.model, settings):
         tell(line)
+    logger = session.builder.logger(folder)
     try:
         with run:
             if source is not None:
                 extend(run, source, settings.num_steps, session.task.steps_per_epoch)
-            return _naming_the_budget(train(session.task, session.model, make_optimizer, settings, run))
+            return _naming_the_budget(
+                train(session.task, session.model, make_optimizer, settings, run, logger)
+            )
     except RunFolderError:
         raise
     except Exception as error:

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from nodebench.config.errors import ConfigError
-from nodebench.config.files import GROUPS, config_folders, load_once, options
+from nodebench.config.files import NODES, config_folders, load_once, options
 from nodebench.config.identity import hash8, what_makes_the_numbers
 from nodebench.config.launch import override_text
 from nodebench.config.merged import merge
 
-_NODES = GROUPS[:-1]
 _FREE = ("task", "data", "model", "solver")  # which recommend training presets, and these optimizers
 _FROM_THE_FILE = "data.content"  # of data.path, of which a run keeps the name alone
 _HOW = ("device", "num_threads")  # told although the numbers are said not to hang on them
@@ -35,7 +34,7 @@ def overrides_of(config: Mapping[str, Any], config_dir: str | Path | None = None
     it. Raises ConfigError for a choice that is not there.
     """
     folders = config_folders(config_dir)
-    for group in _NODES:
+    for group in NODES:
         name = (config.get(group) or {}).get("name")
         if group in config and name not in options(group, folders):
             raise ConfigError(

@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, TypeGuard, TypeVar
 
 import torch
@@ -30,6 +31,7 @@ from nodebench.ode.methods.traits import known_methods
 from nodebench.ode.settings import AdjointSettings, SolverSettings, tolerances
 from nodebench.records import COLUMNS
 from nodebench.training import Task, TrainingSettings
+from nodebench.training.loggers import Logger
 from nodebench.training.state import MakeOptimizer
 
 Kind = TypeVar("Kind")
@@ -53,6 +55,8 @@ class Builder:
         self.allowed = allowed
         for key, value in flatten(dict(config)):
             node, _, last = key.rpartition(".")
+            if node == "logger":  # looked at where it is built, which evaluation does not
+                continue
             is_allowed = node in _BUILT and isinstance(value, str) and value in allowed
             if "_target_" in key.split(".") and not (last == "_target_" and is_allowed):
                 raise ConfigError(_refusal(key, value))
@@ -130,6 +134,23 @@ class Builder:
         keys = self._keys("optimizer")
         _check_keys(make, "optimizer", {"params": (), **keys})
         return lambda params: make(params, **keys)
+
+    def logger(self, folder: Path) -> Logger | None:
+        """Who is told the records of the run in `folder`; None: nobody.
+
+        Where its class takes them, `run` is the folder as a text, and `config` every value by its dotted key.
+        """
+        if self.config.get("logger") is None:
+            return None
+        target = self.config["logger"]["_target_"]
+        if target not in self.allowed:
+            raise ConfigError(_refusal("logger._target_", target))
+        make = self._find("logger", _is_logger, "logger (a class with log(step, values))")
+        takes = inspect.signature(make).parameters
+        told = {"run": str(folder), "config": dict(flatten(dict(self.config)))}
+        keys = {**self._keys("logger"), **{name: value for name, value in told.items() if name in takes}}
+        with naming_own("logger", self.config["logger"]["name"], make):
+            return _call(make, "logger", keys)
 
     def _check_misfit(self, data: Data) -> None:
         """Raises ConfigError for data that nets of the class cannot learn, as the task says."""
@@ -239,6 +260,10 @@ def _is_class_of(base: type[Made]) -> Callable[[Any], TypeGuard[type[Made]]]:
 
 def _is_task(found: Any) -> TypeGuard[type[Task]]:
     return isinstance(found, type) and all(hasattr(found, name) for name in _OF_A_TASK)
+
+
+def _is_logger(found: Any) -> TypeGuard[type[Logger]]:
+    return isinstance(found, type) and callable(getattr(found, "log", None))
 
 
 def _checked(data: Data, kind: type[Data]) -> Data:

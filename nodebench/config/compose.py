@@ -22,18 +22,35 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from nodebench.config.errors import ConfigError, did_you_mean
-from nodebench.config.files import GROUPS, PRIMARY, config_folders, content_of, flatten, load, options
+from nodebench.config.files import (
+    GROUPS,
+    NODES,
+    OPTIONAL,
+    PRIMARY,
+    config_folders,
+    content_of,
+    flatten,
+    load,
+    options,
+)
 from nodebench.config.overrides import check_single, parse, text_of
 from nodebench.config.start import settle_start
 from nodebench.ode.methods.traits import needs_tolerance
 
 _NOT_FOR_USERS = ("_target_", "recommended", "name", "content", "from_weights")
-_WITH_OWN_KEYS = ("task", "data", "model", "optimizer")  # groups whose files bring keys of their own
+_WITH_OWN_KEYS = (
+    "task",
+    "data",
+    "model",
+    "optimizer",
+    "logger",
+)  # groups whose files bring keys of their own
 _NEEDED = {  # by everything that builds what these files name
     "task": ("_target_", "recommended.training", "recommended.optimizer", "recommended.solver.tol"),
     "data": ("_target_",),
     "model": ("_target_",),
     "optimizer": ("_target_", "lr"),
+    "logger": ("_target_",),
 }
 Choices = dict[str, str | None]  # the file chosen for each group
 
@@ -91,8 +108,13 @@ def _check_option(override: Override, folders: tuple[Path, ...]) -> None:
     group, value, found = override.key_or_group, override.value(), options(override.key_or_group, folders)
     if override.type != OverrideType.CHANGE:
         raise ConfigError(f"`{text_of(override)}`: choose with {group}={value}, without `+`")
-    if not isinstance(value, str | None) or (value is None and group != "experiment"):
+    if not isinstance(value, str | None) or (value is None and group not in OPTIONAL):
         raise ConfigError(f"`{text_of(override)}`: {group} takes one name.{did_you_mean(str(value), found)}")
+    if group == "logger" and value is not None and not found:
+        raise ConfigError(
+            f"unknown logger `{value}`: none is shipped; write logger/{value}.yaml in a folder of your own, and name "
+            "that with --config-dir"
+        )
     if value is not None and value not in found:
         raise ConfigError(f"unknown {group} `{value}`.{did_you_mean(value, found)}")
 
@@ -130,7 +152,7 @@ def _recommended_choices(choices: Choices, folders: tuple[Path, ...]) -> list[st
 def _file(group: str, choices: Choices, folders: tuple[Path, ...]) -> dict[str, Any]:
     """What the file chosen for a group says, nothing composed. Raises ConfigError if it lacks what every one needs."""
     choice = choices[group]
-    assert choice is not None  # every group but experiment has a choice
+    assert choice is not None  # it was made, or is made here
     path = options(group, folders)[choice]
     content = load(path)
     values = dict(flatten(content))
@@ -147,7 +169,7 @@ def _file(group: str, choices: Choices, folders: tuple[Path, ...]) -> dict[str, 
 
 def _valid_keys(choices: Choices, folders: tuple[Path, ...]) -> set[str]:
     """Every dotted key of the primary file and of the chosen files that bring keys of their own."""
-    chosen = ((group, _file(group, choices, folders)) for group in _WITH_OWN_KEYS)
+    chosen = ((group, _file(group, choices, folders)) for group in _WITH_OWN_KEYS if choices[group])
     return _primary_keys(folders) | _keys_below(chosen)
 
 
@@ -293,7 +315,7 @@ def finish(plain: dict[str, Any], choices: Choices, given: set[str]) -> tuple[st
 
     Returns notes.
     """
-    for group in GROUPS[:-1]:
+    for group in (*NODES, *(["logger"] if choices["logger"] else [])):
         plain[group] = {"name": choices[group], **plain[group]}
     recommended = plain["task"].pop("recommended")
     for key, value in plain["training"].pop("recommended")["data"].items():

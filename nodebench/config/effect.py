@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from nodebench.config.errors import ConfigError
-from nodebench.config.files import GROUPS, PRIMARY, flatten, load, options, shipped_folder
+from nodebench.config.files import NODES, PRIMARY, flatten, load, options, shipped_folder
 from nodebench.ode.methods.traits import known_methods
 from nodebench.ode.settings import RULES, Rule, of_config
 
@@ -183,7 +183,7 @@ def _not_given(config: Mapping[str, Any]) -> Values:
     Keys of a user's own model, data or optimizer are not among them: what its file says of them is not known here.
     """
     values = dict(_primary())
-    for group in GROUPS[:-1]:
+    for group in NODES:
         name = config.get(group, {}).get("name")
         path = options(group, (shipped_folder(),)).get(name)
         if path is not None:

@@ -14,7 +14,10 @@ from nodebench.config.errors import ConfigError
 from nodebench.config.own_solvers import add_own_solvers
 from nodebench.reading import read_yaml
 
-GROUPS = ("task", "data", "model", "solver", "optimizer", "training", "experiment")
+NODES = ("task", "data", "model", "solver", "optimizer", "training")
+"""The groups that a run makes a choice of."""
+OPTIONAL = ("logger", "experiment")
+GROUPS = (*NODES, *OPTIONAL)
 PRIMARY = "train"
 CONFIG_DIR_HELP = (
     "a folder of your own, searched beside the shipped configs: the modules that its files name as _target_ are "

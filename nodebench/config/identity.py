@@ -31,6 +31,7 @@ _WITHOUT_EFFECT = frozenset(
         "solver.tol",
     }
 )
+_ABOUT_THE_RUN = ("about", "logger")  # nodes that say nothing of how it is trained
 # Switches that came after runs were published: off, they say what leaving them out says.
 _ADDED_LATER = frozenset({"data.deskew"})
 
@@ -59,7 +60,9 @@ def what_makes_the_numbers(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: value
         for key, value in flatten(dict(config))
-        if key not in without_effect and key.split(".")[0] != "about" and not key.endswith("_target_")
+        if key not in without_effect
+        and key.split(".")[0] not in _ABOUT_THE_RUN
+        and not key.endswith("_target_")
     }
 
 
@@ -68,7 +71,7 @@ def _what_counts(config: Mapping[str, Any]) -> dict[str, Any]:
     counted = {
         key: value
         for key, value in counted.items()
-        if key.split(".")[0] != "about" and not key.endswith(".name")
+        if key.split(".")[0] not in _ABOUT_THE_RUN and not key.endswith(".name")
     }
     if "solver" in config:
         counted["solver.rtol"], counted["solver.atol"] = tolerances(config["solver"])

@@ -12,7 +12,7 @@ from nodebench.reporting.runs import Run
 
 MAX_TOLD = 5  # differences that a sentence names
 MAX_IN_LEGEND = 3
-_WITHOUT_EFFECT = ("about", "seed", "device", "num_threads", "output_dir")
+_WITHOUT_EFFECT = ("about", "logger", "seed", "device", "num_threads", "output_dir")
 
 
 @dataclass(frozen=True)

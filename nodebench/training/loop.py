@@ -20,12 +20,12 @@ from nodebench.training.environment import (
     describe_environment,
     differences,
     latest_environment,
-    mixes_versions,
 )
 from nodebench.training.interruption import Interrupted, InterruptGuard
+from nodebench.training.loggers import Logger, Teller
 from nodebench.training.means import final_record
 from nodebench.training.memory import measure_memory
-from nodebench.training.outcome import Outcome, finished_outcome
+from nodebench.training.outcome import Outcome, finished_outcome, what_a_run_came_to
 from nodebench.training.patience import Patience
 from nodebench.training.progress import Progress, say
 from nodebench.training.protocols import NonFiniteValuesError, Pictures, Task
@@ -38,9 +38,14 @@ from nodebench.training.tensorboard import EVENT_FILES, Dashboard
 
 
 def train(
-    task: Task, module: nn.Module, make_optimizer: MakeOptimizer, settings: TrainingSettings, run: RunFolder
+    task: Task,
+    module: nn.Module,
+    make_optimizer: MakeOptimizer,
+    settings: TrainingSettings,
+    run: RunFolder,
+    logger: Logger | None = None,
 ) -> Outcome:
-    """Train `module` on `task` in an entered `run` folder, from its last checkpoint if it has one.
+    """Train `module` on `task` in an entered `run` folder, from its last checkpoint if it has one, and tell `logger`.
 
     On CPU, at the same number of threads, a run that was stopped any number of times ends in the same numbers as
     one that never was. A finished run is returned as it is.
@@ -54,7 +59,7 @@ def train(
     if finished is not None:
         return finished
     seed_everything(settings.seed, settings.deterministic)
-    return _Training(task, module, make_optimizer, settings, run).run_to_end()
+    return _Training(task, module, make_optimizer, settings, run, logger).run_to_end()
 
 
 class _Training:
@@ -65,6 +70,7 @@ class _Training:
         make_optimizer: MakeOptimizer,
         settings: TrainingSettings,
         run: RunFolder,
+        logger: Logger | None,
     ) -> None:
         self.task = task
         self.settings = settings
@@ -75,11 +81,13 @@ class _Training:
         self.state = TrainingState(module, make_optimizer, settings, task.steps_per_epoch, best_by)
         self.environment = describe_environment(self.device, run.own_code)
         self.guard = InterruptGuard()
+        self.teller = Teller(logger, self._say, self.run.log)
         self.last_saved = time.monotonic()
 
     def run_to_end(self) -> Outcome:
         recorded_failures: tuple[type[Exception], ...] = (NonFiniteValuesError, *self.settings.failure_types)
         with self.guard, ExitStack() as stack:
+            stack.callback(self.teller.close)
             try:
                 self._begin(stack)
                 while self._goes_on():
@@ -228,6 +236,7 @@ class _Training:
         self.state.end_epoch()
         is_best = self.state.best.is_beaten_by(record)
         self.dashboard.show_record(record)
+        self.teller.tell(record)
         self.dashboard.show_pictures(pictures, self.state.step)
         self.progress.epoch(record)
         self._save()
@@ -268,6 +277,7 @@ class _Training:
         self.run.metrics.append(record)
         self.dashboard.show_final(record, self.run.hparams)
         self.dashboard.flush()
+        self.teller.tell(record)
         return self._conclude("finished", None, record, self.guard.received)
 
     def _best_step(self) -> dict[str, int]:
@@ -296,19 +306,9 @@ class _Training:
         if record is None:
             records = self.run.metrics.read()
             record = records[-1] if records else {}
-        environment = self.environment
         summary = {
-            "status": status,
-            "reason": reason,
-            "seed": self.settings.seed,
-            **{name: value for name, value in record.items() if name != "kind"},
-            "epoch": self.state.epoch,
-            "step": self.state.step,
-            "num_steps": self.settings.num_steps,
-            **{name: environment[name] for name in ("version", "git_commit", "git_dirty")},
-            "mixed_versions": mixes_versions([environment, *environment.get("resumed_in", [])]),
-            "torch": environment["packages"]["torch"],
-            **{name: environment[name] for name in ("device", "device_name", "num_threads")},
+            **{"status": status, "reason": reason},
+            **what_a_run_came_to(record, self.state, self.settings, self.environment),
             **declaration(self.columns),
         }
         self.run.write_summary(summary)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,8 @@ import torch
 from nodebench.training.environment import describe_environment, describe_version, mixes_versions
 from nodebench.training.progress import say
 from nodebench.training.run_folder import RunFolder
+from nodebench.training.settings import TrainingSettings
+from nodebench.training.state import TrainingState
 
 
 @dataclass(frozen=True)
@@ -40,3 +43,23 @@ def finished_outcome(run: RunFolder) -> Outcome | None:
         text += f"\nwarning: {change}; the numbers are those of the code as it was"
     say(text)
     return Outcome("finished", summary, was_trained=False)
+
+
+def what_a_run_came_to(
+    record: Mapping[str, Any],
+    state: TrainingState,
+    settings: TrainingSettings,
+    environment: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The entries of summary.json beside its status: a record's columns, how far it is and what it was made with."""
+    return {
+        "seed": settings.seed,
+        **{name: value for name, value in record.items() if name != "kind"},
+        "epoch": state.epoch,
+        "step": state.step,
+        "num_steps": settings.num_steps,
+        **{name: environment[name] for name in ("version", "git_commit", "git_dirty")},
+        "mixed_versions": mixes_versions([environment, *environment.get("resumed_in", [])]),
+        "torch": environment["packages"]["torch"],
+        **{name: environment[name] for name in ("device", "device_name", "num_threads")},
+    }

@@ -10,7 +10,7 @@ from nodebench.config.check import check, check_solver
 from nodebench.config.compose import compose
 from nodebench.config.effect import OF_ADJOINTS, OF_RUNS, OF_SOLVES
 from nodebench.config.errors import ConfigError
-from nodebench.config.files import GROUPS, config_folders, flatten, load, options
+from nodebench.config.files import NODES, config_folders, flatten, load, options
 from nodebench.config.identity import hash8
 
 CNF = ["task=density", "data=two_moons", "model=cnf"]
@@ -153,7 +153,7 @@ def test_every_row_names_keys_that_there_are() -> None:
     folders = config_folders()
     known = {key for key, _ in flatten(load(folders[0] / "train.yaml"))} | {
         f"{key}"
-        for group in GROUPS[:-1]
+        for group in NODES
         for path in options(group, folders).values()
         for key, _ in flatten(load(path), f"{group}.")
     }

@@ -10,7 +10,7 @@ import pytest
 from nodebench.config.check import check
 from nodebench.config.compose import compose
 from nodebench.config.errors import ConfigError
-from nodebench.config.files import GROUPS, PRIMARY, config_folders, flatten, load, options
+from nodebench.config.files import NODES, PRIMARY, config_folders, flatten, load, options
 from nodebench.config.ranges import ALLOWED, NULLABLE, check_ranges
 
 SHIPPED = config_folders()
@@ -22,7 +22,7 @@ CHECKED_OTHERWISE = ("solver.method", "solver.adjoint.method")  # by the methods
 def keys_of_users() -> set[str]:
     keys = {key for key, _ in flatten(load(SHIPPED[0] / f"{PRIMARY}.yaml"))}
     keys = {key for key in keys if key.split(".")[0] not in ("defaults", "hydra", "about", "sweep")}
-    for group in set(GROUPS) - {"training", "experiment"}:  # whose files set keys of the primary file
+    for group in set(NODES) - {"training"}:  # whose files set keys of the primary file
         for path in options(group, SHIPPED).values():
             keys |= {key for key, _ in flatten(load(path), f"{group}.")}
     return {key for key in keys if not set(key.split(".")) & set(NO_VALUES)}
