@@ -51,6 +51,7 @@ LEGEND_OF_FLIPS = (
     f"its discretisation (Ott et al. 2021). Called a flow: less than {FLOW_LIMIT} % of flips wherever a solve spends "
     "at least training's evaluations; by the change of the error where records do not tell the flips.",
 )
+VERDICT_BEGINS = "with at least training's"  # how the note begins that says whether a net is a flow
 
 
 @dataclass

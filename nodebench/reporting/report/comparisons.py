@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -10,11 +11,13 @@ import pandas as pd
 from nodebench.records import COLUMNS
 from nodebench.records.jsonl import is_number
 from nodebench.reporting.layout import Table
+from nodebench.reporting.named_tables.swap import VERDICT_BEGINS
 from nodebench.reporting.named_tables.table1 import NAMES as NETS
 from nodebench.reporting.named_tables.table2 import RMSE_FORMAT
 from nodebench.reporting.report.strips import Mark
 from nodebench.reporting.series_cells import NAMES as SERIES_MODELS
 from nodebench.reporting.series_cells import NUM_POINTS, NUMBERS_OBSERVED, PAPERS_DATA
+from nodebench.reporting.series_words import LEGEND
 
 WITHIN, LOWER, HIGHER, ONE_SEED = "within our interval", "ours is lower", "ours is higher", "one seed"
 
@@ -69,9 +72,17 @@ def compare_with_paper(tables: Mapping[str, Table]) -> list[Block]:
         blocks.append(Block("Table 1: test error on MNIST, %", remark, tuple(_table1(tables["table1"].data))))
     if "table2" in tables:
         remark = "The paper's are of its own spirals, which are not published; ours are of like ones."
-        title = f"Table 2: RMSE after the window, of {NUM_POINTS} points so many seen"
+        title = f"Table 2: RMSE after the window, by points seen of {NUM_POINTS}"
         blocks.append(Block(title, remark, tuple(_table2(tables["table2"].data))))
     return [block for block in blocks if block.comparisons]
+
+
+def other_findings(tables: Mapping[str, Table]) -> Iterator[str]:
+    """What the tables say in words: whether the latent ODE is below the RNNs, and whether a trained net is a flow."""
+    if "table2" in tables:
+        yield from itertools.takewhile(lambda sentence: sentence != LEGEND[0], tables["table2"].legend)
+    for line in tables["swap"].lines if "swap" in tables else ():
+        yield from (f"{line.cells[0]}: {note}." for note in line.notes if note.startswith(VERDICT_BEGINS))
 
 
 def _table1(data: pd.DataFrame) -> Iterator[Comparison]:

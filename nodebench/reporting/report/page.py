@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nodebench.counted import counted
 from nodebench.reporting.layout import Table
-from nodebench.reporting.report.comparisons import compare_with_paper
+from nodebench.reporting.report.comparisons import compare_with_paper, other_findings
 from nodebench.reporting.report.costs import cost_charts
 from nodebench.reporting.report.curves import evaluation_charts, learning_charts, read_course
 from nodebench.reporting.report.data import as_data, table_columns, table_rows
@@ -139,6 +139,8 @@ def _summary(contents: Contents, found: Sequence[Neighbours]) -> Markup:
         has_intervals = any(each.interval is not None for some in found for each in some.experiments)
         key = key_to_strips(has_paper=False) if has_intervals else None
         beside += [key, element("div", scores, class_="multiples")]
+    if words := [element("li", sentence) for sentence in other_findings(contents.tables)]:
+        beside.append(element("ul", words, class_="words"))
     return element(
         "section",
         element(

@@ -93,6 +93,22 @@ def test_the_papers_number_stands_beside_ours_with_a_verdict(tmp_path: Path, wri
     assert re.search(r"MLP\s*2\.42 ± 0\.02\s*3\s*1\.60\s*ours is higher", text)
 
 
+def test_what_tables_say_in_words_is_said_first(tmp_path: Path, write_run: WriteRun) -> None:
+    lines = [
+        {
+            "solver": {"method": method, "rtol": 1e-3, "atol": 1e-3, "dt": None},
+            "error_test": 0.5,
+            "nfe_eval": nfe,
+            "num_images": 10**6,
+        }
+        for method, nfe in (("dopri5", 20.0), ("dopri8", 40.0))
+    ]
+    (write_run() / "evaluations.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    text = page(tmp_path, with_figures=False)
+    first = Elements(text[: text.index('<section id="scores"')]).text
+    assert "with at least training's 20 evaluations, the error changes by +0.00" in first
+
+
 def test_one_number_of_the_paper_is_told_itself(tmp_path: Path, write_run: WriteRun) -> None:
     write_run(error_test=0.5)
     assert "ODE-Net has 0.50, in the paper 0.42: one seed." in Elements(page(tmp_path)).text
