@@ -109,7 +109,8 @@ def test_every_page_is_in_the_table_of_contents() -> None:
         reached.add(page)
         for block in blocks_of(page):
             if block.language == "{toctree}":
-                names = [line for line in block.text.splitlines() if line and not line.startswith(":")]
+                lines = [line for line in block.text.splitlines() if line and not line.startswith(":")]
+                names = [re.sub(r".*<(.*)>", r"\1", line) for line in lines]
                 found = [path for name in names for path in page.parent.glob(f"{name}.md")]
                 assert len(found) >= len(names), page
                 pending += [path for path in found if path not in reached]
