@@ -1,6 +1,6 @@
 """Vector fields: modules called as f(t, y) that return dy/dt, of y's shape.
 
-They count nothing and store nothing; the solver counts its calls.
+t is 0-d, or (B,): a time a sample. They count nothing and store nothing; the solver counts its calls.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from nodebench.models.residual import group_norm
 
 
 class TimeConv2d(nn.Module):
-    """A 3x3 convolution, padding 1, of x: (B, C, H, W) with the time t: 0-d as one more, constant channel.
+    """A 3x3 convolution, padding 1, of x: (B, C, H, W) with the time t, 0-d or (B,), as one more, constant channel.
 
     conv([t, x]) = conv(x; weight) + conv([t]; time_weight, bias)
 
-    The second term is one map (1, C_out, H, W) for the whole batch, so time costs no wider convolution and no copy of
-    x. It is no constant: zeros are padded around t, so its border differs. The parameters are those of
-    nn.Conv2d(C + 1, C_out, 3), whose weight is cat([time_weight, weight], dim=1), drawn as that module draws them;
-    weight is held apart because a slice of the joint weight would be copied at every evaluation.
+    The second term is one map (1, C_out, H, W) for the whole batch, or one for each of (B,) times, so time costs no
+    wider convolution and no copy of x. It is no constant: zeros are padded around t, so its border differs. The
+    parameters are those of nn.Conv2d(C + 1, C_out, 3), whose weight is cat([time_weight, weight], dim=1), drawn as
+    that module draws them; weight is held apart because a slice of the joint weight would be copied at every
+    evaluation.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -32,7 +33,12 @@ class TimeConv2d(nn.Module):
         self.bias = joint.bias
 
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
-        time_map = F.conv2d(t.expand(1, 1, *x.shape[-2:]), self.time_weight, self.bias, padding=1)
+        t = (
+            t.expand(1, 1, *x.shape[-2:])
+            if t.dim() == 0
+            else t.view(-1, 1, 1, 1).expand(-1, 1, *x.shape[-2:])
+        )
+        time_map = F.conv2d(t, self.time_weight, self.bias, padding=1)
         return F.conv2d(x, self.weight, padding=1).add_(time_map)
 
 

@@ -44,6 +44,13 @@ def assert_relative(actual: Tensor, expected: Tensor, tolerance: float, name: st
     assert (actual - expected).norm() <= tolerance * expected.norm(), name
 
 
+def test_a_time_a_sample_is_each_samples_own() -> None:
+    field = ConvVectorField(64).double()
+    t, y = torch.tensor([0.0, 0.3, 1.0], dtype=torch.float64), torch.randn(3, 64, 6, 6, dtype=torch.float64)
+    alone = torch.cat([field(time, sample.unsqueeze(0)) for time, sample in zip(t, y, strict=True)])
+    torch.testing.assert_close(field(t, y), alone)
+
+
 def test_the_border_of_the_time_map_differs_from_its_inside() -> None:
     conv = TimeConv2d(1, 1)
     t = torch.tensor(1.0)
