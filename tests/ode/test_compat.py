@@ -168,6 +168,17 @@ def test_perturb_evaluates_just_inside_each_step() -> None:
     assert field.times == [math.nextafter(0, 1), math.nextafter(2, 0)]
 
 
+@pytest.mark.parametrize("method", ["heun2", "heun3", "rk4"])
+def test_a_fixed_step_is_rounded_once(method: str) -> None:
+    slope, t = torch.tensor([0.2]), torch.tensor([0.0, 4.0], dtype=torch.float64)
+    y0 = torch.tensor([3.2], requires_grad=True)
+    y1 = odeint(lambda t, y: slope, y0, t, method=method, options={"step_size": 0.01})[-1].item()
+    y = torch.tensor([3.2])
+    for _ in range(400):
+        y = y + 0.01 * slope
+    assert abs(y1 - 4.0) <= abs(y.item() - 4.0) + 2e-5
+
+
 def test_interp_is_linear_by_default_and_cubic_on_request() -> None:
     ends = odeint(Swing(), Y0, T[[0, 2]], method="heun3", options={"step_size": 2.0})
     options = {"step_size": 2.0}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -135,6 +136,15 @@ def test_samples_that_depend_on_each_other_have_the_gradient_that_they_have() ->
     (grad,) = torch.autograd.grad(loss(), y0)
     for i in range(4):
         assert grad.view(-1)[i].item() == pytest.approx(slope(loss, y0, i), rel=1e-6, abs=1e-10)
+
+
+@METHODS
+def test_a_field_of_time_alone_and_a_state_without_axes_have_their_gradient(method: str) -> None:
+    y0 = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    y1 = odeint(lambda t, y: t.cos(), y0, [0.0, 1.0], method=method, gradient="direct", dt=0.5).ys[-1]
+    (grad,) = torch.autograd.grad(y1, y0)
+    assert grad.item() == 1.0
+    assert y1.item() == pytest.approx(2.0 + math.sin(1.0), abs=0.2)
 
 
 def test_a_second_derivative_is_refused() -> None:

@@ -22,20 +22,20 @@ def unrecorded(func: Callable[..., Any], y0: Any, t: Tensor) -> torch.no_grad:
     return torch.no_grad()
 
 
-def with_zero_gradients(ys: Tensor, params: Sequence[Tensor]) -> Tensor:
-    """The outputs, of which parameters that the vector field makes no use of have a gradient of zero, not none."""
-    if not (params and torch.is_grad_enabled()):
+def with_zero_gradients(ys: Tensor, tensors: Sequence[Tensor]) -> Tensor:
+    """Outputs of which tensors that they do not depend on have a gradient of zero, not none."""
+    if not (tensors and torch.is_grad_enabled()):
         return ys
-    attached: Tensor = _ZeroGradients.apply(ys, *params)
+    attached: Tensor = _ZeroGradients.apply(ys, *tensors)
     return attached
 
 
 class _ZeroGradients(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, ys: Tensor, *params: Tensor) -> Tensor:
-        ctx.save_for_backward(*params)
+    def forward(ctx: Any, ys: Tensor, *tensors: Tensor) -> Tensor:
+        ctx.save_for_backward(*tensors)
         return ys.view_as(ys)
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, ...]:
-        return *grad_outputs, *(torch.zeros_like(param) for param in ctx.saved_tensors)
+        return *grad_outputs, *(torch.zeros_like(tensor) for tensor in ctx.saved_tensors)

@@ -67,7 +67,9 @@ def fixed_method(method: str, options: Mapping[str, Any]) -> Method:
     if method in ADAMS or method in IMPLICIT:
         found = _iterating(method, options)
     else:
-        found = ExplicitRungeKutta(replace(load_tableaus()[FIXED[method]], interpolant=None))
+        found = ExplicitRungeKutta(
+            replace(load_tableaus()[FIXED[method]], interpolant=None), rounds_once=True
+        )
     return Linear(found) if interp == "linear" else found
 
 

@@ -170,7 +170,12 @@ def _answer(
     method = check_method("method", method)
     time, ys = solve_until_event(problem, gradient, packing, event_fn, method, options or {})
     ys = with_zero_gradients(ys, problem.params)
-    return torch.tensor(time, dtype=torch.float64).to(t), packing.unpack(ys, (2,))
+    event_t = torch.tensor(time, dtype=torch.float64).to(t)
+    if gradient == "adjoint":  # there, an output of the adjoint like any other, which passes nothing on
+        event_t = with_zero_gradients(
+            event_t, [x for x in (problem.y0, t, *problem.params) if x.requires_grad]
+        )
+    return event_t, packing.unpack(ys, (2,))
 
 
 def forward_problem(

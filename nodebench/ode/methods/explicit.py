@@ -27,9 +27,14 @@ from nodebench.ode.norms import Accuracy
 
 @dataclass(frozen=True)
 class ExplicitRungeKutta:
-    """The method of a tableau."""
+    """The method of a tableau.
+
+    `rounds_once`: a step that autograd follows adds the sum of its slopes to the state, and not one after the other,
+    which many short steps in single precision show; it costs one operation more a stage.
+    """
 
     tableau: ButcherTableau
+    rounds_once: bool = False
 
     @cached_property
     def traits(self) -> Traits:
@@ -38,7 +43,7 @@ class ExplicitRungeKutta:
 
     def begin(self, course: Course) -> Steps:
         """See Method."""
-        return ExplicitSteps(self.tableau, course)
+        return ExplicitSteps(self.tableau, course, self.rounds_once)
 
 
 class ExplicitSteps(Steps):
@@ -47,8 +52,8 @@ class ExplicitSteps(Steps):
     All steps share one buffer, but where autograd follows them or their interpolants are kept.
     """
 
-    def __init__(self, tableau: ButcherTableau, course: Course) -> None:
-        self._tableau, self._course = tableau, course
+    def __init__(self, tableau: ButcherTableau, course: Course, rounds_once: bool = False) -> None:
+        self._tableau, self._course, self._rounds_once = tableau, course, rounds_once
         self._wants_error = course.control is not None
         self._costs = [num_evaluations(tableau, with_last=with_last) for with_last in (False, True)]
         self._f, self._clock = course.f, course.clock
@@ -78,7 +83,8 @@ class ExplicitSteps(Steps):
         course, tableau = self._course, self._tableau
         stages: Stages | None = self._buffer
         if stages is None:
-            stages = StageList(tableau) if course.autograd else StageBuffer(tableau, y0)
+            recorded = course.autograd
+            stages = StageList(tableau, self._rounds_once) if recorded else StageBuffer(tableau, y0)
         if f0 is not self._f0:
             stages[0] = f0
         t, dt = self._clock.start_and_size(record)

@@ -204,8 +204,8 @@ class StageList:
     A field may hand out the same memory at every call, as long as autograd need not remember it.
     """
 
-    def __init__(self, tableau: ButcherTableau) -> None:
-        self._tableau = tableau
+    def __init__(self, tableau: ButcherTableau, rounds_once: bool = False) -> None:
+        self._tableau, self._rounds_once = tableau, rounds_once
         self._stages: list[Tensor] = []
 
     def __setitem__(self, i: int, k: Tensor) -> None:
@@ -225,6 +225,9 @@ class StageList:
         used = [(w, k) for w, k in zip(weights, self._stages, strict=True) if w]
         if isinstance(dt, Tensor):  # only where an output time requires grad
             return y + dt * sum(w * k for w, k in used)
+        if self._rounds_once and used:
+            (w, k), *rest = used
+            return y + weighted_sum(dt * w * k, [(dt * w, k) for w, k in rest])
         return weighted_sum(y, [(dt * w, k) for w, k in used])
 
     @torch.no_grad()

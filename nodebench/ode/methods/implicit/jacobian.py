@@ -138,7 +138,7 @@ def _product(values: Tensor, inputs: Tensor, rows: Tensor, batched: bool = False
         values, inputs, rows, retain_graph=True, allow_unused=True, is_grads_batched=batched
     )
     if product is None:
-        return rows.new_zeros(*rows.shape[: int(batched)], *inputs.shape)
+        return rows.new_zeros((*rows.shape[: int(batched)], *inputs.shape))
     return product
 
 
