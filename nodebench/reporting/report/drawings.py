@@ -68,11 +68,13 @@ def _order(name: str) -> tuple[int, str]:
 
 def _title(name: str) -> str:
     number = name.removeprefix("fig")
-    return f"Figure {number}" if number.isdecimal() else name.replace("_", " ").capitalize()
+    if number.isdecimal():
+        return f"Figure {number}"
+    return name.upper() if len(name) == 3 else name.replace("_", " and ").capitalize()
 
 
 def title_of(figure: InlineFigure) -> str:
-    """`Figure 3`, `Speed accuracy`."""
+    """`Figure 3`, `Speed and accuracy`."""
     return _title(figure.name)
 
 

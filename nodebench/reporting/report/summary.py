@@ -187,4 +187,4 @@ def unfinished(runs: Sequence[Run]) -> Markup | None:
     title = (
         f"{counted(len(left), 'run')} did not finish; no number here counts {'them' if left[1:] else 'it'}"
     )
-    return element("div", element("h3", title), element("ul", items), class_="warning")
+    return element("div", element("h2", title), element("ul", items), class_="warning")
