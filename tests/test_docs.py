@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import pytest
 
+import nodebench.ode
+import nodebench.ode.compat
 from nodebench import cli
 from nodebench.benchmark.workloads import workload_names
 from nodebench.commands.arguments import Parser
@@ -41,7 +43,7 @@ PAGES = sorted(
     ]
 )
 TEACHING = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("paper/*.md"))]
-WITH_TESTS_OF_THEIR_OWN = {"architecture.md", "python.md", "going_on.md", "loggers.md", "report.md"}
+WITH_TESTS_OF_THEIR_OWN = {"architecture.md", "python.md", "loggers.md"}
 NEED_WEIGHTS = ("training.from=", "training.extend=")  # which a committed run has not
 TRAINED = {
     "outputs/classification/RUN": "table1/runs/classification/mnist-odenet-dopri5-1e-3-adjoint-e149bfe5",
@@ -337,3 +339,9 @@ def test_the_numbers_of_the_gradients_are_those_that_were_measured() -> None:
         ]
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         assert [nfe, *times.split(" + "), kept, error] == cells[3:8]
+
+
+def test_the_reference_has_all_that_is_public() -> None:
+    page = (DOCS / "api.md").read_text(encoding="utf-8")
+    named = re.findall(r"^\.\. auto\w+:: (\w+)$", page, re.M)
+    assert {*nodebench.ode.__all__, *nodebench.ode.compat.__all__} <= set(named)

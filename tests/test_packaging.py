@@ -87,6 +87,8 @@ def test_an_installed_nodebench_works_outside_the_checkout(installed: Path, tmp_
     listed = run(*nodebench, "list", cwd=tmp_path, PYTHONPATH=str(installed))
     assert {"odenet", "dopri5", "digits"} <= set(listed.split())
     assert "nodebench train" in run(*nodebench, "train", "--help", cwd=tmp_path, PYTHONPATH=str(installed))
+    run(*nodebench, "new", "model", "gated", cwd=tmp_path, PYTHONPATH=str(installed))
+    assert (tmp_path / "own" / "gated_model.py").is_file()
 
 
 def test_an_installed_nodebench_is_light_to_import_and_loads_a_run(installed: Path, tmp_path: Path) -> None:
