@@ -158,7 +158,7 @@ def choose_backend(compile: bool | str, assembly: Assembly, norm: str | Norm | N
     backend = DEFAULT_BACKEND if compile is True else compile
     check_backend(backend)
     traits, norm = assembly.method.traits, state_norm(norm, assembly.packing)
-    if not traits.compiles:
+    if not (traits.compiles or traits.is_implicit):
         raise ValueError(
             f"`{traits.name}` takes no Runge-Kutta steps, which alone are compiled; drop compile"
         )
@@ -166,6 +166,8 @@ def choose_backend(compile: bool | str, assembly: Assembly, norm: str | Norm | N
         raise ValueError("compile and dense_output exclude each other; name the times in `ts`")
     reason = missing_compiler(assembly.y0.device) if backend == DEFAULT_BACKEND else None
     reason = reason or forgotten(assembly.f, norm)
+    if traits.is_implicit:
+        reason = f"those of `{traits.name}` iterate, and explicit ones alone are compiled"
     if reason is not None:
         warnings.warn(f"steps run eagerly: {reason}", CompileWarning, stacklevel=3)
         return None

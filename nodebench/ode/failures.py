@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -37,6 +39,9 @@ class SolveFailure:
         self._dtype, self._eps = str(dtype).removeprefix("torch."), torch.finfo(dtype).eps
         self.last_ratio: float | None = None
         self.is_overflow = False
+        self.is_stiff: Callable[[], bool] | None = (
+            None  # whether stability limits the steps, where a loop can tell
+        )
         self.unsolved: ConvergenceError | None = None  # the latest step, if its equations were not solved
 
     def non_finite(self, t: float, dt: float, y: Tensor, what: str) -> SolverError:
@@ -95,7 +100,11 @@ class SolveFailure:
     def budget(self, status: Status, budget: str, t: float) -> SolverError:
         """max_steps or max_nfe is spent."""
         remedy = "raise the budget or take longer steps"
-        if self._rtol is not None:
+        if self.is_stiff is not None and self.is_stiff():
+            self._counts.is_stiff = True
+            what_limits = "steps are as long as an explicit method's stability allows, whatever the tolerance"
+            remedy = f"{what_limits}: the system is stiff, so use method=`kvaerno5`"
+        elif self._rtol is not None:
             remedy = "raise the budget or loosen the tolerance; a step count that keeps growing points to stiffness"
         what = f"{budget} reached at t={t:.6g}"
         if not self._clock.is_open:

@@ -189,6 +189,8 @@ def _message(outputs: Outputs, counts: Counts) -> str:
     """What a solve has to say for itself: why it failed, or what casts doubt on its success."""
     if outputs.error is not None:
         return str(outputs.error)
+    if counts.is_stiff:
+        return "stability, not the tolerance, limited the last steps: the system is stiff there; try method=`kvaerno5`"
     if not counts.num_unconverged:
         return ""
     return f"the corrector did not converge in {counts.num_unconverged} of {counts.num_accepted} steps"

@@ -26,6 +26,8 @@ from nodebench.ode.norms import Accuracy, nan_beside
 from nodebench.ode.status import ConvergenceError, SolverError
 
 UNSOLVED_FACTOR = 0.5  # of a step whose equations could not be solved
+MANY_STEPS = 100  # beside which one wait more for the device is nothing
+LIMITED = 0.75  # of what stability allows, as the longest steps are now accepted and now rejected
 FEW_STEPS = 4  # as many as are not worth a march
 MOST_TRIES = 1000  # of one march, so that it can be interrupted
 
@@ -59,6 +61,7 @@ class _AdaptiveLoop:
         self.counts, self.y0 = course.f.counts, course.y0
         self.traits, self.steps = method.traits, method.begin(course)
         self.error_order = self.traits.error_order or self.traits.order
+        self.failure.is_stiff = self._is_stiff
         self.anchor = 0
         self.outputs = [course.y0]
         # Steps that somebody hears of or keeps are taken one by one.
@@ -85,6 +88,8 @@ class _AdaptiveLoop:
             self._march()
             record = self._next_record()
             error = self._spent_budget(self._cost(record), record.t) or self._try_step(record)
+        if error is None and self.counts.num_steps >= MANY_STEPS:
+            self.counts.is_stiff |= self._is_stiff()
         return LoopResult(self.outputs, error, self.state.size)
 
     def _march(self) -> None:
@@ -118,6 +123,11 @@ class _AdaptiveLoop:
         """A first step; a field at rest is given a tiny one, which late times may not resolve. NaN stays NaN."""
         guess = first_step(self.f, self.clock, self.y0, f0, self.traits.order, self.accuracy)
         return max(guess, self.clock.resolution(self.clock.ts[0]))
+
+    def _is_stiff(self) -> bool:
+        """Whether stability limits the steps, and not their error; one wait for the device."""
+        longest = self.steps.longest_stable_step()
+        return longest is not None and 0 < LIMITED * longest.item() < self.state.size
 
     def _no_first_step(self) -> SolverError:
         """Why the initial-step rule came to nothing: the field is not finite, or the tolerance next to nothing."""

@@ -64,6 +64,9 @@ class ExplicitSteps(Steps):
             self._buffer = self._riding = RidingBuffer(tableau, course.y0, course.f.riding)
         elif not (course.autograd or course.dense):
             self._buffer = StageBuffer(tableau, course.y0)
+        self._latest: tuple[Tensor, float, Tensor, Stages] | None = (
+            None  # a step's start, size, end and stages
+        )
         self._f0: Tensor | None = None  # what the buffer's first stage is
 
     def first(self, record: StepRecord, y0: Tensor) -> Tensor:
@@ -101,6 +104,8 @@ class ExplicitSteps(Steps):
         )
         if riding is not None:
             y1 = riding.with_integrals(y1, y0, dt)
+        elif all_stages:
+            self._latest = y0, record.dt, y1, stages
         error = None
         if self._wants_error:
             whole = riding if self._weights.in_norm else None
@@ -110,6 +115,30 @@ class ExplicitSteps(Steps):
             return Step(y1, f1, error)
         at = partial(interpolated, tableau, y0, dt, stages)
         return Step(y1, f1, error, at, at_many=partial(interpolated_many, tableau, y0, record.dt, stages))
+
+    @torch.no_grad()
+    def longest_stable_step(self) -> Tensor | None:
+        """See Steps: of FSAL methods whose last two stages are at the end of the step, as those of dopri5.
+
+        The two differ by what the step does not damp, so |k_s - k_(s-1)| / |Y_s - Y_(s-1)| is the largest |lambda|.
+        The first stage, where the next step's may be by now, follows from the others and the end of the step.
+
+        Source: Hairer & Wanner, Solving Ordinary Differential Equations II, 2nd edition, section IV.2 (eq. 2.27).
+        """
+        tableau = self._tableau
+        if self._latest is None or not (
+            tableau.is_fsal and tableau.c[-2] == 1.0 and abs(tableau.b[0]) > 1e-2
+        ):
+            return None
+        y0, dt, y1, stages = self._latest
+        first = (y1 - y0) / dt
+        for b, i in zip(tableau.b[1:-1], range(1, tableau.num_stages), strict=False):
+            first = first - b * stages[i]
+        before = y0 + (dt * tableau.a[-2][0] / tableau.b[0]) * first
+        for a, i in zip(tableau.a[-2][1:], range(1, tableau.num_stages), strict=False):
+            before = before + dt * a * stages[i]
+        norm = torch.linalg.vector_norm
+        return tableau.stability_limit * norm(y1 - before) / norm(stages[-1] - stages[-2])
 
     def cost(self, record: StepRecord) -> int:
         """See Steps."""

@@ -79,6 +79,13 @@ class Steps(ABC):
     def cost(self, record: StepRecord) -> int:
         """Evaluations that `take` needs at least."""
 
+    def longest_stable_step(self) -> Tensor | None:
+        """The longest step that stability allows where the latest one was taken, 0-d; None where it cannot be told.
+
+        Costs nothing before it is asked for.
+        """
+        return None
+
     def march(self, state: LoopState[float], until: float, max_tries: int) -> LoopState[float] | None:
         """As many steps as end before the time `until`, `max_tries` at most; None if steps go one by one here."""
         return None

@@ -89,6 +89,21 @@ class ButcherTableau:
         """First same as last: the last stage is f(t1, y1), so the next step need not evaluate its first."""
         return self.num_stages > 1 and self.c[-1] == 1.0 and self.a[-1] == self.b[:-1] and self.b[-1] == 0.0
 
+    @cached_property
+    def stability_limit(self) -> float:
+        """dt |lambda| up to which a step damps y' = -|lambda| y: |R(-z)| = 1, R(z) = 1 + z b (I - z A)^-1 1."""
+        z = 0.0
+        while abs(self._growth(-z - 0.01)) <= 1.0 + 1e-9 and z < 100:
+            z += 0.01
+        return z
+
+    def _growth(self, z: float) -> float:
+        """R(z): what one step makes of y = 1 where f(y) dt = z y."""
+        slopes: list[float] = []
+        for row in self.a:
+            slopes.append(z * (1 + sum(a * k for a, k in zip(row, slopes, strict=True))))
+        return 1 + sum(b * k for b, k in zip(self.b, slopes, strict=True))
+
     @property
     def has_error_estimate(self) -> bool:
         """Whether the method carries an embedded error estimate, which adaptive steps need."""

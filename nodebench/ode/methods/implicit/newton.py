@@ -28,6 +28,7 @@ class Trouble(Enum):
 
     SLOW = "Newton's iteration did not converge"
     SINGULAR = "the matrix of Newton's equations is singular"
+    MATRIX = "the vector field's Jacobian is NaN or Inf"
     NON_FINITE = "the vector field returned NaN or Inf in Newton's iteration"
 
 
@@ -101,7 +102,7 @@ class Newton:
         self._left = 1.0
         if not torch.isfinite(residual).all():
             return Trouble.NON_FINITE
-        return Trouble.SINGULAR if factors.is_singular else Trouble.SLOW
+        return Trouble.SINGULAR if factors.is_singular else Trouble.MATRIX
 
 
 def _largest(x: Tensor) -> float:
