@@ -54,8 +54,8 @@ _ORDER = """
     compiled.compiler compiled.inputs compiled.traced compiled.march compiled.steps compiled
     gradients.direct gradients.checkpointed gradients.adjoint gradients.event_times
     options solvers solution assembly per_sample.assembly per_sample front_door public
-    compat.options compat.callbacks compat.gradients compat.grids compat.methods compat.norms compat.solvers
-    compat.event_functions compat.odeint compat.events compat
+    compat.options compat.callbacks compat.complex_states compat.gradients compat.grids compat.methods
+    compat.norms compat.solvers compat.event_functions compat.odeint compat.events compat
 """
 ODE_ORDER = _ORDER.split()  # folders alone import nothing
 # What is data and read by rooms without torch: ode/__init__.py loads what is public when it is first asked for.

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import cmath
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -246,6 +248,44 @@ def test_implicit_methods_take_the_options_of_fixed_steps(method: str, solve: An
     perturbed, options = Swing(), {"step_size": 0.5, "perturb": True}
     solve(perturbed, Y0, T, method=method, options=options)
     assert not {0.0, 0.5, 1.0, 1.5, 2.0} & set(perturbed.times)
+
+
+@pytest.mark.parametrize("method", ["trapezoid", "radauIIA5"])
+@pytest.mark.parametrize("shape", [(), (2,), (2, 3)])
+def test_implicit_methods_solve_complex_states_as_their_parts(method: str, shape: tuple[int, ...]) -> None:
+    rate = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    y0 = torch.full(shape, 1 + 0.5j, dtype=torch.complex128, requires_grad=True)
+
+    def f(t: Tensor, y: Tensor) -> Tensor:
+        assert y.shape == shape
+        return 1j * rate * y * t
+
+    def solve(gradient: Any, **settings: Any) -> tuple[Tensor, ...]:
+        ys = gradient(f, y0, T, **settings)
+        return (ys.detach(), *torch.autograd.grad(ys[-1].real.sum(), (y0, rate)))
+
+    expected, atol = solve(odeint), torch.full(shape, 1e-9)
+    steps: Any = {"method": method, "options": {"step_size": 0.05}}
+    by_adjoint = partial(odeint_adjoint, adjoint_params=(rate,), adjoint_atol=1e-9)
+    for gradient in (partial(odeint, atol=atol), partial(by_adjoint, atol=atol)):
+        for one, other in zip(solve(gradient, **steps), expected, strict=True):
+            torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-2)
+
+
+def test_implicit_methods_solve_tuples_of_complex_states() -> None:
+    y0 = (torch.ones(1, 2, dtype=torch.complex64), torch.tensor(2j))
+    heard = []
+
+    def f(t: Tensor, y: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        return -y[0], 1j * y[1]
+
+    f.callback_step = lambda t, y, dt: heard.append(y[0].dtype)  # type: ignore[attr-defined]
+    ys = odeint(f, y0, T, method="gl4", options={"step_size": 0.1}, atol=(1e-6, 1e-7), rtol=1e-6)
+    torch.testing.assert_close(ys[0][-1], y0[0] * math.exp(-2), rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        ys[1][-1], torch.tensor(2j * cmath.exp(2j)), rtol=1e-4, atol=0, check_dtype=False
+    )
+    assert set(heard) == {torch.complex64}
 
 
 @pytest.mark.parametrize("method", IMPLICIT)

@@ -16,7 +16,8 @@
 - A vector field returns tensors of the state's own shapes; there, of as many elements, in any shape.
 - The implicit methods solve by Newton's iteration with Jacobians, to rtol and atol, and a step that cannot be solved
   is an error (there: by Broyden's, to 1e-8 or 1e-6, with a warning). `gl4` evaluates at its own nodes (there: both of
-  its stages at the first). Gradients do not go through the iteration, so there is no second derivative.
+  its stages at the first). Gradients do not go through the iteration, so there is no second derivative. Complex
+  states are solved as their parts.
 - The Adams methods are of order 4 (there: of order up to 12, so `max_order` is refused) and restart where the step
   changes.
 - `scipy_solver` solves complex states too, as their parts. Where something requires grad that `odeint` records there as

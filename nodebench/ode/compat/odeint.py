@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from nodebench.ode.clock import make_clock
 from nodebench.ode.compat.callbacks import find_callbacks
+from nodebench.ode.compat.complex_states import RealParts, packing_of
 from nodebench.ode.compat.event_functions import EventFunction, solve_until_event
 from nodebench.ode.compat.gradients import unrecorded, with_zero_gradients
 from nodebench.ode.compat.grids import make_grid
@@ -24,7 +25,7 @@ from nodebench.ode.drive.solver import Solver
 from nodebench.ode.front_door import solve
 from nodebench.ode.gradients.problem import AdjointSolve, Problem
 from nodebench.ode.norms import Accuracy, Norm, Tolerance, rms_norm
-from nodebench.ode.packing import Packing, S, State, check_state
+from nodebench.ode.packing import Packing, S, State
 
 TorchdiffeqTolerance = float | Tensor | Sequence[float]
 Options = Mapping[str, Any] | None
@@ -137,7 +138,7 @@ def odeint_adjoint(
                 f"`options` are for method `{forward}` but adjoint_method is `{backward}`; pass `adjoint_options` too"
             )
         adjoint_options = {name: value for name, value in (options or {}).items() if name != "norm"}
-    problem, packing = forward_problem(func, y0, t, rtol, atol, method, options)
+    problem, packing = forward_problem(func, y0, t, rtol, atol, method, options, backward)
     checked = check_options("adjoint_options", backward, adjoint_options)
     params = _parameters(func, adjoint_params, checked)
     own_rtol = _number("adjoint_rtol", rtol if adjoint_rtol is None else adjoint_rtol)
@@ -186,12 +187,13 @@ def forward_problem(
     atol: TorchdiffeqTolerance,
     method: str | None,
     options: Options,
+    adjoint_method: str | None = None,
 ) -> tuple[Problem, Packing]:
     """The initial value problem of a call, without anything for the adjoint, and how its state is packed."""
-    packing = check_state(y0)
+    method = check_method("method", method)
+    packing = packing_of(y0, (method, adjoint_method or method))
     if not isinstance(t, Tensor):
         raise TypeError(f"`t` is a {type(t).__name__}; it must be a 1-D floating-point tensor of times")
-    method = check_method("method", method)
     checked = check_options("options", method, options)
     packed = packing.pack(y0)
     clock = make_clock(t, packed)
@@ -218,6 +220,7 @@ def _tolerance(name: str, value: TorchdiffeqTolerance, packing: Packing, y0: Ten
             raise ValueError(
                 f"`{name}` has entries that are not positive and finite; all must be, such as 1e-3"
             )
+        value = packing.spread(value) if isinstance(packing, RealParts) else value
         return value.detach().to(y0.device, y0.real.dtype if y0.is_complex() else y0.dtype)
     if isinstance(value, (int, float)) or (isinstance(value, Tensor) and not value.dim()):
         return packing.tolerance(name, float(value), y0)
