@@ -51,7 +51,8 @@ _ORDER = """
     per_sample.rows per_sample.times per_sample.control per_sample.step per_sample.first_step per_sample.outputs
     per_sample.loop per_sample.problem
     gradients.problem gradients.augmented per_sample.checkpointed per_sample.augmented per_sample.adjoint
-    compiled.compiler compiled.inputs compiled.traced compiled.march compiled.steps compiled
+    compiled.compiler compiled.inputs compiled.traced compiled.march compiled.steps
+    compiled.per_sample compiled
     gradients.direct gradients.checkpointed gradients.adjoint gradients.event_times
     options solvers solution assembly per_sample.assembly per_sample front_door public
     compat.options compat.callbacks compat.complex_states compat.gradients compat.grids compat.methods

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from nodebench.ode.clock import Clock
@@ -155,21 +156,29 @@ def choose_backend(compile: bool | str, assembly: Assembly, norm: str | Norm | N
     """torch.compile's backend for the steps; None where they are eager, as a warning says if they were not to be."""
     if compile is False:
         return None
-    backend = DEFAULT_BACKEND if compile is True else compile
-    check_backend(backend)
     traits, norm = assembly.method.traits, state_norm(norm, assembly.packing)
+    backend = usable_backend(compile, traits, assembly.f, assembly.y0.device, norm)
+    if assembly.dense:
+        raise ValueError("compile and dense_output exclude each other; name the times in `ts`")
+    return backend
+
+
+def usable_backend(
+    compile: bool | str, traits: Traits, f: Callable[..., Any], device: torch.device, norm: Norm
+) -> str | None:
+    """torch.compile's backend for steps of f that are measured by a norm; None where there is none, with a warning."""
+    backend = DEFAULT_BACKEND if compile is True else str(compile)
+    check_backend(backend)
     if not (traits.compiles or traits.is_implicit):
         raise ValueError(
             f"`{traits.name}` takes no Runge-Kutta steps, which alone are compiled; drop compile"
         )
-    if assembly.dense:
-        raise ValueError("compile and dense_output exclude each other; name the times in `ts`")
-    reason = missing_compiler(assembly.y0.device) if backend == DEFAULT_BACKEND else None
-    reason = reason or forgotten(assembly.f, norm)
+    reason = missing_compiler(device) if backend == DEFAULT_BACKEND else None
+    reason = reason or forgotten(f, norm)
     if traits.is_implicit:
         reason = f"those of `{traits.name}` iterate, and explicit ones alone are compiled"
     if reason is not None:
-        warnings.warn(f"steps run eagerly: {reason}", CompileWarning, stacklevel=3)
+        warnings.warn(f"steps run eagerly: {reason}", CompileWarning, stacklevel=4)
         return None
     return backend
 

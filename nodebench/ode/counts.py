@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SampleCounts:
     """What was done for each sample that had steps of its own, int64 (B,) on the CPU.
 
@@ -25,6 +25,12 @@ class SampleCounts:
     num_accepted: Tensor
     num_rejected: Tensor
     nfe: Tensor
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, SampleCounts):
+            return NotImplemented
+        mine, theirs = ((c.num_accepted, c.num_rejected, c.nfe) for c in (self, other))
+        return all(one.tolist() == another.tolist() for one, another in zip(mine, theirs, strict=True))
 
     def __add__(self, other: SampleCounts) -> SampleCounts:
         """What two solves did for each sample, or for the samples of both where they are not as many."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from nodebench.ode.field import Time
 
@@ -21,3 +21,10 @@ def layout(y: Tensor) -> tuple[Hashable, ...]:
 def float64(t: Time, y: Tensor) -> Tensor:
     """A time or step size as a 0-d tensor on y's device."""
     return torch.full((), float(t), dtype=torch.float64, device=y.device)
+
+
+def requiring_grad(tensor: Tensor) -> Tensor:
+    """The tensor as one that requires grad, and no nn.Parameter, which would be another kind to the compiler."""
+    if not tensor.requires_grad:
+        return tensor.detach().requires_grad_()
+    return tensor.view_as(tensor) if isinstance(tensor, nn.Parameter) else tensor

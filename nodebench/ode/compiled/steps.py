@@ -8,11 +8,11 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from nodebench.ode.clock import StepRecord, end_time, start_time
 from nodebench.ode.compiled.compiler import CompiledFunction, compiled_for
-from nodebench.ode.compiled.inputs import OPTIONS, float64, layout
+from nodebench.ode.compiled.inputs import OPTIONS, float64, layout, requiring_grad
 from nodebench.ode.compiled.march import LOOP_OPTIONS, Bounds, MarchKind, make_march, march
 from nodebench.ode.compiled.traced import StepKind, TracedStep, make_step
 from nodebench.ode.drive.state import LoopState
@@ -134,7 +134,7 @@ class CompiledSteps(Steps):
         all_stages = self._is_read(record)
         autograd = torch.is_grad_enabled() and (y0.requires_grad or f0.requires_grad)
         if autograd:  # the first state of a solve may not require grad, where all that follow do
-            y0, f0 = _requiring_grad(y0), _requiring_grad(f0)
+            y0, f0 = requiring_grad(y0), requiring_grad(f0)
         step = self._compiled.get((all_stages, autograd))
         if step is None:
             step = self._compiled[all_stages, autograd] = self._compile(all_stages, autograd, y0)
@@ -153,10 +153,3 @@ class CompiledSteps(Steps):
         key = ("step", kind, autograd, wants, *layout(y0))
         backend = self._method.backend
         return compiled_for(self._method.f, key, lambda: make_step(kind), backend, options=OPTIONS)
-
-
-def _requiring_grad(tensor: Tensor) -> Tensor:
-    """The tensor as one that requires grad, and no nn.Parameter, which would be another kind to the compiler."""
-    if not tensor.requires_grad:
-        return tensor.detach().requires_grad_()
-    return tensor.view_as(tensor) if isinstance(tensor, nn.Parameter) else tensor

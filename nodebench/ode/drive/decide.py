@@ -29,9 +29,8 @@ def decide(
     accepted = is_met | forced
     size = taken * controller.factor(ratio, order, history)
     kept = where(is_met & (taken < state.size), state.size, 0.0)
-    remembered = controller.remember(ratio, history)
-    if remembered is not history:
-        history = where(accepted, remembered[0], history[0]), where(accepted, remembered[1], history[1])
+    first, second = controller.remember(ratio, history)
+    history = where(accepted, first, history[0]), where(accepted, second, history[1])
     return Decision(accepted, larger(size, kept), history)
 
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from nodebench.ode.assembly import adjoint_tolerance
+from nodebench.ode.assembly import adjoint_tolerance, usable_backend
 from nodebench.ode.clock import time_dtype
+from nodebench.ode.compiled import CompileWarning
+from nodebench.ode.compiled.per_sample import RowCompiler
 from nodebench.ode.counts import SolveStats
 from nodebench.ode.drive.control import StepControl
 from nodebench.ode.methods.explicit import ExplicitRungeKutta
@@ -24,6 +28,7 @@ from nodebench.ode.per_sample.checkpointed import solve_checkpointed
 from nodebench.ode.per_sample.outputs import SampleResult
 from nodebench.ode.per_sample.problem import AdjointControl, SampleProblem, solve_direct
 from nodebench.ode.per_sample.rows import RowField, RowFunction, Rows, check_broadcast, rows_of
+from nodebench.ode.per_sample.step import RowSteps
 from nodebench.ode.per_sample.times import SampleTimes, sample_times
 from nodebench.ode.solution import Solution
 from nodebench.ode.solvers import step_control
@@ -119,23 +124,41 @@ def _solved(
 def _problem(
     call: SampleCall, rows: Rows, y0: Tensor, times: SampleTimes, stats: SolveStats
 ) -> SampleProblem:
-    f = RowFunction(call.f, rows, len(y0))
-    is_whole = not all(_is_for_all(arg) for arg in call.args)
+    """The parts of the call, put together."""
+    how, tableau = call.how, explicit(call.how.method, call.how.options).tableau
+    control = _control(how, rows, y0)
+    f, is_whole = RowFunction(call.f, rows, len(y0)), not all(_is_for_all(arg) for arg in call.args)
     if not is_whole:
         check_broadcast(lambda t, y: f(t, y, *call.args), rows, y0, float(times.ts[0, 0]))
-    return SampleProblem(
+    problem = SampleProblem(
         f,
         y0,
         times.as_constants(),
-        explicit(call.how.method, call.how.options).tableau,
-        _control(call.how, rows, y0),
+        tableau,
+        control,
+        partial(RowSteps, tableau),
         call.args,
         call.params,
         stats,
         is_whole=is_whole,
         raises=call.raise_on_failure,
-        adjoint=_adjoint(call.how, rows) if call.how.gradient == "adjoint" else None,
+        adjoint=_adjoint(how, rows) if how.gradient == "adjoint" else None,
     )
+    return problem if how.compile is False else _compiled(problem, call, rows)
+
+
+def _compiled(problem: SampleProblem, call: SampleCall, rows: Rows) -> SampleProblem:
+    """The problem with compiled steps, where they can be: of all rows, as other numbers of them are compiled anew."""
+    norm, device = problem.control.accuracy.norm, problem.y0.device
+    backend = usable_backend(call.how.compile, call.how.method.traits, call.f, device, norm)
+    if backend is None:
+        return problem
+    if call.how.gradient == "adjoint" and torch.is_grad_enabled():
+        what = f"the backward solve of the adjoint runs eagerly {OWN}, which has to keep the graphs of its stages"
+        warnings.warn(what, CompileWarning, stacklevel=5)
+    compiler = RowCompiler(call.f, rows, backend, keeps_stages=problem.times.ts.shape[1] > 2)
+    steps = partial(compiler.steps, problem.tableau, problem.control)
+    return replace(problem, make_steps=steps, is_whole=True)
 
 
 def check_alone(dense_output: bool, record_steps: bool, event: object) -> None:

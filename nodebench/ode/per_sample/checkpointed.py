@@ -18,7 +18,7 @@ from nodebench.ode.per_sample.loop import Trial
 from nodebench.ode.per_sample.outputs import SampleResult
 from nodebench.ode.per_sample.problem import SampleProblem, still_samples
 from nodebench.ode.per_sample.rows import RowField
-from nodebench.ode.per_sample.step import RowSteps, to_device
+from nodebench.ode.per_sample.step import to_device
 
 
 class Taken(NamedTuple):
@@ -112,7 +112,7 @@ class _Replay:
 
     def __init__(self, problem: SampleProblem, args: tuple[Any, ...], tensors: tuple[Tensor, ...]) -> None:
         self._f = RowField(problem.f, args, problem.stats.backward)
-        self._steps = RowSteps(problem.tableau, self._f, None, recorded=True)
+        self._steps = problem.make_steps(self._f, None, True)
         self._leaves = [tensor for tensor in tensors if tensor.requires_grad]
         self.grads: list[Tensor | None] = [None] * len(self._leaves)
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from nodebench.ode.budget import Limits
 from nodebench.ode.drive.control import StepControl
 from nodebench.ode.drive.controllers import Controller, PIDController
 from nodebench.ode.drive.decide import decide, reaches
@@ -169,6 +170,33 @@ class RowControl:
             return None
         return Hits(*(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
+    def tries_left(self, cost: int) -> Floats:
+        """Steps of `cost` evaluations that no limit ends, and one more evaluation: see Limits.num_tries."""
+        limits, left = self._control.budget, np.full(len(self.t), np.inf)
+        assert isinstance(limits, Limits), "what odeint is told"
+        if limits.max_steps is not None:
+            left = np.minimum(left, limits.max_steps - self.tried)
+        if limits.max_nfe is not None:
+            left = np.minimum(left, (limits.max_nfe - self.nfe) // cost - 1)
+        return left
+
+    def marched(
+        self,
+        t: Floats,
+        wish: Floats,
+        first: Floats,
+        second: Floats,
+        accepted: Floats,
+        tried: Floats,
+        *,
+        cost: int,
+    ) -> None:
+        """Where the rows are behind steps that were taken and counted elsewhere, of `cost` evaluations each."""
+        self.t, self.wish, self.history = t, wish, (first, second)
+        self.accepted += accepted.astype(np.int64)
+        self.tried += tried.astype(np.int64)
+        self.nfe += cost * tried.astype(np.int64)
+
     def give_up(self, row: int) -> None:
         """A row that failed goes no further."""
         self.is_under_way[row] = False
@@ -215,17 +243,6 @@ def _array(number: Any) -> Any:
     return number.numpy() if isinstance(number, torch.Tensor) else number
 
 
-class _WithoutMemory(PIDController):
-    """A controller that asks for no history need not be told it."""
-
-    def remember(self, error_ratio: Any, history: tuple[Any, Any]) -> tuple[Any, Any]:
-        return history
-
-
 def _of_arrays(controller: Controller) -> Controller:
     """The controller for arrays."""
-    if type(controller) is not PIDController:
-        return _OfTensors(controller)
-    if controller.proportional or controller.derivative:
-        return controller
-    return _WithoutMemory(**vars(controller))
+    return controller if isinstance(controller, PIDController) else _OfTensors(controller)

@@ -166,7 +166,8 @@ class _SampleLoop:
         if marched is None:
             self.can_march = False
         else:
-            self.y, self.f0, self.last_ratio = marched
+            self.y, self.f0 = marched.y, marched.f0
+            self.last_ratio = self.last_ratio if marched.last_ratio is None else marched.last_ratio
 
     def _check_limits(self, plan: Plan) -> None:
         """Rows whose step the clock does not resolve, or that may not try another one, fail."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from torch import Tensor
 from nodebench.ode.counts import SolveStats
 from nodebench.ode.drive.control import StepControl
 from nodebench.ode.methods.tableau import ButcherTableau
+from nodebench.ode.norms import Accuracy
 from nodebench.ode.per_sample.loop import SampleCourse, TrialObserver, solve_rows
 from nodebench.ode.per_sample.outputs import SampleResult
 from nodebench.ode.per_sample.rows import RowField, RowFunction
@@ -31,6 +32,7 @@ class AdjointControl(NamedTuple):
 class SampleProblem:
     """Rows y0 (B, n) from times.ts[:, 0] on, by the steps of a tableau.
 
+    `make_steps` makes them, of a field and the accuracy that they are measured by, recorded by autograd or not.
     `is_whole`: f is always called with all rows. `raises`: a sample that fails is raised, not handed back.
     """
 
@@ -39,6 +41,7 @@ class SampleProblem:
     times: SampleTimes
     tableau: ButcherTableau
     control: StepControl
+    make_steps: Callable[[RowField, Accuracy | None, bool], RowSteps]
     args: tuple[Any, ...] = ()
     params: tuple[Tensor, ...] = ()
     stats: SolveStats = field(default_factory=SolveStats)
@@ -65,7 +68,7 @@ class SampleProblem:
             raises=self.raises,
             observers=observers,
         )
-        steps = RowSteps(self.tableau, f, self.control.accuracy, autograd)
+        steps = self.make_steps(f, self.control.accuracy, autograd)
         return solve_rows(course, steps, self.tableau.order)
 
 

@@ -32,6 +32,11 @@ class Rows:
         """Numbers a sample, of each entry."""
         return tuple(shape.numel() for shape in self.shapes)
 
+    @property
+    def are_states(self) -> bool:
+        """Whether rows are states as they are."""
+        return not self.is_tuple and len(self.shapes[0]) == 1
+
     def pack(self, state: State) -> Tensor:
         """(B, n): each sample's entries, flattened, side by side."""
         if isinstance(state, Tensor):
@@ -67,30 +72,32 @@ class RowFunction:
 
     def __init__(self, f: Callable[..., Any], rows: Rows, num_samples: int) -> None:
         self._f, self._rows, self._num_samples = f, rows, num_samples
-        self._are_states = not rows.is_tuple and len(rows.shapes[0]) == 1  # rows as they are
 
     def __call__(self, t: Tensor, y: Tensor, *args: Any) -> Tensor:
         try:
-            if self._are_states:
-                return checked(self._f(t, y, *args), y)
-            state = self._rows.unpack(y)
-            return self._packed(self._f(t, state, *args), state)
+            return on_rows(self._f, self._rows, t, y, args)
         except (RuntimeError, ValueError, IndexError) as error:
             if any(word in str(error) for word in ("size", "shape", "dimension", "index")):
                 error.add_note(_HOW.format(b=len(y), num_samples=self._num_samples))
             raise
 
-    def _packed(self, dy: Any, state: State) -> Tensor:
-        if isinstance(state, Tensor):
-            return checked(dy, state).reshape(len(state), -1)
-        if not isinstance(dy, (tuple, list)) or len(dy) != len(state):
-            what = f"{len(dy)} entries" if isinstance(dy, (tuple, list)) else f"a {type(dy).__name__}"
-            raise ValueError(
-                f"the vector field returned {what} for a state of {len(state)}; "
-                "f(t, y) must return a tuple of tensors with the state's shapes"
-            )
-        flat = [checked(d, y).reshape(len(y), -1) for d, y in zip(dy, state, strict=True)]
-        return torch.cat(flat, dim=1)
+
+def on_rows(f: Callable[..., Any], rows: Rows, t: Tensor, y: Tensor, args: tuple[Any, ...]) -> Tensor:
+    """f(t, y, *args) of rows, as rows; ValueError where it returned no slope of such states."""
+    if rows.are_states:
+        return checked(f(t, y, *args), y)
+    state = rows.unpack(y)
+    dy = f(t, state, *args)
+    if isinstance(state, Tensor):
+        return checked(dy, state).reshape(len(state), -1)
+    if not isinstance(dy, (tuple, list)) or len(dy) != len(state):
+        what = f"{len(dy)} entries" if isinstance(dy, (tuple, list)) else f"a {type(dy).__name__}"
+        raise ValueError(
+            f"the vector field returned {what} for a state of {len(state)}; "
+            "f(t, y) must return a tuple of tensors with the state's shapes"
+        )
+    flat = [checked(d, y).reshape(len(y), -1) for d, y in zip(dy, state, strict=True)]
+    return torch.cat(flat, dim=1)
 
 
 class RowField(CountedField):

@@ -5,7 +5,6 @@ With k_i scaled by each row's dt, a step is one of size 1: the sums over stages 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -46,6 +45,12 @@ class Stages(Protocol):
     def error(self, dt: Time) -> Tensor: ...
 
 
+class Scaled(Protocol):
+    """The stages of a step that was taken, scaled by each row's dt."""
+
+    def __getitem__(self, i: int, /) -> Tensor: ...
+
+
 class ScaledBuffer(StageBuffer):
     """A StageBuffer whose stages are scaled by each row's dt as they come."""
 
@@ -79,20 +84,13 @@ class ScaledList(StageList):
         super().__setitem__(i, k * self.dt)
 
 
-class Table(NamedTuple):
-    """The numbers of a step on the device, in the state's real dtype: the time of each stage, (b,), and dt (b, 1)."""
-
-    times: Sequence[Tensor]
-    dt: Tensor
-
-
 class RowStep(NamedTuple):
     """A step: its end, f there where it was evaluated, its error ratios (b,), and its stages."""
 
     y1: Tensor
     f1: Tensor | None
     ratio: Tensor | None
-    stages: Stages
+    stages: Scaled
 
 
 class Marched(NamedTuple):
@@ -100,7 +98,7 @@ class Marched(NamedTuple):
 
     y: Tensor
     f0: Tensor
-    last_ratio: Floats
+    last_ratio: Floats | None
 
 
 class RowSteps:
@@ -118,18 +116,18 @@ class RowSteps:
         """Evaluations of a step whose first stage is given."""
         return self.tableau.num_stages - 1
 
-    def table(self, plan: Plan, y: Tensor) -> Table:
-        """The numbers of a step, in one copy to the device."""
+    def numbers(self, plan: Plan) -> Floats:
+        """The times of all stages but the first, and dt: (s, b)."""
         numbers = plan.t + self._c * plan.dt
         numbers[self._ends_at_t1] = plan.t1  # t + dt may round to a time beyond it
         numbers[-1] = plan.dt
-        *times, dt = to_device(numbers, y).unbind()
-        return Table(times, dt.unsqueeze(1))
+        return numbers
 
     def take(self, plan: Plan, y: Tensor, f0: Tensor) -> RowStep:
         """The step from y, where the slope is f0."""
-        tableau, (times, dt) = self.tableau, self.table(plan, y)
-        stages = self._stages(y, dt)
+        tableau = self.tableau
+        *times, dt = to_device(self.numbers(plan), y).unbind()  # one copy to the device
+        stages: Stages = self._stages(y, dt.unsqueeze(1))
         stages[0] = f0
         state = k = y
         for i, t in enumerate(times, start=1):
