@@ -47,13 +47,17 @@ def _method_in(path: Path) -> Any:
         words = f"{type(error).__name__}: {' '.join(str(error).split())}"
         raise ConfigError(f"{path} cannot be imported: {words}; mend it, or take it away") from error
     found = [getattr(module, name) for name in _NAMES if hasattr(module, name)]
-    is_method = len(found) == 1 and (
-        isinstance(found[0], ButcherTableau)
-        or (not isinstance(found[0], type) and isinstance(getattr(found[0], "traits", None), Traits))
-    )
-    if not is_method:
+    if len(found) != 1 or not _is_method(found[0]):
         raise ConfigError(
-            f"{path} needs one method: TABLEAU = ButcherTableau(...), or METHOD = an object with traits, as "
-            "docs/architecture.md shows"
+            f"{path} needs one method: TABLEAU = ButcherTableau(...), or METHOD = an object of a class that "
+            "derives from OneStep, as docs/architecture.md shows"
         )
     return found[0]
+
+
+def _is_method(found: Any) -> bool:
+    """Whether it is a tableau, or has what odeint asks of another method."""
+    if isinstance(found, ButcherTableau):
+        return True
+    takes_steps = hasattr(found, "begin") or hasattr(found, "drive")
+    return takes_steps and not isinstance(found, type) and isinstance(getattr(found, "traits", None), Traits)

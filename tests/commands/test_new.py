@@ -75,6 +75,29 @@ def test_a_run_with_a_method_of_ones_own_is_evaluated_where_its_folder_is_named(
     assert error.endswith("One of your own is known with --config-dir.\n")
 
 
+METHOD = """
+from nodebench.ode import OneStep, Step, Traits
+
+class Euler(OneStep):
+    traits = Traits("gated", order=1)
+    cost = 0
+
+    def step(self, f, t, dt, y0, f0):
+        return Step(y0 + dt * f0)
+
+METHOD = Euler()
+"""
+
+
+def test_a_method_that_is_no_tableau_trains() -> None:
+    new("solver", "gated")
+    Path("own/solver/gated.py").write_text(METHOD)
+    train = ["train", "task=density", "data=two_moons", "model=cnf", "solver=gated", "training=smoke"]
+    assert cli.main([*train, "solver.dt=0.25", *FEWER, "--config-dir", "own"]) == 0
+    (summary,) = Path("outputs").rglob("summary.json")
+    assert json.loads(summary.read_text())["nfe_forward"] == 4
+
+
 def test_a_changed_method_is_other_code() -> None:
     new("solver", "gated")
     config = {"solver": {"name": "gated", "method": "gated"}}
@@ -92,6 +115,11 @@ def test_a_changed_method_is_other_code() -> None:
         ("import nowhere_at_all", "cannot be imported: ModuleNotFoundError"),
         ("TABLEAU = 3", "needs one method: TABLEAU"),
         ("METHOD = int", "needs one method: TABLEAU"),
+        (METHOD.replace("METHOD = Euler()", "METHOD = Euler"), "needs one method: TABLEAU"),
+        (
+            "from nodebench.ode import Traits\nclass A: traits = Traits('gated', 1)\nMETHOD = A()",
+            "needs one method",
+        ),
         ("{text}\nMETHOD = TABLEAU", "needs one method: TABLEAU"),
         (
             "{text}".replace("{text}", "{renamed}"),
