@@ -95,6 +95,13 @@ class TrainedRun:
         with preserved_rng():
             return predictions(self._solved(solver, settings), split)
 
+    def solved(self, solver: str | None = None, **settings: Any) -> nn.Module:
+        """A net with the same weights that solves so, in evaluation mode; `model` itself where nothing is given.
+
+        Arguments and errors are those of `evaluate`.
+        """
+        return self._solved(solver, settings).model.eval()
+
     def _solved(self, solver: str | None, settings: dict[str, Any]) -> Session:
         given = [f"solver.{key}={_written(value)}" for key, value in settings.items()]
         if solver is not None:

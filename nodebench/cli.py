@@ -30,6 +30,7 @@ usage: nodebench COMMAND [KEY=VALUE ...]
   show        one run, or all seeds of one: results, curves, what next
   compare     what differs between runs, in settings and in results
   evaluate    measure a trained net once more, with another solver or tolerance
+  export      a trained classifier as a file that runs without nodebench
   measure     a trained net's solver, batch by batch: counts, errors, times
   table       make the result table from run folders
   plot        draw a figure of the paper from run folders
@@ -52,7 +53,7 @@ examples:
 
 `nodebench COMMAND --help` says more."""
 COMMANDS = (
-    *("train", "show", "compare", "evaluate", "measure", "table", "plot", "report"),
+    *("train", "show", "compare", "evaluate", "export", "measure", "table", "plot", "report"),
     *("reproduce", "bench", "list", "new", "completion"),
 )
 
