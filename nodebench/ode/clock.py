@@ -97,6 +97,10 @@ class Clock:
     def theta(self, output: int, t: Time, dt: Time) -> Time:
         """Relative position of an output inside the step from t to t + dt."""
         time = self.ts[output] if self.tensor is None else self.tensor[output]
+        return self.inside(time, t, dt)
+
+    def inside(self, time: Time, t: Time, dt: Time) -> Time:
+        """Relative position of a time inside the step from t to t + dt."""
         return self._narrowed((time - t) / dt)
 
     def _narrowed(self, size: Time) -> Time:

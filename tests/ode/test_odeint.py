@@ -12,7 +12,7 @@ import torch
 from ode_fields import decay
 from torch import Tensor
 
-from nodebench.ode import Status, compat, list_methods, odeint
+from nodebench.ode import Event, Status, compat, list_methods, odeint
 
 DTYPE = torch.float64
 ONE = torch.ones(1, dtype=DTYPE)
@@ -437,7 +437,14 @@ def test_a_state_without_axes_keeps_its_precision_beside_times_in_another(
 
     y0 = torch.tensor(1.0, requires_grad=True)
     ts = torch.linspace(0, 1, 4, dtype=DTYPE, requires_grad=True)
-    solution = odeint(f, y0, ts, method=method, gradient="direct", dt=dt)
+    has_dense_output = method != "implicit_adams"
+    passing = Event(lambda t, y: y - 0.8, terminal=False)
+    solution = odeint(
+        f, y0, ts, method=method, gradient="direct", dt=dt, dense_output=has_dense_output, event=passing
+    )
+    assert solution.events[0].ys.dtype == torch.float32
+    if has_dense_output:
+        assert solution.evaluate(0.5).dtype == torch.float32
     solution.ys[-1].backward()
     assert solution.ys.dtype == torch.float32
     assert set(seen) == {torch.float32}

@@ -73,7 +73,7 @@ class DenseOutput:
         i = min(bisect.bisect_left(self._ends, self._clock.direction * t), len(self._ends) - 1)
         piece = self._pieces[i]
         t0, dt = self._clock.start_and_size(piece.record)
-        theta = (t - t0) / dt
+        theta = self._clock.inside(t, t0, dt)
         step = piece.step
         if step.at is not None:
             return step.at(theta)

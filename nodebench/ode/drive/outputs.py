@@ -65,7 +65,7 @@ def with_end_slope(f: Field, clock: Clock, record: StepRecord, step: Step) -> St
 def state_inside(clock: Clock, record: StepRecord, y0: Tensor, f0: Tensor, step: Step, time: float) -> Tensor:
     """y at a constant time inside a step that comes with what its interpolant needs."""
     t, dt = clock.start_and_size(record)
-    return interpolated(y0, f0, step, dt, (time - t) / dt)
+    return interpolated(y0, f0, step, dt, clock.inside(time, t, dt))
 
 
 def interpolated(y0: Tensor, f0: Tensor, step: Step, dt: Time, theta: Time) -> Tensor:
