@@ -1,0 +1,68 @@
+"""The pages of README and docs: their fenced blocks, and the commands in those of shell."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(
+    [
+        *ROOT.glob("*.md"),
+        ROOT / "nodebench/ode/README.md",
+        *(p for p in DOCS.rglob("*.md") if "runs" not in p.parts),
+    ]
+)
+
+
+class Block(NamedTuple):
+    """A fenced block, and the line above it."""
+
+    page: Path
+    language: str
+    text: str
+    caption: str
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def blocks_of(page: Path) -> list[Block]:
+    found, before, lines = [], "", iter(page.read_text(encoding="utf-8").splitlines())
+    for line in lines:
+        if line.startswith("```"):
+            inside = []
+            for inner in lines:
+                if inner == "```":
+                    break
+                inside.append(inner)
+            found.append(Block(page, line[3:], "\n".join(inside) + "\n", before))
+        before = line or before
+    return found
+
+
+BLOCKS = {page: blocks_of(page) for page in PAGES}
+
+
+def commands_in(text: str) -> Iterator[list[str]]:
+    """The words of every command of a block of shell, without comments and variables set in front; others are 0."""
+    for line in re.sub(r"\$[A-Z_]+", "0", text.replace("\\\n", " ")).splitlines():
+        words = shlex.split(line, comments=True)
+        while words and (re.match(r"[A-Z_]+=", words[0]) or words[0] in ("exec", "sbatch")):
+            words.pop(0)
+        if words:
+            yield words
+
+
+COMMANDS = [
+    (page, words)
+    for page in PAGES
+    for block in BLOCKS[page]
+    if block.language == "sh"
+    for words in commands_in(block.text)
+]
