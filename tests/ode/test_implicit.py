@@ -273,3 +273,22 @@ def test_compile_falls_back_to_eager_steps_and_says_so() -> None:
     with pytest.warns(CompileWarning, match="kvaerno5"):
         ys = odeint(lambda t, y: -y, ONE, [0.0, 1.0], method="kvaerno5", compile=True).ys
     assert ys[-1].item() == pytest.approx(math.exp(-1), abs=1e-2)
+
+
+@pytest.mark.parametrize("name", ["kvaerno5", "trapezoid", "implicit_euler"])
+@pytest.mark.parametrize("gradient", ["direct", "checkpointed"])
+def test_newtons_turns_keep_to_max_nfe(name: str, gradient: str) -> None:
+    for max_nfe in (9, 17, 40, 71):
+        stats, calls = SolveStats(), []
+
+        def f(t: Tensor, y: Tensor, calls: list[Tensor] = calls) -> Tensor:
+            calls.append(t)
+            return -50 * y**3
+
+        settings: dict[str, Any] = {"rtol": 1e-9, "atol": 1e-9, "max_nfe": max_nfe, "raise_on_failure": False}
+        y0 = ONE.clone().requires_grad_(gradient == "direct")
+        solution = odeint(
+            f, y0, [0.0, 1.0], method=name, gradient=gradient, params=(), stats=stats, **settings
+        )
+        assert solution.status is Status.MAX_NFE
+        assert stats.forward.nfe == len(calls) <= max_nfe

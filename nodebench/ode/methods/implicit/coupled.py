@@ -60,8 +60,12 @@ class CoupledSteps(ImplicitSteps):
         return identity - dt * blocks.reshape(num_samples, size, size)
 
     def cost(self, record: StepRecord) -> int:
-        """See Steps: a Jacobian, one turn, and the stages once more where integrals ride along."""
-        return 1 + self._num_stages * (2 if self.f.riding else 1)
+        """See Steps: a Jacobian, and one turn."""
+        return 1 + self.turn_cost()
+
+    def turn_cost(self) -> int:
+        """See ImplicitSteps: the stages, once more where autograd records them, and where integrals ride along."""
+        return self._num_stages * (1 + self.course.autograd + bool(self.f.riding))
 
     def attempt(self, record: StepRecord, y0: Tensor, f0: Tensor) -> Step | Trouble:
         """See ImplicitSteps."""

@@ -53,9 +53,14 @@ class DiagonalSteps(ImplicitSteps):
         return identity - self._tableau.gamma * dt * jacobian
 
     def cost(self, record: StepRecord) -> int:
-        """See Steps: a Jacobian, one turn a stage, and one evaluation more where integrals ride along."""
+        """See Steps: a Jacobian, one turn a stage, and one evaluation more where integrals or autograd ask for it."""
         solved = sum(row[-1] > 0 for row in self._rows)
-        return 1 + len(self._rows) - (self._rows[0][0] == 0) + (solved if self.f.riding else 0)
+        again = bool(self.f.riding) + self.course.autograd
+        return 1 + len(self._rows) - (self._rows[0][0] == 0) + again * solved
+
+    def turn_cost(self) -> int:
+        """See ImplicitSteps: an explicit stage may follow, one evaluation that autograd records, and the integrals'."""
+        return 2 + self.course.autograd + (len(self._rows) if self.f.riding else 0)
 
     def attempt(self, record: StepRecord, y0: Tensor, f0: Tensor) -> Step | Trouble:
         """See ImplicitSteps."""

@@ -29,6 +29,7 @@ class Trouble(Enum):
     SLOW = "Newton's iteration did not converge"
     SINGULAR = "the matrix of Newton's equations is singular"
     MATRIX = "the vector field's Jacobian is NaN or Inf"
+    SPENT = "the budget of evaluations is spent"
     NON_FINITE = "the vector field returned NaN or Inf in Newton's iteration"
 
 
@@ -55,9 +56,15 @@ class Newton:
     """The iterations of one solve, which remember how fast they converge."""
 
     def __init__(
-        self, accuracy: Accuracy, counts: Counts, dtype: torch.dtype, max_turns: int = MAX_TURNS_ON_GRID
+        self,
+        accuracy: Accuracy,
+        counts: Counts,
+        dtype: torch.dtype,
+        is_spent: Callable[[], bool],
+        max_turns: int = MAX_TURNS_ON_GRID,
     ) -> None:
         self._accuracy, self._counts, self._max_turns = accuracy, counts, max_turns
+        self._is_spent = is_spent  # whether the budget has no turn left
         rtol = float(torch.as_tensor(accuracy.rtol).min())
         self.kappa = max(10 * torch.finfo(dtype).eps / rtol, min(0.03, math.sqrt(rtol)))
         self._left = 1.0  # what was left of the last turn's size at the end of the last iteration
@@ -79,6 +86,8 @@ class Newton:
         theta, last = 0.0, 0.0
         left = max(self._left, torch.finfo(w.dtype).eps) ** 0.8
         for turn in range(1, self._max_turns + 1):
+            if self._is_spent():
+                return Trouble.SPENT
             residual = equations(w)
             change = factors.solve(residual)
             size = _largest(change / scale)

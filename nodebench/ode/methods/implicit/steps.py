@@ -30,7 +30,8 @@ class ImplicitSteps(Steps):
         f, y0 = course.f, course.y0
         self.course, self.f, self.clock = course, f, course.clock
         self.matrices = Matrices(make_jacobians(f, y0, name), self.matrix, course.clock, f.counts)
-        self.newton = Newton(course.accuracy, f.counts, y0.dtype, MAX_TURNS if course.control else max_turns)
+        turns = MAX_TURNS if course.control else max_turns
+        self.newton = Newton(course.accuracy, f.counts, y0.dtype, self._is_spent, turns)
         self.from_rest = (
             False  # whether iterations start from the state before them, and not from what is predicted
         )
@@ -39,6 +40,13 @@ class ImplicitSteps(Steps):
     @abstractmethod
     def matrix(self, jacobian: Tensor, dt: float) -> Tensor:
         """That of Newton's equations, of each sample."""
+
+    @abstractmethod
+    def turn_cost(self) -> int:
+        """Evaluations of a turn, and of what follows the last one of a stage."""
+
+    def _is_spent(self) -> bool:
+        return self.course.budget.spent(self.f.counts, self.turn_cost()) is not None
 
     @abstractmethod
     def attempt(self, record: StepRecord, y0: Tensor, f0: Tensor) -> Step | Trouble:
@@ -56,6 +64,10 @@ class ImplicitSteps(Steps):
         self.newton.theta, self.from_rest = 0.0, False
         step = self.attempt(record, y0, f0)
         while isinstance(step, Trouble):
+            if step is Trouble.SPENT:
+                spent = self.course.failure.if_spent(self.course.budget, self.turn_cost(), record.t)
+                assert spent is not None, "a budget that is spent says how"
+                return spent
             if not self.matrices.renew(record.t):
                 if self.from_rest or self.course.control is not None:
                     return self.course.failure.not_solved(record.t, record.dt, y0, step.value)
