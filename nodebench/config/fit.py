@@ -79,7 +79,13 @@ def _check_length(config: Mapping[str, Any], task: type[Task]) -> None:
 
 
 def _check_states(method: str, task: type[Task]) -> None:
-    max_state, states = known_methods()[method].max_state, getattr(task, "large_states", None)
+    traits, states = known_methods()[method], getattr(task, "large_states", None)
+    max_state = traits.max_state
+    if traits.is_implicit and states is not None:
+        raise ConfigError(
+            f"{method} solves with the Jacobian of its states, and {states} is too large for that; use an explicit "
+            "method, such as solver=dopri5"
+        )
     if max_state is not None and states is not None:
         raise ConfigError(
             f"{method} stores a dense Jacobian and takes states of up to {max_state:,} numbers, and {states} "

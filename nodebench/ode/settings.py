@@ -48,7 +48,7 @@ KEPT_MIN_STEP = Rule(
     "any method but lsoda", ("method",), "choose vode_adams", lambda traits, dt: traits.keeps_min_step
 )
 TOLERATED_ERROR = Rule(
-    "a solver that controls its error, or implicit_adams",
+    "a solver that controls its error, or an implicit one",
     ("method", "dt"),
     "choose a solver that controls its error",
     lambda traits, dt: dt is None or traits.iterates,

@@ -27,6 +27,7 @@ from nodebench.config.files import config_folders, load, options, shipped_target
 from nodebench.data.protocol import kind_returned
 from nodebench.data.spirals import spirals
 from nodebench.models import recorded_solves
+from nodebench.ode.methods.traits import known_methods
 
 FLOW = ["task=density", "data=two_moons"]
 CNF = [*FLOW, "model=cnf"]
@@ -116,7 +117,10 @@ def test_every_experiment_builds_model_optimizer_and_settings(name: str) -> None
     assert settings.num_steps == (training["num_steps"] or 10 * training["epochs"])
 
 
-@pytest.mark.parametrize("name", sorted(options("solver", SHIPPED).keys() - {"lsoda"}))
+WITH_JACOBIANS = {"lsoda", *(name for name, traits in known_methods().items() if traits.is_implicit)}
+
+
+@pytest.mark.parametrize("name", sorted(options("solver", SHIPPED).keys() - WITH_JACOBIANS))
 def test_a_net_solves_forwards_and_backwards_with_every_solver_file(name: str) -> None:
     model: Any = builder(f"solver={name}").model()
     with recorded_solves(model) as solves:
@@ -381,6 +385,7 @@ class TestWhatFits:
                 "task.anneal_steps=10 is above training.num_steps=9, so the energy would never have its whole weight",
             ),
             (["solver=lsoda"], "lsoda stores a dense Jacobian and .* and a batch of images is larger"),
+            (["solver=kvaerno5"], "kvaerno5 solves with the Jacobian .* a batch of images is too large"),
             (
                 [*CNF, "solver=lsoda", "model.gradient=adjoint"],
                 "and an evaluation's batch of 10,000 points is larger",
