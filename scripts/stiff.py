@@ -133,7 +133,8 @@ def main() -> None:
     text = f"""# Stiff systems
 
 Errors at the end in units of the tolerance (atol + rtol |y|), accepted steps, evaluations (a Jacobian by autograd is
-one; SciPy's are made of differences, which are among its evaluations) and seconds. {machine}
+one; SciPy's are made of differences, which are among its evaluations) and seconds.
+{machine}
 
 {table(rows)}
 
