@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 import traceback
 from collections.abc import Iterator
@@ -192,9 +193,10 @@ class _Training:
         if patience is None or self.state.epoch - best.epoch < patience:
             return self.state.step < self.settings.num_steps
         if self.state.step < self.settings.num_steps:
+            evaluate = f"nodebench evaluate {shlex.quote(str(self.run.path))} --checkpoint best"
             self._say(
                 f"stopped early: {best.column} has not fallen in {counted(patience, 'record')}, since step {best.step} "
-                f"({best.value:.4g}), whose weights `nodebench evaluate RUN --checkpoint best` evaluates"
+                f"({best.value:.4g}); {evaluate} evaluates its weights"
             )
         return False
 

@@ -81,7 +81,9 @@ def test_a_run_stops_when_so_many_epochs_have_not_improved(toy, tmp_path, capfd)
     assert outcome.summary["num_steps"] == 50
     assert [record["kind"] for record in records(path)] == ["epoch"] * 4 + ["final"]
     said = " ".join(capfd.readouterr().err.split())
-    assert "stopped early: error_val has not fallen in 2 records, since step 20 (2)" in said
+    assert (
+        "stopped early: error_val has not fallen in 2 records, since step 20 (2); nodebench evaluate" in said
+    )
 
 
 def test_patience_that_does_not_run_out_changes_nothing(toy, tmp_path, unbroken, assert_same_numbers):
