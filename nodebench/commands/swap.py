@@ -120,7 +120,9 @@ def swapped(own: SolverSettings, uses_tolerance: bool) -> list[SolverSettings]:
     fixed = [SolverSettings(method, dt=dt) for method in FIXED for dt in STEPS]
     rtol, atol = (own.rtol, own.atol) if uses_tolerance else (USUAL, USUAL)
     adaptive = [
-        SolverSettings(method, rtol=rtol, atol=atol, controller=own.controller, norm=own.norm)
+        SolverSettings(
+            method, rtol=rtol, atol=atol, controller=own.controller, norm=own.norm, steps=own.steps
+        )
         for rtol, atol in ((rtol, atol), (TIGHT, TIGHT))
         for method in ADAPTIVE
     ]

@@ -34,10 +34,27 @@ def check_solver(solver: Mapping[str, Any], gradient: str | None) -> None:
         )
     if solver["dt"] is None:
         _check_adaptive(solver["method"], traits)
+    if solver["steps"] == "per_sample":
+        _check_own_steps(solver, gradient)
     if gradient is None:
         check_solver_effect(solver)
     else:
         _check_gradient(solver, traits, gradient)
+
+
+def _check_own_steps(solver: Mapping[str, Any], gradient: str | None) -> None:
+    """The norms are those of single samples, which have steps of their own."""
+    if solver["norm"] != "rms":
+        raise ConfigError(
+            f"solver.norm={solver['norm']} is a norm of the batch, and with solver.steps=per_sample each sample is "
+            "measured by itself; drop one of the two"
+        )
+    norm = solver["adjoint"]["norm"]
+    if gradient == "adjoint" and norm in ("full", "joint"):
+        raise ConfigError(
+            f"solver.adjoint.norm={norm} counts the parameters' integrals, which with solver.steps=per_sample belong "
+            "to no one sample; choose state or seminorm"
+        )
 
 
 def _check_method(method: Any, key: str) -> Traits:

@@ -1,7 +1,7 @@
 """Which run a config is: the folder name, with a hash over exactly the keys that determine the numbers.
 
 Two ways to ask for the same numbers give the same hash. Values of null are left out, so that a key added
-later with null as its default leaves the hash of older runs as it was; so are switches added later that are off.
+later with null as its default leaves the hash of older runs as it was; so are those of _ADDED_LATER at theirs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from nodebench.config.files import flatten
-from nodebench.ode.settings import precision, tolerances
+from nodebench.ode.settings import of_later, precision, tolerances
 
 # The names are those of files; what the files say is hashed. tol is hashed as the rtol and atol that it sets.
 _WITHOUT_EFFECT = frozenset(
@@ -32,8 +32,8 @@ _WITHOUT_EFFECT = frozenset(
     }
 )
 _ABOUT_THE_RUN = ("about", "logger")  # nodes that say nothing of how it is trained
-# Switches that came after runs were published: off, they say what leaving them out says.
-_ADDED_LATER = frozenset({"data.deskew"})
+# What came after runs were published: with these values it says what leaving it out says.
+_ADDED_LATER = {"data.deskew": False, **{f"solver.{key}": value for key, value in of_later().items()}}
 
 
 def run_folder(config: Mapping[str, Any]) -> Path:
@@ -81,7 +81,7 @@ def _what_counts(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _is_left_out(key: str, value: Any) -> bool:
-    return value is None or (key in _ADDED_LATER and value is False)
+    return value is None or (key in _ADDED_LATER and value == _ADDED_LATER[key])
 
 
 def _same_form(value: Any) -> Any:

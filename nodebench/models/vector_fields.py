@@ -1,6 +1,7 @@
 """Vector fields: modules called as f(t, y) that return dy/dt, of y's shape.
 
-t is 0-d, or (B,): a time a sample. They count nothing and store nothing; the solver counts its calls.
+They count nothing and store nothing; the solver counts its calls. t is 0-d, or (B,) where samples have steps of their
+own.
 """
 
 from __future__ import annotations

@@ -33,14 +33,20 @@ class SampleCounts:
         return all(one.tolist() == another.tolist() for one, another in zip(mine, theirs, strict=True))
 
     def __add__(self, other: SampleCounts) -> SampleCounts:
-        """What two solves did for each sample, or for the samples of both where they are not as many."""
+        """What two solves did for each of the samples that both are of."""
+        return SampleCounts(
+            self.num_accepted + other.num_accepted,
+            self.num_rejected + other.num_rejected,
+            self.nfe + other.nfe,
+        )
+
+    def beside(self, other: SampleCounts) -> SampleCounts:
+        """Those of the samples of one solve, and then of another."""
         pairs = (
             (self.num_accepted, other.num_accepted),
             (self.num_rejected, other.num_rejected),
             (self.nfe, other.nfe),
         )
-        if len(self.nfe) == len(other.nfe):
-            return SampleCounts(*(one + another for one, another in pairs))
         return SampleCounts(*(one.new_tensor([*one.tolist(), *another.tolist()]) for one, another in pairs))
 
 
@@ -90,13 +96,16 @@ class Counts:
         return (self.num_accepted or 0) + (self.num_rejected or 0)
 
     def add_samples(self, done: SampleCounts) -> None:
-        """Count what a solve did for samples with steps of their own; further solves are of the same samples."""
+        """Count what was done for samples with steps of their own; what is counted next is of the same samples."""
         self.num_accepted = (self.num_accepted or 0) + int(done.num_accepted.sum())
         self.num_rejected = (self.num_rejected or 0) + int(done.num_rejected.sum())
         self.samples = done if self.samples is None else self.samples + done
 
     def __add__(self, other: Counts) -> Counts:
-        """What two solves did together, without their `steps`; a number that one of them does not tell is None."""
+        """What two solves did together, without their `steps`; a number that one of them does not tell is None.
+
+        `samples` are those of both, one solve's beside the other's.
+        """
         return Counts(
             nfe=self.nfe + other.nfe,
             num_accepted=_sum(self.num_accepted, other.num_accepted),
@@ -108,7 +117,7 @@ class Counts:
             num_factorizations=self.num_factorizations + other.num_factorizations,
             num_newton=self.num_newton + other.num_newton,
             is_stiff=self.is_stiff or other.is_stiff,
-            samples=_sum(self.samples, other.samples),
+            samples=_beside(self, other),
         )
 
 
@@ -122,6 +131,14 @@ class SolveStats:
 
     forward: Counts = field(default_factory=Counts)
     backward: Counts = field(default_factory=Counts)
+
+
+def _beside(one: Counts, other: Counts) -> SampleCounts | None:
+    """The samples of both; None where one that did anything has none."""
+    if one.samples is None or other.samples is None:
+        silent, told = (one, other.samples) if one.samples is None else (other, one.samples)
+        return told if silent.nfe == 0 else None
+    return one.samples.beside(other.samples)
 
 
 def _sum(one: Any, other: Any) -> Any:

@@ -34,7 +34,6 @@ _WITHOUT_EFFECT = {
 class OptionKeywords(StepKeywords, total=False):
     """SolverOptions as odeint takes them."""
 
-    steps: str
     step_ts: Iterable[float]
     jump_ts: Iterable[float]
 
@@ -43,7 +42,6 @@ class OptionKeywords(StepKeywords, total=False):
 class SolverOptions(StepSettings):
     """Settings of a solve beside its method and tolerances; see odeint for their meaning."""
 
-    steps: str = setting("shared", None)
     step_ts: tuple[float, ...] = setting((), None, OUR_CONTROL, CHOSEN_STEPS)
     jump_ts: tuple[float, ...] = setting((), None, OUR_CONTROL, CHOSEN_STEPS)
 

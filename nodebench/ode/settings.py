@@ -59,13 +59,20 @@ CHOSEN_STEPS = Rule(
     "choose a solver that controls its error",
     lambda traits, dt: dt is None,
 )
-RULES = (OUR_CONTROL, KEPT_MIN_STEP, TOLERATED_ERROR, CHOSEN_STEPS)  # in the order they are told
+OWN_STEPS = Rule(
+    "an explicit Runge-Kutta method that controls its error",
+    ("method", "dt"),
+    "choose dopri5, without dt",
+    lambda traits, dt: dt is None and traits.has_own_steps,
+)
+RULES = (OUR_CONTROL, KEPT_MIN_STEP, TOLERATED_ERROR, CHOSEN_STEPS, OWN_STEPS)  # in the order they are told
 
 
 class Setting(NamedTuple):
     """A setting's default; what a config may say (None: the name of a method); what it goes with.
 
     `is_positive`: odeint refuses other numbers. `is_length`: of a step, which fits into the interval of the solve.
+    `is_later`: it came after runs were published, whose configs lack it and mean its default.
     """
 
     default: Any
@@ -73,11 +80,20 @@ class Setting(NamedTuple):
     rules: tuple[Rule, ...] = ()
     is_positive: bool = False
     is_length: bool = False
+    is_later: bool = False
 
 
-def setting(default: T, usual: Range | None, *rules: Rule, positive: bool = False, length: bool = False) -> T:
+def setting(
+    default: T,
+    usual: Range | None,
+    *rules: Rule,
+    positive: bool = False,
+    length: bool = False,
+    later: bool = False,
+) -> T:
     """A field of a class of settings, with what is known of it."""
-    made: T = field(default=default, metadata={"setting": Setting(default, usual, rules, positive, length)})
+    known = Setting(default, usual, rules, positive, length, later)
+    made: T = field(default=default, metadata={"setting": known})
     return made
 
 
@@ -92,6 +108,7 @@ class StepSettings:
     first_step: float | None = setting(None, number(1e-15, 1e6), CHOSEN_STEPS, positive=True, length=True)
     min_step: float = setting(0.0, either(0, number(1e-15, 1e6)), KEPT_MIN_STEP, CHOSEN_STEPS, length=True)
     max_step: float = setting(math.inf, either(math.inf, SPAN), CHOSEN_STEPS, positive=True)
+    steps: str = setting("shared", one_of("shared", "per_sample"), OWN_STEPS, later=True)
     max_steps: int | None = setting(None, STEPS, positive=True)
     max_nfe: int | None = setting(None, STEPS, positive=True)
 
@@ -104,6 +121,7 @@ class StepKeywords(TypedDict, total=False):
     first_step: float | None
     min_step: float
     max_step: float
+    steps: str
     max_steps: int | None
     max_nfe: int | None
 
@@ -141,6 +159,11 @@ def of_config() -> dict[str, Setting]:
     rtol, atol = (own.pop(name)._replace(default=None) for name in ("rtol", "atol"))
     adjoint = {f"adjoint.{name}": known for name, known in settings_of(AdjointSettings).items()}
     return {"method": own.pop("method"), "tol": rtol, "rtol": rtol, "atol": atol, **own, **adjoint}
+
+
+def of_later() -> dict[str, Any]:
+    """The keys below `solver` that configs of older runs lack, with what they mean there."""
+    return {key: known.default for key, known in of_config().items() if known.is_later}
 
 
 def tolerances(solver: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
@@ -34,14 +35,26 @@ def counting(module: nn.Module) -> Iterator[ReadCounts]:
                 num_rejected_forward=forward.num_rejected,
                 num_accepted_backward=backward.num_accepted,
                 num_rejected_backward=backward.num_rejected,
+                nfe_of_samples=None if forward.samples is None else forward.samples.nfe.tolist(),
             )
 
         yield read
 
 
 def nfe_column(counts: SolveCounts | None, num_batches: int) -> dict[str, float]:
-    """`nfe_eval`, the mean over evaluation batches; nothing for a net without an ODE."""
-    return {} if counts is None else {"nfe_eval": counts.nfe_forward / num_batches}
+    """`nfe_eval`, the mean over evaluation batches; nothing for a net without an ODE.
+
+    Where samples have steps of their own beside it the mean, the median and the most of a sample, over all of them;
+    over all solves too, for a net that solves several times.
+    """
+    if counts is None:
+        return {}
+    columns: dict[str, float] = {"nfe_eval": counts.nfe_forward / num_batches}
+    if counts.nfe_of_samples:
+        columns["nfe_sample_mean"] = statistics.fmean(counts.nfe_of_samples)
+        columns["nfe_sample_median"] = statistics.median(counts.nfe_of_samples)
+        columns["nfe_sample_worst"] = max(counts.nfe_of_samples)
+    return columns
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from nodebench.records.metrics import FINAL
 from nodebench.training.protocols import SolveCounts
 
 _TIMES = ("time_forward_ms", "time_backward_ms", "time_step_ms")
-_COUNTS = tuple(field.name for field in fields(SolveCounts))
+_COUNTS = tuple(field.name for field in fields(SolveCounts) if field.name != "nfe_of_samples")
 
 
 @dataclass(frozen=True)

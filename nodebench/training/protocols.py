@@ -42,6 +42,8 @@ class SolveCounts:
     num_rejected_forward: int | None = None
     num_accepted_backward: int | None = None
     num_rejected_backward: int | None = None
+    nfe_of_samples: Sequence[int] | None = None
+    """Forward, of each sample of each solve, where samples had steps of their own."""
 
 
 ReadCounts = Callable[[], SolveCounts | None]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from nodebench.config.check import check
@@ -108,3 +110,16 @@ def test_solver_files_describe_their_tableaus() -> None:
 def test_a_file_of_points_is_named_by_its_path() -> None:
     with pytest.raises(ConfigError, match=r"data\.path=5 is not possible"):
         check(compose(["task=density", "data=points", "data.path=5", "model=cnf"]).config)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["solver.norm=max_sample"], "solver.norm=max_sample is a norm of the batch"),
+        (["solver.adjoint.norm=full"], "solver.adjoint.norm=full counts the parameters' integrals"),
+    ],
+)
+def test_norms_of_a_batch_do_not_go_with_a_step_size_a_sample(overrides: list[str], words: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        check(compose(["solver.steps=per_sample", *overrides]).config)
+    check(compose(["solver.steps=per_sample"]).config)

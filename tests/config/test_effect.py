@@ -29,6 +29,11 @@ WITHOUT_EFFECT = [
     (["solver=explicit_adams", "solver.tol=1e-3"], "solver.tol"),
     (["solver=implicit_adams", "solver.first_step=0.1"], "solver.first_step"),
     (["solver=implicit_adams", "solver.controller=pi"], "solver.controller"),
+    (
+        ["solver=rk4", "solver.steps=per_sample"],
+        "solver.steps=per_sample has no effect with solver.method=rk4, solver.dt=0.1; drop it, or choose dopri5",
+    ),
+    (["solver=vode_adams", "solver.steps=per_sample"], "solver.steps=per_sample has no effect"),
     (["solver=vode_adams", "solver.dt=0.1"], "solver.dt=0.1 has no effect with solver.method=vode_adams"),
     (["solver=vode_adams", "solver.norm=max_sample"], "solver.norm"),
     (["solver=vode_adams", "solver.controller=pid"], "solver.controller"),

@@ -123,6 +123,13 @@ def test_a_run_evaluated_on_all_images_is_the_run_of_before_there_were_limits(da
     assert hash8(config) == hash_of(f"data={data}")
 
 
+def test_a_run_with_one_step_size_a_batch_is_the_run_of_before_there_were_others() -> None:
+    config = compose().config
+    before = {**config, "solver": {key: value for key, value in config["solver"].items() if key != "steps"}}
+    assert hash8(config) == hash8(before)
+    assert hash8(compose(["solver.steps=per_sample"]).config) != hash8(config)
+
+
 def test_other_switches_count_when_they_are_off() -> None:
     config = compose().config
     assert hash8({key: value for key, value in config.items() if key != "deterministic"}) != hash8(config)

@@ -81,6 +81,13 @@ def test_a_solver_setting_of_another_version_is_named(tmp_path: Path) -> None:
         read_config(tmp_path)
 
 
+def test_a_config_from_before_there_were_steps_a_sample_means_shared_ones(tmp_path: Path) -> None:
+    config = compose().config
+    (tmp_path / "config.yaml").write_text(config_text(config).replace("  steps: shared\n", ""))
+    assert "\n  steps:" not in (tmp_path / "config.yaml").read_text()
+    assert read_config(tmp_path)["solver"] == config["solver"]
+
+
 def test_the_place_of_a_file_of_points_is_not_published(tmp_path: Path) -> None:
     (tmp_path / "mine.csv").write_text("1,2\n")
     config = compose(

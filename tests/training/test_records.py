@@ -25,6 +25,7 @@ COLUMNS_OF_DESIGN = [
         "num_params",
     ),
     *("flops_forward", "nfe_forward", "nfe_backward", "nfe_eval"),
+    *("nfe_sample_mean", "nfe_sample_median", "nfe_sample_worst"),
     *("num_accepted_forward", "num_rejected_forward", "num_accepted_backward", "num_rejected_backward"),
     *("memory_saved_mib", "memory_peak_mib", "time_forward_ms", "time_forward_ms_iqr"),
     *("time_backward_ms", "time_backward_ms_iqr", "time_step_ms", "time_step_ms_iqr"),

@@ -23,8 +23,9 @@ class PlanarField(nn.Module):
     - `paper`: the sum over units, one gate a unit (section 4, "Multiple hidden units" and "Time-dependent dynamics");
     - `example`: the mean over units, one gate a unit and dimension (torchdiffeq, examples/cnf.py).
 
-    y: (dim + 1, N), as ContinuousFlow has it. Chen et al. 2018, section 4 and appendix A; the paper's equation 10
-    lacks the minus of the trace's sum, which stands for the log-density and not, as here, for the log-determinant.
+    y: (dim + 1, N), as ContinuousFlow has it, or (N, dim + 1) with times (N,) of their own. Chen et al. 2018, section 4
+    and appendix A; the paper's equation 10 lacks the minus of the trace's sum, which stands for the log-density and
+    not, as here, for the log-determinant.
     """
 
     def __init__(self, width: int, hidden_dim: int, dim: int, variant: str) -> None:
@@ -48,8 +49,16 @@ class PlanarField(nn.Module):
         )
 
     def forward(self, t: Tensor, y: Tensor) -> Tensor:
-        dy: Tensor = self.at_times(t.reshape(1))[0](y)
+        dy: Tensor = self._own_times(t, y) if t.dim() else self.at_times(t.reshape(1))[0](y)
         return dy
+
+    def _own_times(self, t: Tensor, y: Tensor) -> Tensor:
+        """dy/dt (N, dim + 1) of points at times (N,) of their own: each has units of its own too."""
+        w, u, b = self.unit_parameters(t)
+        h = torch.tanh(torch.baddbmm(b, w, y[:, :-1, None]))
+        traces = (u * w.transpose(1, 2)).sum(1)
+        trace = (traces * (1 - h * h).squeeze(2)).sum(1, keepdim=True)
+        return torch.cat([torch.bmm(u, h).squeeze(2), trace], dim=1)
 
     def at_times(self, ts: Tensor) -> list[Callable[[Tensor], Tensor]]:
         """The field at each of the times (S,), from one evaluation of the hypernetwork."""

@@ -19,7 +19,8 @@ class ContinuousFlow(Flow):
     """dz/dt = f(z, t) from t = 0 (base) to t = t1 (data), with d log|det dz/dz0| / dt = tr(df/dz).
 
     The solver's state y is (dim + 1, N): rows z_1 ... z_dim and the log-determinant, so that every row is contiguous
-    and the error control covers both. `field(t, y, *args)` returns dy/dt of that shape.
+    and the error control covers both. `field(t, y, *args)` returns dy/dt of that shape. Where each point has steps of
+    its own the state is (N, dim + 1), and so is what the field is given, with times (N,).
     """
 
     def __init__(
@@ -57,7 +58,9 @@ class ContinuousFlow(Flow):
     def reconstruction_error(self, z0: Tensor) -> float:
         """How far the solve there and back returns from base points (N, dim): see ODEBlock."""
         self.check_points("z0", z0)
-        return self.ode_block.reconstruction_error(self._state(z0))
+        state = self._state(z0)
+        is_own = self.ode_block.solver.steps == "per_sample"
+        return self.ode_block.reconstruction_error(state.t().contiguous() if is_own else state)
 
     def reference_copy(self, tolerance: float) -> ContinuousFlow:
         """See Flow; solved by dopri8, which needs the fewest evaluations at such tolerances."""
@@ -78,6 +81,10 @@ class ContinuousFlow(Flow):
 
     def _solve(self, points: Tensor, ts: Sequence[float]) -> Tensor:
         y0 = self._state(points)
-        ys = self.ode_block.solve(y0, ts, self.field_args(y0[: self.dim])).ys
+        args = self.field_args(y0[: self.dim])
+        if self.ode_block.solver.steps == "per_sample":
+            by_point = tuple(arg.t().contiguous() for arg in args)
+            return self.ode_block.solve(y0.t().contiguous(), ts, by_point).ys.transpose(1, 2)
+        ys = self.ode_block.solve(y0, ts, args).ys
         assert isinstance(ys, Tensor), "a tensor state has a tensor solution"
         return ys

@@ -42,7 +42,8 @@ class ConcatSquashField(nn.Module):
     for one noise vector e with E[e e^T] = I (Hutchinson: e^T J e estimates tr J without bias, Grathwohl et al. 2019,
     arXiv 1810.01367, section 3.1). So no autograd is needed to evaluate the field, and any gradient mode applies.
 
-    y: (dim + 1, N), as ContinuousFlow has it; noise: (dim, N), None for the exact divergence.
+    y: (dim + 1, N), as ContinuousFlow has it; noise: (dim, N), None for the exact divergence. With times (N,) of their
+    own both are transposed.
     """
 
     def __init__(self, dim: int, hidden_dims: Sequence[int]) -> None:
@@ -56,8 +57,25 @@ class ConcatSquashField(nn.Module):
         self.layers = nn.ModuleList(ConcatSquash(a, b) for a, b in pairwise(dims))
 
     def forward(self, t: Tensor, y: Tensor, noise: Tensor | None = None) -> Tensor:
+        if t.dim():
+            return self._own_times(t, y, noise)
         dy: Tensor = self.at_times(t.reshape(1))[0](y, noise)
         return dy
+
+    def _own_times(self, t: Tensor, y: Tensor, noise: Tensor | None) -> Tensor:
+        """dy/dt (N, dim + 1) of points at times (N,) of their own; tangents are (N, width, number)."""
+        x, last = y[:, :-1], len(self.layers) - 1
+        eye = torch.eye(self.dim, dtype=y.dtype, device=y.device)
+        tangents = eye.expand(len(y), -1, -1) if noise is None else noise.unsqueeze(2)
+        for i, layer in enumerate(self._layers()):
+            gate, shift = layer.at_times(t)
+            x = (x @ layer.linear.weight.T) * gate.squeeze(2) + shift.squeeze(2)
+            tangents = (layer.linear.weight @ tangents) * gate
+            if i < last:
+                x = torch.tanh(x)
+                tangents = tangents * (1 - x * x).unsqueeze(2)
+        along = tangents.diagonal(dim1=1, dim2=2) if noise is None else noise * tangents.squeeze(2)
+        return torch.cat([x, along.sum(1, keepdim=True)], dim=1)
 
     def at_times(self, ts: Tensor) -> list[Callable[..., Tensor]]:
         """The field at each of the times (S,): gates and shifts of all of them at once."""

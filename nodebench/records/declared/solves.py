@@ -7,12 +7,16 @@ from functools import partial
 from nodebench.records.column import YES_NO, Column, Shown
 
 _nfe = partial(Column, format=".1f", unit="nfe in evaluations a batch", chart="nfe")
+_sample = partial(Column, format=".1f", unit="nfe_sample in evaluations a sample", chart="nfe")
 _steps = partial(Column, format=".1f", shown=Shown.NOWHERE)
 
 COUNTS = (
     _nfe("nfe_forward", rank=6),
     _nfe("nfe_backward", rank=7),
     _nfe("nfe_eval", shown=Shown.HPARAMS),
+    _sample("nfe_sample_mean", rank=8),
+    _sample("nfe_sample_median", rank=9),
+    _sample("nfe_sample_worst", rank=10),
     _steps("num_accepted_forward", chart="steps/accepted_forward"),
     _steps("num_rejected_forward", chart="steps/rejected_forward"),
     _steps("num_accepted_backward", chart="steps/accepted_backward"),
