@@ -115,7 +115,7 @@ def contestants_for(
 def _modes(library: Library, problem: Problem) -> Sequence[str]:
     if problem.loss is not None:
         return library.gradients
-    return (FORWARD, PER_SAMPLE) if library is TORCHODE else (FORWARD,)
+    return (FORWARD,) if library is TORCHDIFFEQ else (FORWARD, PER_SAMPLE)
 
 
 def _page(

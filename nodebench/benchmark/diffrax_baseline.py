@@ -12,7 +12,8 @@ and 10, the last step ends on the last time, and no gradient flows through the c
   it asks for the rule, which then does not know the field. So the rule's two evaluations are spared, and a step or two
   may be spent on growing. A first step of our choosing (`dt0`) would be no longer what its users get.
 - Time is float32, and evaluations are those of the whole field, hypernetwork included.
-- Dopri5 evaluates six times a step tried, and once more at the start, or after each rejected first step.
+- Dopri5 evaluates six times a step tried, and once more at the start, or after each rejected first step. Rows under
+  `jax.vmap` are evaluated together, as often as the slowest needs.
 
 The counts are those of a further program, run once at each tolerance and not timed, in which every evaluation calls
 back; they are the evaluations that diffrax asks for.
@@ -28,7 +29,7 @@ import torch
 from torch import Tensor
 
 from nodebench.benchmark.contestants import Contestant, Measured, Stopwatch
-from nodebench.benchmark.libraries import DIFFRAX, FORWARD, missing_baselines
+from nodebench.benchmark.libraries import DIFFRAX, FORWARD, PER_SAMPLE, missing_baselines
 from nodebench.benchmark.problems import Problem
 
 GRADIENTS = ("checkpointed", "backsolve", "backsolve-seminorm")
@@ -38,6 +39,8 @@ Array = Any  # jax.Array, and pytrees of them
 
 def diffrax_contestants(problem: Problem, tol: float) -> list[Contestant]:
     """diffrax's gradient modes on `problem`, or its forward pass where there is no loss; none where it cannot run.
+
+    The forward pass comes a second time, under `jax.vmap` over the rows of the state, which gives each its own steps.
 
     - `checkpointed`: RecursiveCheckpointAdjoint, diffrax's default, the gradient of the discrete solve. Steps are
       computed again from a few that are kept, and their stages once more.
@@ -57,7 +60,7 @@ def diffrax_contestants(problem: Problem, tol: float) -> list[Contestant]:
             tol=tol,
             execution="compiled",
         )
-        for gradient in (GRADIENTS if problem.loss is not None else (FORWARD,))
+        for gradient in (GRADIENTS if problem.loss is not None else (FORWARD, PER_SAMPLE))
     ]
 
 
@@ -85,7 +88,7 @@ def run_diffrax(problem: Problem, tol: float, gradient: str) -> Measured:
     if problem.y0.dtype != torch.float32:
         raise ValueError(f"`y0` is {problem.y0.dtype}; diffrax is raced in float32, JAX's own default")
     inputs = (tol, _to_jax(problem.y0), [_to_jax(param) for param in problem.field.parameters()])
-    forward = _program(problem, FORWARD)
+    forward = _program(problem, gradient if problem.loss is None else FORWARD)
     watch = Stopwatch(problem.device)
     outputs, _ = forward.run(*inputs)
     time_forward_ms = watch.lap()
@@ -141,7 +144,7 @@ def _program(problem: Problem, gradient: str) -> _Program:
 
 
 def _jitted(problem: Problem, gradient: str, on_call: Callable[[], object] | None) -> Callable[..., Any]:
-    """The function of _Program; `on_call` is called in every evaluation. FORWARD has no gradients."""
+    """The function of _Program; `on_call` is called in every evaluation. FORWARD and PER_SAMPLE have no gradients."""
     import diffrax
     import jax
 
@@ -168,6 +171,9 @@ def _jitted(problem: Problem, gradient: str, on_call: Callable[[], object] | Non
         )
         return solution.ys, ()
 
+    def solve_by_rows(tol: float, y0: Array, params: list[Array]) -> tuple[Array, Sequence[Array]]:
+        return jax.vmap(lambda row: solve(tol, row[None], params)[0][:, 0], out_axes=1)(y0), ()
+
     def value(tol: float, y0: Array, params: list[Array]) -> tuple[Array, Array]:
         assert twin.loss is not None, "a problem with a loss has a twin with one"
         outputs, _ = solve(tol, y0, params)
@@ -179,7 +185,7 @@ def _jitted(problem: Problem, gradient: str, on_call: Callable[[], object] | Non
 
     times = jax.numpy.asarray(problem.ts[1:])
     wanted = (1, 2) if problem.parts[0].requires_grad else (2,)
-    return jax.jit(solve if gradient == FORWARD else step)
+    return jax.jit({FORWARD: solve, PER_SAMPLE: solve_by_rows}.get(gradient, step))
 
 
 def _adjoint(gradient: str, tol: float) -> Any:

@@ -32,7 +32,8 @@ from nodebench.ode import Method, odeint
 
 METHOD = "dopri5"
 FORWARD = "forward"  # in place of a gradient mode where only the outputs are wanted
-PER_SAMPLE = "forward-per-sample"  # every sample with steps of its own
+OWN_STEPS = "-per-sample"  # behind a mode: every sample with steps of its own
+PER_SAMPLE = FORWARD + OWN_STEPS
 _GRADIENTS_OF_OWN = ("direct", "checkpointed", "adjoint-full", "adjoint-seminorm", "adjoint-state")
 
 Solve = Callable[[Problem, float, str], Solved]  # (problem, tol, gradient mode)
@@ -68,8 +69,12 @@ class CountedCalls:
 def solve_nodebench(
     problem: Problem, tol: float, gradient: str, compile: bool = False, method: str | Method = METHOD
 ) -> Solved:
-    """`gradient`: direct, checkpointed, or adjoint-NORM. `method`: also one of one's own."""
-    mode, _, norm = ("direct", "", "") if gradient == FORWARD else gradient.partition("-")
+    """`gradient`: forward, direct, checkpointed, or adjoint-NORM, each also with OWN_STEPS.
+
+    `method`: also one of one's own.
+    """
+    shared = gradient.removesuffix(OWN_STEPS)
+    mode, _, norm = ("direct", "", "") if shared == FORWARD else shared.partition("-")
     settings = {"adjoint_norm": norm} if norm else {}
     solution = odeint(
         problem.field,
@@ -80,6 +85,7 @@ def solve_nodebench(
         atol=tol,
         gradient=mode,
         compile=compile,
+        steps="shared" if shared == gradient else "per_sample",
         **settings,  # type: ignore[arg-type]
     )
     stats = solution.stats
@@ -104,14 +110,14 @@ def solve_torchdiffeq(problem: Problem, tol: float, gradient: str) -> Solved:
 def solve_torchode(problem: Problem, tol: float, gradient: str) -> Solved:
     """The whole batch is one sample to torchode, so that it takes one step size as the others do.
 
-    `forward-per-sample` gives every sample its own, which needs a field without time. As in the other libraries no
-    gradient flows through the choice of the steps. Raises ValueError for a tuple state.
+    With OWN_STEPS every sample, a row of the state, has its own, which needs a field without time. As in the other
+    libraries no gradient flows through the choice of the steps. Raises ValueError for a tuple state.
     """
     torchode = importlib.import_module("torchode")
     if isinstance(problem.y0, tuple):
         raise ValueError("torchode solves one tensor; pack the state first")
     shape = problem.y0.shape
-    if gradient == PER_SAMPLE:
+    if gradient.endswith(OWN_STEPS):
         field, start = CountedCalls(problem.field), problem.y0
     else:
         field = CountedCalls(lambda t, y: problem.field(t[0], y.view(shape)).view(1, -1))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pandas as pd
 
 from nodebench.benchmark.bare import BARE
-from nodebench.benchmark.libraries import DIFFRAX
+from nodebench.benchmark.libraries import DIFFRAX, OWN_STEPS
 from nodebench.benchmark.problems import OWN
 
 SAME_FIELD, PUBLISHED_FIELDS = "same field", "published fields"
@@ -86,8 +86,10 @@ def _no_less_exact(theirs: pd.DataFrame, ours: pd.DataFrame) -> Iterator[tuple[p
 
 
 def _counterparts(their: pd.Series) -> tuple[str, ...]:
-    mode = str(their["gradient"]).removesuffix("-per-sample")
-    return COUNTERPARTS.get((their["library"], mode), (mode,))
+    """Our modes of the same gradient, by shared steps and by own ones, whichever theirs takes."""
+    mode = str(their["gradient"]).removesuffix(OWN_STEPS)
+    shared = COUNTERPARTS.get((their["library"], mode), (mode,))
+    return (*shared, *(f"{mode}{OWN_STEPS}" for mode in shared))
 
 
 def _ratio(their: pd.Series, our: pd.Series) -> dict[str, object]:

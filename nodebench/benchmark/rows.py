@@ -8,6 +8,7 @@ import pandas as pd
 from tabulate import tabulate
 
 from nodebench.benchmark.bare import BARE, WITH_VJP, WITHOUT_GRAPH
+from nodebench.benchmark.libraries import OWN_STEPS
 from nodebench.benchmark.problems import Problem, relative_error
 from nodebench.benchmark.race import Result, iqr
 
@@ -111,7 +112,7 @@ def overheads_percent(result: Result, results: Sequence[Result]) -> tuple[float 
         return _percent(result.time_forward_ms, result.last.nfe_forward * f_ms), None
     recorded_ms, vjp_ms = bare[WITH_VJP].time_forward_ms, bare[WITH_VJP].time_backward_ms or 0.0
     nfe_forward, nfe_backward = result.last.nfe_forward, result.last.nfe_backward or 0
-    if result.contestant.gradient == "direct":
+    if result.contestant.gradient.removesuffix(OWN_STEPS) == "direct":
         forward, backward = nfe_forward * recorded_ms, nfe_forward * vjp_ms
     else:
         forward, backward = nfe_forward * f_ms, nfe_backward * (recorded_ms + vjp_ms)

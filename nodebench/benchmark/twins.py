@@ -24,6 +24,16 @@ def van_der_pol(mu: float) -> Twin:
     return Twin(field)
 
 
+def mixed_van_der_pol() -> Twin:
+    """MixedVanDerPol of the workload mixed; it has no parameters."""
+
+    def field(t: Array, y: Array, params: Sequence[Array]) -> Array:
+        x, v, log_mu = y[:, 0], y[:, 1], y[:, 2]
+        return jnp.stack([v, jnp.exp(log_mu) * (1 - x * x) * v - x, jnp.zeros_like(x)], axis=1)
+
+    return Twin(field)
+
+
 def perceptron() -> Twin:
     """MLPField of the workload mlp."""
 

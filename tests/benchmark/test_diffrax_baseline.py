@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from nodebench.benchmark import libraries
 from nodebench.benchmark.contestants import State
 from nodebench.benchmark.diffrax_baseline import GRADIENTS, diffrax_contestants, diffrax_notes, run_diffrax
-from nodebench.benchmark.libraries import DIFFRAX, FORWARD
+from nodebench.benchmark.libraries import DIFFRAX, FORWARD, PER_SAMPLE
 from nodebench.benchmark.problems import OWN, Problem, Twin, relative_error
 
 TOL = 1e-6
@@ -100,11 +100,38 @@ def test_another_tolerance_changes_error_and_counts_and_compiles_nothing() -> No
 @needs_diffrax
 def test_without_a_loss_the_forward_pass_alone_is_raced() -> None:
     problem = make_problem(with_loss=False)
-    (contestant,) = diffrax_contestants(problem, TOL)
-    measured = contestant.run()
-    assert (contestant.gradient, contestant.measure_memory) == (FORWARD, None)
-    assert relative_error(measured.solution, problem.reference.solution) < 1e-5
-    assert (measured.time_backward_ms, measured.nfe_backward, measured.gradient) == (None, None, None)
+    contestants = diffrax_contestants(problem, TOL)
+    assert [(c.gradient, c.measure_memory) for c in contestants] == [(FORWARD, None), (PER_SAMPLE, None)]
+    for contestant in contestants:
+        measured = contestant.run()
+        assert relative_error(measured.solution, problem.reference.solution) < 1e-5
+        assert (measured.time_backward_ms, measured.nfe_backward, measured.gradient) == (None, None, None)
+
+
+@needs_diffrax
+def test_rows_with_own_steps_are_evaluated_as_often_as_the_slowest_needs() -> None:
+    import diffrax
+    import jax.numpy as jnp
+
+    problem = make_problem(with_loss=False)
+    params = [jnp.asarray(param.detach().numpy()) for param in problem.field.parameters()]
+    num_steps = [
+        int(
+            diffrax.diffeqsolve(
+                diffrax.ODETerm(make_twin().field),
+                diffrax.Dopri5(),
+                problem.ts[0],
+                problem.ts[1],
+                None,
+                jnp.asarray(row.numpy()),
+                params,
+                stepsize_controller=diffrax.PIDController(rtol=TOL, atol=TOL),
+            ).stats["num_steps"]
+        )
+        for row in problem.parts[0][:, None]
+    ]
+    assert len(set(num_steps)) > 1
+    assert run_diffrax(problem, TOL, PER_SAMPLE).nfe_forward == 6 * max(num_steps) + 1
 
 
 @needs_diffrax

@@ -11,6 +11,7 @@ from nodebench.benchmark.contestants import Contestant, State
 from nodebench.benchmark.libraries import (
     FORWARD,
     NODEBENCH,
+    OWN_STEPS,
     PER_SAMPLE,
     TORCHDIFFEQ,
     TORCHODE,
@@ -93,15 +94,37 @@ def test_a_problem_without_a_loss_is_solved_forward_alone(library: Library) -> N
     assert contestant.measure_memory is None
 
 
-def test_torchode_can_give_every_sample_steps_of_its_own() -> None:
-    class Decay(nn.Module):
-        def forward(self, t: Tensor, y: Tensor) -> Tensor:
-            return -y
+class Decay(nn.Module):
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        return -y
 
+
+@pytest.mark.parametrize("library", [NODEBENCH, TORCHODE], ids=lambda library: library.name)
+def test_every_sample_can_have_steps_of_its_own(library: Library) -> None:
     y0 = torch.tensor([[1.0, 2.0], [30.0, 40.0]], dtype=torch.float64)
     problem = Problem(Decay(), OWN, y0, (0.0, 1.0))
-    measured = make(TORCHODE, problem, PER_SAMPLE).run()
+    measured = make(library, problem, PER_SAMPLE).run()
     assert relative_error(measured.solution, (y0 * torch.tensor(-1.0).exp()).flatten()) < 1e-5
+    alone = make(library, Problem(Decay(), OWN, y0[:1], (0.0, 1.0)), PER_SAMPLE).run()
+    torch.testing.assert_close(measured.solution[:2], alone.solution, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("library", "gradient"),
+    [
+        (NODEBENCH, "direct"),
+        (NODEBENCH, "checkpointed"),
+        (NODEBENCH, "adjoint-seminorm"),
+        (TORCHODE, "direct"),
+    ],
+)
+def test_own_steps_have_the_gradient_too(library: Library, gradient: str) -> None:
+    y0 = torch.tensor([[1.0, 2.0], [30.0, 40.0]], dtype=torch.float64, requires_grad=True)
+    problem = Problem(Decay(), OWN, y0, (0.0, 1.0), _squares)
+    measured = make(library, problem, f"{gradient}{OWN_STEPS}").run()
+    assert measured.gradient is not None
+    exact = 2 * y0.detach().flatten() * torch.tensor(-2.0, dtype=torch.float64).exp()
+    assert relative_error(measured.gradient, exact) < 1e-5
 
 
 def test_torchode_refuses_a_tuple_state() -> None:

@@ -197,6 +197,20 @@ def test_steps_a_sample_are_compared_with_steps_a_batch() -> None:
     assert ratio == 3.0
 
 
+def test_both_kinds_of_steps_meet_both_of_ours() -> None:
+    modes = (("forward", 10.0), ("forward-per-sample", 5.0))
+    rows = [make_result(OWN, mode, time_ms, None, (10, None)) for mode, time_ms in modes]
+    theirs = [make_result("torchode", mode, 6 * time_ms, None, (10, None)) for mode, time_ms in modes]
+    ratios = make_ratios(make_rows([*rows, *theirs], []), 1e-3)
+    assert ratios[["their_gradient", "our_gradient", "ratio"]].values.tolist() == [
+        ["forward", "forward", 6.0],
+        ["forward", "forward-per-sample", 12.0],
+        ["forward-per-sample", "forward", 3.0],
+        ["forward-per-sample", "forward-per-sample", 6.0],
+        ["best: forward-per-sample", "best: forward-per-sample", 6.0],
+    ]
+
+
 def test_without_baselines_there_are_no_ratios() -> None:
     ratios = make_ratios(make_rows([make_result(OWN, "direct", 1.0, 1.0, (2, 0))], []), 1e-3)
     assert ratios.empty

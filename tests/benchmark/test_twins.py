@@ -10,7 +10,7 @@ from torch import Tensor
 
 from nodebench.benchmark import libraries
 from nodebench.benchmark.problems import Problem, Twin
-from nodebench.benchmark.workloads import cnf, latent, mlp, odenet, vdp
+from nodebench.benchmark.workloads import cnf, latent, mixed, mlp, odenet, vdp
 
 pytestmark = pytest.mark.skipif(
     libraries.DIFFRAX in libraries.missing_baselines(), reason="diffrax is not installed"
@@ -45,6 +45,7 @@ def to_torch(array: object) -> Tensor:
     [
         make_cnf,
         lambda: vdp.problem(6, 1.0, CPU),
+        lambda: mixed.problem(6, 1.0, CPU),
         lambda: mlp.problem(6, 1.0, CPU),
         lambda: latent.problem(6, 3, CPU),
     ],
@@ -60,7 +61,11 @@ def test_the_field_is_that_of_torch_with_the_same_weights(make: Callable[[], Pro
 
 
 @pytest.mark.parametrize(
-    ("make", "shape"), [(make_cnf, (1, 3, 7)), (lambda: latent.problem(6, 3, CPU), (2, 6, 4))]
+    ("make", "shape"),
+    [
+        (make_cnf, (1, 3, 7)),
+        (lambda: latent.problem(6, 3, CPU), (2, 6, 4)),
+    ],
 )
 def test_the_loss_is_that_of_torch(make: Callable[[], Problem], shape: tuple[int, ...]) -> None:
     problem = make()

@@ -17,6 +17,7 @@ from nodebench.benchmark.workloads import (
     cnf,
     epoch,
     latent,
+    mixed,
     mlp,
     odenet,
     run_workload,
@@ -48,7 +49,17 @@ def modes(rows: pd.DataFrame, library: str, field: str, tol: float) -> list[str]
 
 
 def test_the_folder_is_the_list() -> None:
-    assert workload_names() == ["cnf", "epoch", "latent", "mlp", "odenet", "scaling", "scaling_flows", "vdp"]
+    assert workload_names() == [
+        "cnf",
+        "epoch",
+        "latent",
+        "mixed",
+        "mlp",
+        "odenet",
+        "scaling",
+        "scaling_flows",
+        "vdp",
+    ]
 
 
 def test_a_workload_is_run_with_the_parts_that_go_on_from_it() -> None:
@@ -100,7 +111,7 @@ def test_forward_workloads_have_one_comparison_and_no_gradient(
     told: list[str] = []
     report = run_workload(name, Setup(CPU, quick=True, tell=told.append))
     rows = report.tables[name]
-    assert modes(rows, "nodebench", "nodebench", module.TOL) == ["forward"]
+    assert modes(rows, "nodebench", "nodebench", module.TOL) == ["forward", "forward-per-sample"]
     contenders = rows[rows["library"] != "bare"]
     assert (contenders["error_solution"] < 1e-2).all()
     assert contenders["error_gradient"].isna().all()
@@ -124,6 +135,33 @@ def test_without_baselines_they_are_named_and_ours_alone_is_measured(monkeypatch
 def test_nothing_is_left_out_where_all_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(libraries, "find_spec", lambda name: object())
     assert left_out() == []
+
+
+class TestMixed:
+    def test_shared_and_own_steps_are_raced_forward_and_with_a_gradient(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(mixed, "QUICK", (4, 0.02, 0.01, Effort(1)))
+        report = run_workload("mixed", SETUP)
+        rows, gradient = report.tables["mixed"], report.tables["gradient"]
+        assert modes(rows, "nodebench", "nodebench", mixed.TOL) == ["forward", "forward-per-sample"]
+        assert modes(gradient, "nodebench", "nodebench", mixed.TOL) == [
+            *("direct", "checkpointed", "direct-per-sample", "checkpointed-per-sample")
+        ]
+        assert (rows[rows["library"] != "bare"]["error_solution"] < 1e-3).all()
+        assert (gradient[gradient["library"] != "bare"]["error_gradient"] < 1e-3).all()
+        assert "own steps take" in report.page.replace("\n", " ")
+
+    def test_mu_goes_over_its_range_and_stays_what_it_is(self) -> None:
+        problem = mixed.problem(256, 1.0, CPU)
+        (y0,) = problem.parts
+        mu = y0[:, 2].exp()
+        assert 0.1 <= mu.min() < 0.11
+        assert 90 < mu.max() <= 100
+        t, dy = torch.zeros(()), problem.field(torch.zeros(()), y0)
+        alike = vdp.VanDerPol(float(mu[3]))(t, y0[3:4, :2])
+        torch.testing.assert_close(dy[3:4, :2], alike)
+        assert not dy[:, 2].any()
 
 
 class TestLatent:
