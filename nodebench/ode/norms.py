@@ -70,11 +70,13 @@ class SampleNorm:
 
     def __call__(self, x: Tensor) -> Tensor:
         sizes = [size for size in self.sizes if size]
+        if len(sizes) == 1:  # a step's worth of work spares the views
+            return torch.linalg.vector_norm(x, dim=1) / math.sqrt(sizes[0])
         norms = [
             torch.linalg.vector_norm(block, dim=1) / math.sqrt(size)
             for block, size in zip(x.split(sizes, dim=1), sizes, strict=True)
         ]
-        return norms[0] if len(norms) == 1 else torch.stack(norms).amax(0)
+        return torch.stack(norms).amax(0)
 
 
 NORMS: dict[str, Norm] = {"rms": rms_norm, "max_sample": max_sample_norm}
@@ -99,7 +101,7 @@ def nan_beside(number: Tensor, y: Tensor) -> Tensor:
 def nan_beside_rows(numbers: Tensor, y: Tensor) -> Tensor:
     """Numbers (b,), NaN where an entry of that row of y (b, n) is NaN or infinite."""
     parts = torch.view_as_real(y).flatten(1) if y.is_complex() else y
-    return torch.add(numbers, torch.linalg.vector_norm(parts, math.inf, dim=1), alpha=0)
+    return numbers + (parts - parts).sum(1)  # a norm over short rows takes five times as long
 
 
 @dataclass(frozen=True)

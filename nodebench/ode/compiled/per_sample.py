@@ -126,9 +126,6 @@ class _CompiledRowSteps(RowSteps):
         rows.marched(*state, cost=self.cost)
         return Marched(y1, f1, last_ratio)
 
-    def _tolerances(self, y: Tensor) -> tuple[Tensor, Tensor] | None:
-        return None if self._accuracy is None else self._accuracy.tolerances(y)
-
     def _compile(
         self, key: tuple[Any, ...], function: Callable[..., Any], is_loop: bool = False
     ) -> CompiledFunction:

@@ -100,8 +100,11 @@ class RowControl:
 
     def propose(self) -> Plan:
         """The next step of every row: as long as its controller wants, clipped to the next time that must be met."""
-        control, stop = self._control, self.stop()
-        size = np.minimum(np.maximum(self.wish, control.min_step), control.max_step)
+        control, stop, size = self._control, self.stop(), self.wish
+        if control.min_step:
+            size = np.maximum(size, control.min_step)
+        if control.max_step < math.inf:
+            size = np.minimum(size, control.max_step)
         is_clipped = reaches(size, np.abs(stop - self.t), self.times.rounding)
         t1 = np.where(is_clipped, stop, self.t + self.times.direction * size)
         t1 = np.where(self.is_under_way, t1, self.t)

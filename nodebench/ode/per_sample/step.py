@@ -16,7 +16,7 @@ from nodebench.ode.field import Time
 from nodebench.ode.interpolation import cubic_hermite
 from nodebench.ode.methods.stages import StageBuffer, StageList
 from nodebench.ode.methods.tableau import ButcherTableau
-from nodebench.ode.norms import Accuracy
+from nodebench.ode.norms import Accuracy, error_ratio
 from nodebench.ode.per_sample.control import Hits, Plan, RowControl
 from nodebench.ode.per_sample.times import Floats
 
@@ -110,6 +110,7 @@ class RowSteps:
         self._c = np.array([*tableau.c[1:], 0.0])[:, None]
         self._ends_at_t1 = [i for i, c in enumerate(tableau.c[1:]) if c == 1.0]
         self._buffer: ScaledBuffer | None = None
+        self._made_tolerances: tuple[Tensor, Tensor] | None = None
 
     @property
     def cost(self) -> int:
@@ -119,7 +120,8 @@ class RowSteps:
     def numbers(self, plan: Plan) -> Floats:
         """The times of all stages but the first, and dt: (s, b)."""
         numbers = plan.t + self._c * plan.dt
-        numbers[self._ends_at_t1] = plan.t1  # t + dt may round to a time beyond it
+        for i in self._ends_at_t1:  # one by one is quicker than by their list
+            numbers[i] = plan.t1  # t + dt may round to a time beyond it
         numbers[-1] = plan.dt
         return numbers
 
@@ -135,15 +137,21 @@ class RowSteps:
             k = self.f(t, state)
             stages[i] = k
         y1 = state if tableau.is_fsal else stages.end(y, 1.0)  # the last row of a FSAL method's a is b
-        ratio = None
-        if self._accuracy is not None:
+        ratio, tolerances = None, self._tolerances(y)
+        if self._accuracy is not None and tolerances is not None:
             with torch.no_grad():
-                ratio = self._accuracy.error_ratio(stages.error(1.0), y, y1)
+                ratio = error_ratio(stages.error(1.0), y, y1, *tolerances, self._accuracy.norm)
         return RowStep(y1, k if tableau.is_fsal else None, ratio, stages)
 
     def march(self, rows: RowControl, y: Tensor, f0: Tensor) -> Marched | None:
         """As many steps as end before more than steps happens, or None if they are taken one by one here."""
         return None
+
+    def _tolerances(self, y: Tensor) -> tuple[Tensor, Tensor] | None:
+        """rtol and atol beside y, made once; None where no error is measured."""
+        if self._made_tolerances is None and self._accuracy is not None:
+            self._made_tolerances = self._accuracy.tolerances(y)
+        return self._made_tolerances
 
     def _stages(self, y: Tensor, dt: Tensor) -> Stages:
         if self._recorded:
