@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import math
 import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +17,7 @@ from nodebench.commands.evaluate import KEYS, with_changes
 from nodebench.commands.measure_plan import (
     Solvers,
     baseline_versions,
+    check_images,
     check_solvers,
     make_baseline_cases,
     make_cases,
@@ -28,15 +27,13 @@ from nodebench.config.check import check_device
 from nodebench.config.errors import ConfigError
 from nodebench.config.files import CONFIG_DIR_HELP
 from nodebench.config.overrides import parse
-from nodebench.config.own_code import own_code
 from nodebench.config.saved import read_config
 from nodebench.counted import counted
+from nodebench.records import measures, per_image
 from nodebench.records.measures import OWN, TOLERANCES
 from nodebench.terminal import terminal_width
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from nodebench.commands.measure_files import MeasureFiles
     from nodebench.commands.session import Session
     from nodebench.measurement import Case, Measurement
@@ -45,13 +42,17 @@ EPILOG = """examples:
   nodebench measure outputs/classification/RUN/seed0
   nodebench measure outputs/classification/RUN/seed0 solver=dopri8,tsit5,bosh3
   nodebench measure outputs/classification/RUN/seed0 solver=bosh3 --baselines
+  nodebench measure outputs/classification/RUN/seed0 --per-sample
 
 The run's own solver is measured forward and backward on the whole test set, every other one forward on 5 batches.
 Times compare best where all solvers are named at once: they are then measured in turns, batch by batch. With
 --baselines so are torchdiffeq's dopri5, bosh3, dopri8, adaptive_heun and fehlberg2, made to end on the last time as
 ours do; the last two begin a step with a slope from a stage at another point, which ours evaluate anew.
 Further settings are solver.tol=LIST, solver.controller and so on, solver.adjoint.*, data.root and device.
-The same command again continues. Writes RUN/measure.csv, and RUN/measure.json with what it was made with."""
+With --per-sample every image has a step size of its own, beside the one that its batch shares, for one solver, and
+the first 10 batches have errors too.
+The same command again continues. Writes RUN/measure.csv, and RUN/measure.json with what it was made with; with
+--per-sample RUN/per_image.csv and RUN/per_image.json."""
 REFERENCE_TOLERANCE = number(1e-12, 0.1)  # below, a decade tighter is beyond float64
 _BATCHES_A_LINE = 10
 
@@ -73,7 +74,10 @@ def run(argv: Sequence[str]) -> int:
     check_device(config["device"])
     solvers = check_solvers(config, methods, tols, args.config_dir)
     _check_reference(args.reference_tol, tols)
-    with writing_to(args.run, "measure.csv belongs there; measure a copy of the run"):
+    if args.per_sample:
+        check_images(solvers, args.baselines)
+    file = per_image.FILE if args.per_sample else measures.FILE
+    with writing_to(args.run, f"{file} belongs there; measure a copy of the run"):
         check_folder(args.run)
     versions = baseline_versions() if args.baselines else {}
     trained = load_trained(args.run, config, args.config_dir)
@@ -82,6 +86,10 @@ def run(argv: Sequence[str]) -> int:
 
     try:
         with failures_told("the reference solve"):
+            if args.per_sample:
+                from nodebench.commands.measure_images import measure_images
+
+                return measure_images(args, config, solvers, trained)
             return _measure(args, config, solvers, tols, versions, trained)
     except RunFolderError as error:
         raise ConfigError(str(error)) from error
@@ -120,6 +128,11 @@ def _parser() -> argparse.ArgumentParser:
         "--baselines",
         action="store_true",
         help="torchdiffeq's solvers too, forward on 5 batches (extra `baselines`; takes some minutes more)",
+    )
+    parser.add_argument(
+        "--per-sample",
+        action="store_true",
+        help="what each image needs where its steps are its own, forward, in per_image.csv",
     )
     parser.add_argument("--config-dir", help=CONFIG_DIR_HELP)
     return parser
@@ -163,33 +176,22 @@ def _measure(
     trained: Session,
 ) -> int:
     from nodebench.commands.measure_files import MeasureFiles
+    from nodebench.commands.measure_origin import commit_of, made_with
     from nodebench.commands.trained import classifier_with_ode
     from nodebench.measurement import Measurement, ReferenceSettings, order
-    from nodebench.training.environment import describe_environment
     from nodebench.training.memory import measure_memory
     from nodebench.training.progress import say
 
     net, task, data = classifier_with_ode(trained)
     settings = ReferenceSettings(tol=args.reference_tol)
-    environment = describe_environment(trained.device)
-    made_with = {
-        "step": trained.step,
-        "weights": _digest(net),
-        "data": config["data"]["name"],
-        "num_images": len(data.test),
-        "solver": _shared(config["solver"]),
-        "reference": {**asdict(settings), "dtype": "float64"},
-        **{key: environment[key] for key in ("version", "device", "device_name", "num_threads")},
-    }
-    if own := own_code(config):
-        made_with["own_code"] = own
-    files = MeasureFiles(args.run, made_with, environment["git_commit"], versions)
+    origin = made_with(trained, net, len(data.test), config, settings)
+    files = MeasureFiles(args.run, origin, commit_of(trained), versions)
     measurement = Measurement(net, task, data.test, settings, measure_memory, say, files.errors)
     cases = make_cases(solvers, measurement.num_batches, args.batches)
     if versions:
         cases += make_baseline_cases(config, tols, measurement.num_batches, args.batches)
     todo = order(cases, files.done)
-    print_plan(args.run, trained.step, cases, todo, made_with)
+    print_plan(args.run, trained.step, cases, todo, origin)
     if todo:
         _add_rows(measurement, files, todo)
     _print_summary(files, args.run)
@@ -228,22 +230,6 @@ def _add_rows(measurement: Measurement, files: MeasureFiles, todo: list[tuple[Ca
     except (KeyboardInterrupt, SystemExit):
         say(f"{done:,} of {counted(len(todo), 'row')} are in {files.table}; the same command continues")
         raise
-
-
-def _digest(model: nn.Module) -> str:
-    """Eight hexadecimal digits that differ when a weight does: a run trained anew may end at the same step."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()[:8]
-
-
-def _shared(solver: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that all rows share; what is null in `adjoint` is as in the row."""
-    own = ("name", "method", "tol", "rtol", "atol", "dt")
-    shared = {key: value for key, value in solver.items() if key not in own}
-    return {**shared, "max_step": None if math.isinf(solver["max_step"]) else solver["max_step"]}
 
 
 def _print_summary(files: MeasureFiles, run: Path) -> None:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from nodebench.commands.measure_origin import changes
 from nodebench.config.errors import ConfigError
 from nodebench.measurement import ReferenceErrors
 from nodebench.records import measures
@@ -90,12 +91,7 @@ class MeasureFiles:
             raise ConfigError(
                 f"{self.notes} cannot be read, so what {self.table} was made with is not known; {self._again()}"
             ) from error
-        changed = [
-            f"{key} {_shown(before.get(key))} and not {_shown(value)}"
-            for key, value in self._made_with.items()
-            if before.get(key) != value
-        ]
-        changed += [
+        changed = changes(before, self._made_with) + [
             f"{name} {libraries[name]} and not {found}"
             for name, found in self._libraries.items()
             if libraries.get(name, found) != found
@@ -116,7 +112,3 @@ class MeasureFiles:
 
     def _again(self) -> str:
         return f"move {self.table.name} and {self.notes.name} away to measure anew"
-
-
-def _shown(value: Any) -> str:
-    return json.dumps(value)

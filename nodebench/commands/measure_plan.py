@@ -11,7 +11,7 @@ from nodebench.config.check import check_solver, takes_fixed_steps
 from nodebench.config.errors import ConfigError
 from nodebench.config.files import config_folders, shipped_targets
 from nodebench.config.ranges import check_ranges
-from nodebench.ode.methods.traits import GRADIENTS
+from nodebench.ode.methods.traits import GRADIENTS, known_methods
 from nodebench.ode.settings import SolverSettings
 from nodebench.records.measures import NUM_TIMED, TOLERANCES
 from nodebench.terminal import tell
@@ -57,6 +57,24 @@ def check_solvers(
             Builder({**config, "solver": node}, allowed).check_fit()
             solvers.append((node, tuple(_possible_gradients(node)) if is_own else ()))
     return solvers
+
+
+def check_images(solvers: Solvers, has_baselines: bool) -> None:
+    """Raises ConfigError unless each image can have steps of its own by the one method that is asked for."""
+    if has_baselines:
+        raise ConfigError(
+            "--per-sample measures steps of their own, which torchdiffeq's solvers do not have; drop --baselines"
+        )
+    first, *others = dict.fromkeys(node["method"] for node, _ in solvers)
+    if others:
+        raise ConfigError(
+            f"--per-sample keeps the images of one solver, and {first}, {', '.join(others)} are several; name one"
+        )
+    if not known_methods()[first].has_own_steps:
+        raise ConfigError(
+            f"{first} has one step size for a whole batch, and --per-sample is about steps of their own; name an "
+            "explicit Runge-Kutta method such as solver=dopri5"
+        )
 
 
 def _possible_gradients(node: dict[str, Any]) -> Iterator[str]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -57,9 +57,7 @@ class Measures:
     @property
     def step(self) -> int | None:
         """Of the weights that were measured; None where measure.json does not tell."""
-        made_with = self.origin.get("made_with")
-        step = made_with.get("step") if isinstance(made_with, dict) else None
-        return step if isinstance(step, int) else None
+        return step_of(self.origin)
 
     @property
     def is_of_last_step(self) -> bool:
@@ -136,13 +134,8 @@ def read_measures(run: Run) -> Measures | None:
             lines[key] = {**row, **key._asdict(), **numbers}
     table = pd.DataFrame(list(lines.values()), columns=list(NAMES))
     table = table.astype(dict.fromkeys(NUMBERS, float))
-    found_measures = Measures(run, table, tuple(notes), _read_origin(run.folder))
-    if not found_measures.is_of_last_step:
-        weights = (
-            f"weights of step {found_measures.step}, and the run's last are of step {run.summary['step']}"
-        )
-        return replace(found_measures, notes=(f"{path} is of {weights}", *found_measures.notes))
-    return found_measures
+    origin = _read_origin(run.folder)
+    return Measures(run, table, (*other_weights(run, path, origin), *notes), origin)
 
 
 def _read_origin(folder: Path) -> dict[str, Any]:
@@ -178,44 +171,63 @@ class Picked(NamedTuple):
 def pick_measured(
     runs: Sequence[Run], wanted: Callable[[Measures], pd.DataFrame], recipes: Recipes = ANY_RECIPE
 ) -> Picked:
-    """The run with the most lines that are `wanted`.
+    """The run with the most lines that are `wanted`, by `preference`; the order of `runs` decides the rest.
 
-    Finished runs come before others, runs of `recipes` before others, MNIST before other data, the order of `runs`
-    decides the rest. Raises NotMeasuredError, which says what to do, where no run has such a line.
+    Raises NotMeasuredError, which says what to do, where no run has such a line.
     """
     measured, problems = measured_runs(runs)
     found = [(measures, lines) for measures in measured if len(lines := wanted(measures))]
     if not found:
-        raise NotMeasuredError("; ".join([*problems, _what_to_measure(runs)]))
-    found.sort(
-        key=lambda pair: (
-            *(not pair[0].run.is_finished, not recipes.has(pair[0].run)),
-            *(pair[0].run.names[0] != PAPERS_DATA, -len(pair[1])),
-        )
-    )
+        raise NotMeasuredError("; ".join([*problems, what_to_measure(runs)]))
+    found.sort(key=lambda pair: preference(pair[0].run, len(pair[1]), recipes))
     (measures, lines), *others = found
-    notes = [*problems, *measures.notes]
-    if not measures.run.is_finished:
-        reason = f" ({measures.run.problem})" if measures.run.problem else ""
-        notes.insert(
-            0, f"{measures.run.folder} is {measures.run.status}{reason}: what is shown may not be its last"
-        )
+    told, footnotes = remarks(measures.run, [other.run for other, _ in others], recipes)
+    return Picked(measures, lines, [*told, *problems, *measures.notes], footnotes)
+
+
+def preference(run: Run, num_lines: int, recipes: Recipes) -> tuple[bool, bool, bool, int]:
+    """What runs are sorted by where one is shown: finished, of the recipes, of the paper's data, measured most."""
+    return not run.is_finished, not recipes.has(run), run.names[0] != PAPERS_DATA, -num_lines
+
+
+def remarks(shown: Run, others: Sequence[Run], recipes: Recipes) -> tuple[list[str], list[str]]:
+    """What a reader should know of the run that is `shown` of several, and what the picture itself carries of it."""
+    complaint = recipes.complaint(shown, str(shown.folder))
+    notes = [complaint] if complaint else []
     if others:
-        left_out = ", ".join(str(other.run.folder) for other, _ in others)
-        notes.insert(0, f"several runs are measured: shown is {measures.run.folder}, left out: {left_out}")
-    complaint = recipes.complaint(measures.run, str(measures.run.folder))
-    if complaint:
-        notes.insert(0, complaint)
-    return Picked(measures, lines, notes, [complaint] if complaint else [])
+        left_out = ", ".join(str(run.folder) for run in others)
+        notes.append(f"several runs are measured: shown is {shown.folder}, left out: {left_out}")
+    if not shown.is_finished:
+        reason = f" ({shown.problem})" if shown.problem else ""
+        notes.append(f"{shown.folder} is {shown.status}{reason}: what is shown may not be its last")
+    return notes, [complaint] if complaint else []
 
 
-def _what_to_measure(runs: Sequence[Run]) -> str:
+def other_weights(run: Run, file: Path, origin: Mapping[str, Any]) -> list[str]:
+    """A sentence where `file`, made with what `origin` says, is not of the run's last weights."""
+    step = step_of(origin)
+    if run.is_last_step(step):
+        return []
+    return [f"{file} is of weights of step {step}, and the run's last are of step {run.summary['step']}"]
+
+
+def step_of(origin: Mapping[str, Any]) -> int | None:
+    """Of the weights that were measured; None where the file beside a measurement does not tell."""
+    made_with = origin.get("made_with")
+    step = made_with.get("step") if isinstance(made_with, dict) else None
+    return step if isinstance(step, int) else None
+
+
+def what_to_measure(runs: Sequence[Run], options: str = "") -> str:
+    """A sentence on which run can be measured, and how, with `options` of the command."""
     finished = [run for run in runs if run.is_finished and run.setting("task.name") == "classification"]
     solvable = [run for run in finished if run.setting("solver.method")]
     with_weights = [run for run in solvable if has_checkpoint(run.folder)]
     if with_weights:
-        return f"not measured yet: `nodebench measure {with_weights[0].argument}`"
-    train = "`nodebench train experiment=table1_odenet output_dir=DIR`, then `nodebench measure RUN`"
+        return f"not measured yet: `nodebench measure {with_weights[0].argument}{options}`"
+    train = (
+        f"`nodebench train experiment=table1_odenet output_dir=DIR`, then `nodebench measure RUN{options}`"
+    )
     if solvable:
         return (
             f"not measured, and {solvable[0].folder} has no checkpoint to measure (a committed record has none): "

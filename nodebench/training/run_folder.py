@@ -32,7 +32,8 @@ from nodebench.training.tensorboard import EVENT_FILES, Hparam
 _RESULTS = (
     # The summary goes first: a wipe cut short then leaves an unfinished run, not a finished one without records.
     *(SUMMARY, "checkpoints", metrics.FILE, "tensorboard", evaluations.FILE),
-    *("measure.csv", "measure.json", "pictures.npz", "config.yaml", "environment.json", "log.txt"),
+    *("measure.csv", "measure.json", "per_image.csv", "per_image.json", "pictures.npz"),
+    *("config.yaml", "environment.json", "log.txt"),
 )
 
 
