@@ -96,7 +96,7 @@ ARTEFACTS = {
             },
             ("plot", "fig3"),
             is_measured=True,
-            also_drawn=("speed_accuracy", "memory", "nfe", "gradients"),
+            also_drawn=("speed_accuracy", "memory", "nfe", "gradients", "per_image"),
         ),
         Artefact(
             "fig4",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import statistics
 import sys
 import time
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from nodebench.commands.measure_plan import Solvers
 from nodebench.commands.session import Session
 from nodebench.commands.trained import classifier_with_ode
 from nodebench.config.build import solver_settings
+from nodebench.counted import counted
 from nodebench.measurement import Case, ImageMeasurement, ReferenceSettings, order
 from nodebench.measurement.cases import BATCH_SIZE
 from nodebench.records.per_image import NUM_WITH_ERRORS
@@ -43,8 +45,8 @@ def measure_images(
     cases = [Case(solver_settings(node), "adjoint", num_batches, has_backward=False) for node, _ in solvers]
     method = cases[0].solver.method
     origin = made_with(trained, net, len(data.test), config, reference)
-    shared = {key: value for key, value in origin["solver"].items() if key != "adjoint"}  # forwards alone
-    files = ImageFiles(args.run, {**origin, "solver": {"method": method, **shared}}, commit_of(trained))
+    kept = {key: value for key, value in origin["solver"].items() if key not in ("adjoint", "steps")}
+    files = ImageFiles(args.run, {**origin, "solver": {"method": method, **kept}}, commit_of(trained))
     todo = order(cases, {case.key(batch) for case in cases for batch in files.done(case.solver.rtol)})
     print(f"run        {args.run}, step {trained.step:,}")
     tols = ", ".join(f"{case.solver.rtol:g}" for case in cases)
@@ -52,9 +54,7 @@ def measure_images(
     errors = f"errors of the first {min(NUM_WITH_ERRORS, num_batches) * BATCH_SIZE:,} images"
     tell(f"reference  {reference.method} at {reference.tol:g} in float64, for {errors}", _INDENT)
     num_pieces = num_batches * len(cases)
-    tell(
-        f"pieces     {num_pieces:,} of {BATCH_SIZE} images, {num_pieces - len(todo):,} of them done", _INDENT
-    )
+    tell(f"pieces     {num_pieces:,}, {num_pieces - len(todo):,} of them done", _INDENT)
     if todo:
         _add_pieces(measurement, files, todo)
     _print_table(args.run)
@@ -62,30 +62,69 @@ def measure_images(
 
 
 def _add_pieces(measurement: ImageMeasurement, files: ImageFiles, todo: Sequence[tuple[Case, int]]) -> None:
-    """Measure what is left to do, a batch at one tolerance after the other, and append each at once.
-
-    Pieces with a reference take longer and come first, so the time that is left is less than the mean says.
-    """
+    """Measure what is left to do, a batch at one tolerance after the other, and append each at once."""
     from tqdm import tqdm
 
-    start = told = time.perf_counter()
-    done = 0
+    clock = _Clock(todo)
     try:
         with tqdm(
             total=len(todo), unit="piece", file=sys.stderr, dynamic_ncols=True, leave=False, disable=None
         ) as bar:
             for (_, batch), rows in zip(todo, measurement.rows(todo), strict=True):
                 files.append(rows)
-                done += 1
+                clock.tick()
+                bar.set_postfix_str(f"batch {batch}, {duration(clock.left)} left", refresh=False)
                 bar.update()
-                now = time.perf_counter()
-                is_last_of_batch = done == len(todo) or todo[done][1] != batch
-                if is_last_of_batch and now - told > _SECONDS_A_LINE and done < len(todo):
-                    told, left = now, (now - start) / done * (len(todo) - done)
-                    say(f"batch {batch + 1}: {done:,} of {len(todo):,} pieces, at most {duration(left)} left")
+                if clock.is_to_be_told:
+                    progress = f"{clock.done:,} of {counted(len(todo), 'piece')}"
+                    say(f"batch {batch + 1}: {progress}, {duration(clock.left)} left")
     except (KeyboardInterrupt, SystemExit):
-        say(f"{done:,} of {len(todo):,} pieces are in {files.table}; the same command continues")
+        say(
+            f"{clock.done:,} of {counted(len(todo), 'piece')} are in {files.table}; the same command continues"
+        )
         raise
+
+
+class _Clock:
+    """How long the pieces that are left take: those that begin with a reference solve, and the others."""
+
+    def __init__(self, todo: Sequence[tuple[Case, int]]) -> None:
+        batches = [None, *(batch for _, batch in todo)]
+        self._has_reference = [
+            batch < NUM_WITH_ERRORS and batch != before
+            for before, (_, batch) in zip(batches, todo, strict=False)
+        ]
+        self._seconds: list[float] = []
+        self._last = self._told = time.perf_counter()
+
+    def tick(self) -> None:
+        """One more piece is done."""
+        now = time.perf_counter()
+        self._seconds.append(now - self._last)
+        self._last = now
+
+    @property
+    def done(self) -> int:
+        return len(self._seconds)
+
+    @property
+    def left(self) -> float:
+        """Seconds; before a piece of its kind was done, one takes as long as the mean."""
+        total = 0.0
+        for kind in (True, False):
+            known = [
+                each for each, has in zip(self._seconds, self._has_reference, strict=False) if has == kind
+            ]
+            total += self._has_reference[self.done :].count(kind) * statistics.fmean(known or self._seconds)
+        return total
+
+    @property
+    def is_to_be_told(self) -> bool:
+        """Once a minute, as long as something is left to do."""
+        is_due = self._last - self._told > _SECONDS_A_LINE and self.done < len(self._has_reference)
+        if is_due:
+            self._told = self._last
+        return is_due
 
 
 def _print_table(run: Path) -> None:

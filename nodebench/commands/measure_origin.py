@@ -64,4 +64,6 @@ def _shared(solver: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that all rows share; what is null in `adjoint` is as in the row."""
     own = ("name", "method", "tol", "rtol", "atol", "dt")
     shared = {key: value for key, value in solver.items() if key not in own}
+    if shared.get("steps") == "shared":  # as in a measurement from before there was a choice
+        del shared["steps"]
     return {**shared, "max_step": None if math.isinf(solver["max_step"]) else solver["max_step"]}

@@ -133,6 +133,7 @@ def test_a_table_from_before_other_libraries_were_measured_goes_on_as_nodebenchs
     assert before.startswith("solver,tol")
     (run / "measure.csv").write_text(before)
     del notes["libraries"]
+    assert "steps" not in notes["made_with"]["solver"]  # shared ones, of which nobody spoke then
     (run / "measure.json").write_text(json.dumps(notes))
     assert measure(run, *QUICK) == 0
     assert (run / "measure.csv").read_text().startswith(text)
