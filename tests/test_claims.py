@@ -187,3 +187,27 @@ def test_figure_5_has_the_turn_of_its_run() -> None:
         f"turns by {way['turn_deg']:.0f} degrees, its second circular moment falls from {way['uneven_most']:.2f} "
         f"to {way['uneven_end']:.3f}"
     ) in evidence_for("to fit the circles it rotates")
+
+
+def test_an_image_needs_what_its_record_says() -> None:
+    (record,) = (RESULTS / "table1" / "runs").glob("*/*/seed0/per_image.csv")
+    images = pd.read_csv(record)
+    by_tol = images.groupby("tol")[["nfe", "nfe_shared"]].mean().sort_index(ascending=False)
+    own, shared = (", ".join(f"{mean:.1f}" for mean in by_tol[name]) for name in by_tol)
+    assert f"takes {own} evaluations an image at 1e-3, 1e-4, 1e-5, one for a batch of 100 takes {shared}" in (
+        evidence_for("solving a minibatch as one ODE")
+    )
+    assert (by_tol["nfe_shared"] / by_tol["nfe"]).max() < 1.06
+    page = (RESULTS / "per_image" / "README.md").read_text(encoding="utf-8")
+    for tol, lines in images.groupby("tol"):
+        means = lines.groupby("is_right")["nfe"].mean()
+        fewer, more = (lines["nfe"] < lines["nfe_shared"]).mean(), (lines["nfe"] > lines["nfe_shared"]).mean()
+        assert (
+            f"| {f'{tol:.0e}'.replace('e-0', 'e-')} | {lines['nfe'].mean():.1f} | {lines['nfe_shared'].mean():.1f} "
+            f"| {100 * fewer:.1f} % | {100 * more:.1f} % | {means[1]:.1f} | {means[0]:.1f} |"
+        ) in page
+    tight = images[images["tol"] == 1e-5]
+    wrong, right = (tight.loc[tight["is_right"] == value, "nfe"] >= 62 for value in (0, 1))
+    assert (
+        f"{wrong.sum()} of the {len(wrong)} take 62 or more, of the others {100 * right.mean():.1f} %" in page
+    )

@@ -26,6 +26,12 @@ def test_the_committed_records_make_the_committed_table(table: Path) -> None:
     assert result_table(find_runs(table.parent / "runs"), columns, "markdown").strip() == committed.strip()
 
 
+def test_the_committed_images_make_the_committed_table() -> None:
+    runs = RESULTS / "table1" / "runs"
+    table = render(named_table("per_image", find_runs(runs), runs), "markdown")
+    assert f"{table}\n" == (RESULTS / "per_image" / "per_image.md").read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("name", ["table1", "table2"])
 def test_the_committed_records_make_the_committed_table_of_the_paper(name: str) -> None:
     folder = RESULTS / name
@@ -35,7 +41,8 @@ def test_the_committed_records_make_the_committed_table_of_the_paper(name: str) 
 
 
 @pytest.mark.parametrize(
-    ("figure", "records"), [("fig7", "fig7"), ("fig8", "table2"), ("fig9", "table2"), ("fig10", "table2")]
+    ("figure", "records"),
+    [("per_image", "table1"), ("fig7", "fig7"), ("fig8", "table2"), ("fig9", "table2"), ("fig10", "table2")],
 )
 def test_the_committed_records_make_the_committed_numbers_of_a_figure(figure: str, records: str) -> None:
     drawing = draw(figure, find_runs(RESULTS / records / "runs"))
