@@ -15,6 +15,7 @@ from nodebench.reporting.measures import NotMeasuredError
 from nodebench.reporting.recipes import Recipes
 from nodebench.reporting.report.inlining import inlined
 from nodebench.reporting.report.markup import Markup, element
+from nodebench.reporting.report.titles import title
 from nodebench.reporting.runs import Run
 
 _OF_THE_PAGE = ("curves",)  # what the page draws itself
@@ -54,7 +55,7 @@ def inline_svg(name: str, drawing: Drawing) -> Markup:
     with house_style(), matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
         drawing.figure.savefig(file, format="svg", metadata={"Date": None})
     text = inlined(file.getvalue(), name)
-    named = element("title", _title(name), id=f"{name}-title") + element(
+    named = element("title", title(name), id=f"{name}-title") + element(
         "desc", _about(name), id=f"{name}-desc"
     )
     attributes = f'role="img" class="drawn" aria-labelledby="{name}-title {name}-desc"'
@@ -66,16 +67,9 @@ def _order(name: str) -> tuple[int, str]:
     return (int(number), "") if number.isdecimal() else (99, name)
 
 
-def _title(name: str) -> str:
-    number = name.removeprefix("fig")
-    if number.isdecimal():
-        return f"Figure {number}"
-    return name.upper() if len(name) == 3 else name.replace("_", " and ").capitalize()
-
-
 def title_of(figure: InlineFigure) -> str:
     """`Figure 3`, `Speed and accuracy`."""
-    return _title(figure.name)
+    return title(figure.name)
 
 
 def _about(name: str) -> str:

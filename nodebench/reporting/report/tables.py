@@ -11,6 +11,7 @@ from nodebench.reporting.named_tables import named_table, table_names
 from nodebench.reporting.recipes import Recipes
 from nodebench.reporting.report.data import TableColumn, TableRow
 from nodebench.reporting.report.markup import Child, Markup, element
+from nodebench.reporting.report.titles import title
 from nodebench.reporting.runs import Run
 
 
@@ -46,9 +47,9 @@ def table_markup(name: str, table: Table) -> Markup:
             for cell, column in zip(line.cells[1:], table.columns[1:], strict=True)
         ]
         rows.append(element("tr", cells))
-    title = _title(name)
+    called = title(name)
     markup = element(
-        "table", element("caption", title), element("thead", element("tr", head)), element("tbody", rows)
+        "table", element("caption", called), element("thead", element("tr", head)), element("tbody", rows)
     )
     told_below = [
         *(
@@ -63,7 +64,7 @@ def table_markup(name: str, table: Table) -> Markup:
         below.append(element("ol", [element("li", note) for note in numbers]))
     return element(
         "div",
-        element("div", markup, class_="scroll", tabindex="0", role="region", aria_label=title),
+        element("div", markup, class_="scroll", tabindex="0", role="region", aria_label=called),
         element("details", element("summary", "Notes"), below, class_="notes"),
         class_="named",
         id=f"table-{name}",
@@ -100,10 +101,6 @@ def runs_table(columns: Sequence[TableColumn], rows: Sequence[TableRow]) -> Mark
     return element(
         "table", caption, element("thead", element("tr", head)), element("tbody", body), id="runs-table"
     )
-
-
-def _title(name: str) -> str:
-    return name.replace("table", "Table ") if name.startswith("table") else name.capitalize()
 
 
 def _class(is_number: bool) -> str | None:

@@ -12,6 +12,7 @@ from nodebench.reporting.report.axes import axis_over
 from nodebench.reporting.report.charts import spread
 from nodebench.reporting.report.inlining import inlined, page_colours
 from nodebench.reporting.report.markup import Markup, element, embedded_json
+from nodebench.reporting.report.titles import title
 
 
 def test_what_is_not_markup_is_escaped_and_markup_is_not_escaped_twice() -> None:
@@ -99,3 +100,18 @@ def test_a_style_of_many_elements_is_a_class() -> None:
     text = inlined(f'<svg viewBox="0 0 1 1">{mark * 3}</svg>', "fig7")
     assert "<style>.fig7-0{fill:var(--cd1602a)}</style>" in text
     assert text.count('<path class="fig7-0"/>') == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "spoken"),
+    [
+        ("fig10", "Figure 10"),
+        ("table1", "Table 1"),
+        ("per_image", "Image by image"),
+        ("speed_accuracy", "Speed and accuracy"),
+        ("nfe", "NFE"),
+        ("gradients", "Gradients"),
+    ],
+)
+def test_figures_and_tables_are_called_as_they_are_spoken(name: str, spoken: str) -> None:
+    assert title(name) == spoken
