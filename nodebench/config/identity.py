@@ -55,7 +55,12 @@ def hash8(config: Mapping[str, Any]) -> str:
 
 
 def what_makes_the_numbers(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys that determine the numbers, by the names and with the values that a user gives them."""
+    """The keys that determine the numbers, by the names and with the values that a user gives them.
+
+    Settings of a solver that came later are there with what older configs, which lack them, mean.
+    """
+    if "solver" in config:
+        config = {**config, "solver": of_later() | config["solver"]}
     without_effect = _WITHOUT_EFFECT - {"solver.tol", "training.from"}
     return {
         key: value

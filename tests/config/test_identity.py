@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from nodebench.config.compose import compose
-from nodebench.config.identity import hash8, run_folder
+from nodebench.config.identity import hash8, run_folder, what_makes_the_numbers
 
 
 def hash_of(*overrides: str) -> str:
@@ -127,6 +127,7 @@ def test_a_run_with_one_step_size_a_batch_is_the_run_of_before_there_were_others
     config = compose().config
     before = {**config, "solver": {key: value for key, value in config["solver"].items() if key != "steps"}}
     assert hash8(config) == hash8(before)
+    assert what_makes_the_numbers(config) == what_makes_the_numbers(before)
     assert hash8(compose(["solver.steps=per_sample"]).config) != hash8(config)
 
 
