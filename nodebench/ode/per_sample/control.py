@@ -246,6 +246,15 @@ def _array(number: Any) -> Any:
     return number.numpy() if isinstance(number, torch.Tensor) else number
 
 
+class _WithoutMemory(PIDController):
+    """A controller that asks for no history need not make one of a whole batch at every step."""
+
+    def remember(self, error_ratio: Any, history: tuple[Any, Any]) -> tuple[Any, Any]:
+        return history
+
+
 def _of_arrays(controller: Controller) -> Controller:
     """The controller for arrays."""
+    if type(controller) is PIDController and not (controller.proportional or controller.derivative):
+        return _WithoutMemory(**vars(controller))
     return controller if isinstance(controller, PIDController) else _OfTensors(controller)
