@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export PATH="$PWD/.venv/bin:$PATH"
 
-nodebench bench cnf odenet vdp mlp epoch --out outputs/bench
+nodebench bench cnf odenet vdp mixed mlp epoch --out outputs/bench
 OMP_NUM_THREADS=1 nodebench bench cnf --out outputs/bench/one_thread
 OMP_NUM_THREADS=1 nodebench bench latent --out outputs/bench
 nodebench bench scaling --out outputs/bench

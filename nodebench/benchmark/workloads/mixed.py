@@ -30,7 +30,7 @@ from nodebench.ode import odeint
 
 TOL = 1e-5
 LEAST_MU, MOST_MU = 0.1, 100.0
-FULL = (256, 10.0, 2.0, Effort(10))
+FULL = (256, 10.0, 1.0, Effort(10))
 QUICK = (32, 0.5, 0.1, Effort(3))
 # The adjoint solves y backwards, where what was attracted to the slow phase is repelled from it.
 GRADIENTS = {NODEBENCH: ("direct", "checkpointed"), TORCHDIFFEQ: ("direct",), TORCHODE: ("direct",)}
