@@ -113,3 +113,13 @@ def test_the_run_with_the_most_images_is_drawn(tmp_path: Path, write_run: Write)
     write_images(many)
     drawing = drawn(tmp_path)
     assert f"several runs are measured: shown is {many}, left out: {few}" in drawing.notes
+
+
+def test_errors_within_one_decade_have_two_to_five_numbers_at_their_axes(
+    tmp_path: Path, write_run: Write
+) -> None:
+    errors = (2.6e-4, 4e-4, 8.4e-4)
+    rows = [ImageRow(1e-3, i, 0, True, 26, 4, 0, error, 26, error) for i, error in enumerate(errors)]
+    append_rows(write_run(), rows)
+    *_, axes = drawn(tmp_path).figure.axes
+    assert 2 <= sum(errors[0] <= tick <= errors[-1] for tick in axes.get_xticks()) <= 5

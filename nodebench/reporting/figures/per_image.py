@@ -134,7 +134,7 @@ def _beside_axes(axes: Axes, place: float, words: str, **style: Any) -> None:
 
 
 def _draw_errors(axes: Axes, lines: pd.DataFrame) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter
 
     known = lines[lines["error"].gt(0) & lines["error_shared"].gt(0)]
     if known.empty:
@@ -148,7 +148,7 @@ def _draw_errors(axes: Axes, lines: pd.DataFrame) -> None:
     axes.plot(ends, ends, color=GREY, linewidth=0.9, linestyle="--", zorder=4)
     axes.set(xlim=ends, ylim=ends)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.set_major_locator(FixedLocator(_few_numbers(*ends)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0e}".replace("e-0", "e-")))
         axis.set_minor_formatter(NullFormatter())
     closer = 100 * (known["error"] < known["error_shared"]).mean()
@@ -156,6 +156,18 @@ def _draw_errors(axes: Axes, lines: pd.DataFrame) -> None:
     corner: dict[str, Any] = {"transform": axes.transAxes, "ha": "right", "va": "bottom"}
     axes.text(0.97, 0.04, words, fontsize=8, color=GREY, **corner)
     return None
+
+
+def _few_numbers(low: float, high: float) -> list[float]:
+    """1, 2 and 5 of every decade within, or where these are fewer than two, more of them."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)))
+    found: list[float] = []
+    for digits in ((1, 2, 5), (1, 2, 3, 5, 7), range(1, 10)):
+        found = [digit * 10.0**decade for decade in decades for digit in digits]
+        found = [number for number in found if low <= number <= high]
+        if len(found) > 1:
+            break
+    return found
 
 
 def _draw_legend(figure: Figure) -> None:
