@@ -78,24 +78,22 @@ def what_differs(runs: Sequence[Run]) -> list[str]:
     """
     if len(runs) == 1:
         return [""]
-    settings = [dict(run.settings) for run in runs]
     keys = differing_keys(runs)
     short = [_last_part(key, keys) for key in keys[:MAX_IN_LEGEND]]
     told = [
-        ", ".join(f"{name}={word(each.get(key))}" for name, key in zip(short, keys, strict=False))
-        for each in settings
+        ", ".join(f"{name}={word(run.setting(key))}" for name, key in zip(short, keys, strict=False))
+        for run in runs
     ]
     return told if len(set(told)) == len(runs) else [run.hash or str(run.folder) for run in runs]
 
 
 def differing_keys(runs: Sequence[Run]) -> list[str]:
     """The settings whose values are not the same in all of the runs, but for those without effect on numbers."""
-    settings = [dict(run.settings) for run in runs]
     return [
         key
-        for key in dict.fromkeys(key for each in settings for key in each)
+        for key in dict.fromkeys(key for run in runs for key, _ in run.settings)
         if key.partition(".")[0] not in _WITHOUT_EFFECT
-        and any((each.get(key) or None) != (settings[0].get(key) or None) for each in settings)
+        and any((run.setting(key) or None) != (runs[0].setting(key) or None) for run in runs)
     ]
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nodebench.ode.settings import of_later
 from nodebench.reading import read_yaml
 from nodebench.records.jsonl import read_mapping
 from nodebench.records.summary import FILE as SUMMARY
@@ -18,6 +19,9 @@ from nodebench.records.summary import FILE as SUMMARY
 # What every run's config has. Training writes the optimizer last, so a file that was cut off lacks it.
 _SECTIONS = ("task", "data", "model", "training", "optimizer")
 UNFINISHED = "unfinished"
+
+
+_LATER = {f"solver.{key}": value for key, value in of_later().items()}
 
 
 @dataclass(frozen=True)
@@ -91,8 +95,13 @@ class Run:
         return _flatten(self.config)
 
     def setting(self, key: str) -> Any:
-        """The config's value at a dotted key such as `solver.dt`; None where the config has no such key."""
+        """The config's value at a dotted key such as `solver.dt`; None where the config has no such key.
+
+        A setting of the solver that came later is what older configs, which lack it, mean.
+        """
         value: Any = self.config
+        if key in _LATER and isinstance(self.config.get("solver"), dict):
+            return self.config["solver"].get(key.removeprefix("solver."), _LATER[key])
         for part in key.split("."):
             if not isinstance(value, dict):
                 return None

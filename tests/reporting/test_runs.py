@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from nodebench.reporting.runs import find_runs
+from nodebench.reporting.recipes import Recipe, differing_keys
+from nodebench.reporting.runs import Run, find_runs
 
 ALIAS_BOMB = "a0: &a0 [x, x]\n" + "".join(
     f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 30)
@@ -36,6 +37,25 @@ def test_a_run_reads_its_names_seed_and_version_from_its_files(write_run: WriteR
     assert run.version == "0.1.0 at 0123456789ab with uncommitted changes"
     assert run.setting("solver.method") == "dopri5"
     assert run.setting("solver.method.name") is None
+
+
+def test_a_run_from_before_a_setting_means_its_default_and_differs_from_others_in_another(
+    write_run: WriteRun,
+) -> None:
+    (old,) = find_runs(write_run())
+    solver = old.config["solver"]
+    assert "steps" not in solver
+
+    def run(name: str, steps: str) -> Run:
+        config = {**old.config, "solver": {**solver, "steps": steps}}
+        (found,) = find_runs(write_run(f"mnist-odenet-dopri5-1e-3-adjoint-{name}", config=config))
+        return found
+
+    shared, own = run("0a1b2c3e", "shared"), run("0a1b2c3f", "per_sample")
+    assert old.setting("solver.steps") == "shared"
+    assert differing_keys([old, shared]) == []
+    assert differing_keys([old, own]) == ["solver.steps"]
+    assert Recipe("elsewhere", dict(shared.settings)).differences(old) == []
 
 
 def test_runs_of_other_code_of_ones_own_are_of_another_version(write_run: WriteRun) -> None:
