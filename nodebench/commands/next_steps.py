@@ -12,6 +12,7 @@ from nodebench.config.errors import ConfigError
 from nodebench.config.launch import override_text
 from nodebench.config.saved import read_config
 from nodebench.records.measures import FILE as MEASURED
+from nodebench.reporting.epochs import recorded_columns
 from nodebench.reporting.measures import has_checkpoint
 from nodebench.reporting.runs import Run
 
@@ -31,7 +32,8 @@ def next_steps(runs: Sequence[Run], config_dir: str | None = None) -> Iterator[t
             yield "measure", f"nodebench measure {trained.argument}"
     if measured := next((run for run in finished if (run.folder / MEASURED).is_file()), None):
         yield "plot", f"nodebench plot fig3 --runs {measured.argument}"
-    yield "plot", f"nodebench plot curves --runs {shlex.quote(str(_all_seeds(runs[0])))}"
+    if recorded_columns(runs):
+        yield "plot", f"nodebench plot curves --runs {shlex.quote(str(_all_seeds(runs[0])))}"
     yield again(runs, config_dir)
 
 

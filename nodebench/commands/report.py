@@ -10,11 +10,11 @@ from pathlib import Path
 from nodebench.commands.arguments import Parser, place
 from nodebench.commands.destinations import check_file, writing_to
 from nodebench.commands.recipes import recipes_of
-from nodebench.config.errors import ConfigError
+from nodebench.commands.run_argument import runs_under
 from nodebench.counted import counted
 from nodebench.reporting.replacing import replace_file
 from nodebench.reporting.rows import rows_over_seeds
-from nodebench.reporting.runs import Run, find_runs, nothing_under
+from nodebench.reporting.runs import Run
 
 EXAMPLES = """examples:
   nodebench report
@@ -27,17 +27,12 @@ def run(argv: Sequence[str]) -> int:
     options = _parser().parse_args(argv)
     with writing_to(options.out):
         check_file(options.out)
-    runs = find_runs(options.runs)
-    if not runs:
-        raise ConfigError(
-            f"{nothing_under(options.runs)}: make one with `nodebench train data=digits`, "
-            "or name another folder with --runs"
-        )
+    runs = runs_under(options.runs)
     page = page_of(runs, options.runs, options.title)
     with writing_to(options.out):
         replace_file(options.out, page.encode())
     unfinished = sum(not run.is_finished for run in runs)
-    left = f", {unfinished} of them not finished" if unfinished else ""
+    left = f", {unfinished} not finished" if unfinished else ""
     print(f"wrote {options.out}: {counted(len(runs), 'run')}{left}, {_size(len(page.encode()))}")
     return 0
 

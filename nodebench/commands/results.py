@@ -27,4 +27,8 @@ def show_results(folders: Sequence[Path], output_dir: str, settings: Sequence[st
         table = result_table(runs, columns, width=width) if runs[1:] else result_summary(runs, columns, width)
         print(f"\n{table}")
     runs_there = shlex.quote(output_dir)
-    print(f"\ncurves    tensorboard --logdir {runs_there}\ntable     nodebench table --runs {runs_there}")
+    more = [f"show      nodebench show {run.argument}" for run in runs[:1]]
+    if runs[1:]:
+        more = [f"report    nodebench report --runs {runs_there}"]
+    more += [f"curves    tensorboard --logdir {runs_there}", f"table     nodebench table --runs {runs_there}"]
+    print("", *more, sep="\n")

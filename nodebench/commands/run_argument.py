@@ -30,6 +30,17 @@ def runs_of(place: Path) -> list[Run]:
     return sorted(runs, key=lambda run: (not run.seed.isdecimal(), len(run.seed), run.seed))
 
 
+def runs_under(place: Path) -> list[Run]:
+    """All runs at or below `place`, which --runs names. Raises ConfigError if there are none."""
+    runs = find_runs(place)
+    if not runs:
+        raise ConfigError(
+            f"{nothing_under(place)}: make one with `nodebench train data=digits`, "
+            "or name another folder with --runs"
+        )
+    return runs
+
+
 def where(runs: Sequence[Run]) -> Path:
     """The folder that the seeds of one experiment lie in, or the run's own where there is one alone."""
     return runs[0].folder.parent if runs[1:] else runs[0].folder

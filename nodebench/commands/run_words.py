@@ -23,11 +23,11 @@ def what_it_is(row: Row) -> Iterator[str]:
     every = replace(row, counted=row.runs)
     told = row.identity
     size = row.text("num_params")
-    parts = [f"{told['model']} on {told['data']}"]
+    parts = [f"{told['model']} on {told['data']}"] if told["model"] and told["data"] else []
     parts += [f"{size} parameters"] if size else []
     parts += [f"gradient {told['gradient']}"] if told["gradient"] else []
-    yield f"net       {', '.join(parts)}"
     for word, words in (
+        ("net", ", ".join(parts)),
         ("solver", solver_words(row)),
         ("training", recipe_words(row).removeprefix("training=")),
         ("compile", "true" if row.first.setting("compile") else ""),

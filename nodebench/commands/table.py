@@ -10,6 +10,7 @@ from pathlib import Path
 from nodebench.commands.arguments import Parser, place
 from nodebench.commands.destinations import check_file, writing_to
 from nodebench.commands.recipes import recipes_of
+from nodebench.commands.run_argument import runs_under
 from nodebench.config.errors import ConfigError
 from nodebench.records import COLUMNS
 from nodebench.reporting.columns import default_columns
@@ -17,7 +18,6 @@ from nodebench.reporting.layout import NothingToTabulateError
 from nodebench.reporting.named_tables import named_table, table_names
 from nodebench.reporting.rendering import SCREEN, STYLES, render
 from nodebench.reporting.replacing import replace_file
-from nodebench.reporting.runs import find_runs, nothing_under
 from nodebench.terminal import terminal_width
 
 EXAMPLES = """examples:
@@ -34,12 +34,7 @@ def run(argv: Sequence[str]) -> int:
     if options.out is not None:
         with writing_to(options.out):
             check_file(options.out)
-    runs = find_runs(options.runs)
-    if not runs:
-        raise ConfigError(
-            f"{nothing_under(options.runs)}: make one with `nodebench train data=digits`, "
-            "or name another folder with --runs"
-        )
+    runs = runs_under(options.runs)
     style = options.format or SCREEN
     width = terminal_width(sys.stdout) if options.format is None and options.out is None else None
     columns = [name.strip() for name in options.columns.split(",") if name.strip()]

@@ -125,8 +125,19 @@ def test_a_damaged_run_is_shown_as_far_as_it_can_be_read(
     (folder / "config.yaml").write_bytes(damage.encode())
     lines = shown(folder)
     assert line_of(lines, "status").startswith("damaged: config.yaml")
+    assert not any(line.startswith("plot") for line in lines)  # there is no epoch to draw
     assert "not known: " in line_of(lines, "continue")
     assert "\x1b" not in "".join(lines)
+
+
+def test_what_is_not_known_of_a_run_is_not_shown(
+    leave_run: Callable[..., Path], shown: Callable[..., list[str]]
+) -> None:
+    folder = leave_run(*ODENET)
+    (folder / "config.yaml").write_text("{")
+    lines = shown(folder.parent.rename("copied"))
+    assert line_of(lines, "status").startswith("damaged: config.yaml")
+    assert not any(line.startswith("net") for line in lines)
 
 
 def test_a_line_that_is_cut_off_and_nested_records_are_no_numbers(

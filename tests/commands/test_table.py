@@ -88,7 +88,7 @@ def test_a_file_that_cannot_be_written_is_named(outputs: Path, capsys: pytest.Ca
 def test_where_a_table_goes_is_looked_at_before_it_is_made(
     outputs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("nodebench.commands.table.find_runs", lambda _: pytest.fail("a table is made"))
+    monkeypatch.setattr("nodebench.commands.table.runs_under", lambda _: pytest.fail("a table is made"))
     (outputs / "file").touch()
     out = outputs / "file" / "table.md"
     assert main(["table", "--runs", str(outputs), "--out", str(out)]) == 2

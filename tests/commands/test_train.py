@@ -67,6 +67,7 @@ def test_a_run_leaves_its_folder_and_prints_plan_table_and_what_next(
     assert "solver    dopri5, tol 1\n" in printed
     assert "2 steps of 8 images" in printed
     assert "error_test" in printed
+    assert f"\nshow      nodebench show {folder}\n" in printed
     assert "tensorboard --logdir outputs" in printed
     assert "nodebench table --runs outputs" in printed
     assert summary(folder)["status"] == "finished"
