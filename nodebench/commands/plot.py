@@ -79,7 +79,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="COLUMN,...",
         help="curves: columns of the records (default: scores, losses, evaluations)",
     )
-    parser.add_argument("--x", choices=PLACES, help="curves: against what (default: epoch)")
+    parser.add_argument(
+        "--x",
+        choices=PLACES,
+        help="curves: against what (default: epoch; step, if a task has no epochs)",
+    )
     parser.add_argument(
         "--group", type=_names, metavar="KEY,...", help="curves: one for each value of these settings"
     )

@@ -51,6 +51,16 @@ def over_seeds(table: pd.DataFrame, column: str, x: str, by: str = "group") -> p
     return parts.rename(columns={"min": "lowest", "max": "highest", "count": "num_runs"})
 
 
+def place_of(runs: Sequence[Run], table: pd.DataFrame) -> str:
+    """Against what these runs are drawn unasked: epochs; or steps, if one has a task whose `epoch` counts records.
+
+    `table` is that of read_epochs; where it has no step, only epochs are known.
+    """
+    has_epochs = any(run.setting("training.epochs") for run in runs)
+    is_by_steps = not has_epochs or any(run.setting("task.steps_per_record") for run in runs)
+    return "step" if is_by_steps and table["step"].notna().any() else "epoch"
+
+
 def recorded_columns(runs: Sequence[Run]) -> list[str]:
     """The columns that the epochs of these runs have a number in, in the order of their records."""
     found: dict[str, None] = {}

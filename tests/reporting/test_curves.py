@@ -65,6 +65,21 @@ def test_curves_are_over_steps_and_of_any_column_where_that_is_asked_for(
     assert sorted(set(drawing.data["x"])) == [100, 200]
 
 
+def test_a_task_without_epochs_is_drawn_over_steps_and_all_beside_it(
+    train: Callable[..., Path], drawn: Callable[..., Drawing]
+) -> None:
+    train(MLP, 0, [20.0, 5.0])
+    assert sorted(set(drawn().data["x"])) == [1, 2]
+    flow = {
+        "data": {"name": "two_moons"},
+        "model": {"name": "cnf"},
+        "task": {"name": "density", "steps_per_record": 100},
+    }
+    train("two_moons-cnf-2a2b3c4d", 0, [2.0, 1.0], config=flow)
+    assert sorted(set(drawn().data["x"])) == [100, 200]
+    assert sorted(set(drawn(x="epoch").data["x"])) == [1, 2]
+
+
 def test_a_group_is_all_runs_that_share_the_values_of_its_settings(
     train: Callable[..., Path], drawn: Callable[..., Drawing]
 ) -> None:

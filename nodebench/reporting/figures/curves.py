@@ -13,8 +13,8 @@ from nodebench.counted import counted
 from nodebench.quoting import plain
 from nodebench.records import Columns
 from nodebench.reporting.columns import columns_of
-from nodebench.reporting.epochs import curves_unasked, over_seeds, read_epochs, recorded_columns
-from nodebench.reporting.figures.drawing.charts import chart, plain_numbers
+from nodebench.reporting.epochs import curves_unasked, over_seeds, place_of, read_epochs, recorded_columns
+from nodebench.reporting.figures.drawing.charts import chart, plain_numbers, whole_epochs
 from nodebench.reporting.figures.drawing.drawing import Drawing, NothingToDrawError
 from nodebench.reporting.figures.drawing.panels import new_figure, plain_label
 from nodebench.reporting.figures.drawing.style import GREY, SERIES_COLOURS, WIDTH, series_looks
@@ -41,12 +41,13 @@ def curves(
     recipes: Recipes,
     *,
     columns: Sequence[str] = (),
-    x: str = "epoch",
+    x: str | None = None,
     group: Sequence[str] = (),
 ) -> Drawing:
     """A panel a column: means over seeds against `x`; the band is from the lowest to the highest seed.
 
-    `columns`: scores, losses and evaluations if none are given. `x`: epoch or step. `group`: keys of config.yaml, a
+    `columns`: scores, losses and evaluations if none are given. `x`: epoch or step, unasked that of
+    `place_of`. `group`: keys of config.yaml, a
     curve for each of their values; without any, one for each experiment. Axes are logarithmic where numbers span
     decades. Raises UnknownColumnError for a column or a key that no run has, NothingToDrawError without any epoch.
     """
@@ -58,6 +59,7 @@ def curves(
     _check("setting", group, sorted({key for run in runs for key, _ in run.settings}))
     asked = list(dict.fromkeys(columns)) or curves_unasked(recorded, known)
     table, notes = read_epochs(runs, asked)
+    x = x or place_of(runs, table)
     asked = [
         name for name in asked if name in columns or table[name].any()
     ]  # unasked, not what is 0 throughout
@@ -137,7 +139,7 @@ def _draw(numbers: pd.DataFrame, columns: Sequence[str], x: str, known: Columns)
         _draw_panel(axes, curve, looks)
         if is_log and curve["lowest"].min() >= 0.1:
             plain_numbers(axes, "y")
-        axes.set_xlim(0, 1.03 * curve["x"].max())
+        whole_epochs(axes, curve["x"].max())
     _legend(figure, looks, legend_columns)
     return figure
 

@@ -14,6 +14,7 @@ from nodebench.reporting.epochs import (
     PLACES,
     curves_unasked,
     over_seeds,
+    place_of,
     read_epochs,
     recorded_columns,
 )
@@ -58,9 +59,7 @@ def read_course(neighbours: Neighbours) -> Course:
     columns = columns_of(neighbours.runs)
     shown = curves_unasked(recorded_columns(neighbours.runs), columns)
     table, problems = read_epochs(neighbours.runs, tuple(dict.fromkeys((*shown, *COUNTS))))
-    has_epochs = any(run.setting("training.epochs") for run in neighbours.runs)
-    has_steps = bool(table["step"].notna().any())
-    place = PLACES[0] if has_epochs or not has_steps else PLACES[1]
+    place = place_of(neighbours.runs, table)
     return Course(neighbours, table[table[place].notna()], columns, place, problems)
 
 

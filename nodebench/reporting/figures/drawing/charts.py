@@ -63,7 +63,7 @@ def whole_decades(axes: Axes, values: Iterable[float]) -> None:
 
 
 def whole_epochs(axes: Axes, last: float) -> None:
-    """Let the x axis count epochs from 0, in whole numbers."""
+    """Let the x axis count epochs, or steps, from 0, in whole numbers."""
     from matplotlib.ticker import MaxNLocator
 
     axes.set_xlim(0, 1.04 * last)
