@@ -17,6 +17,7 @@ NUM_COLOURS = 8
 MAX_POINTS = 72  # of a line: no screen shows more
 Point = TypeVar("Point")
 _LINE = 12.5  # from label to label
+MANY_POINTS = 12  # of a line: so many that its first ones may be left out
 _CHARACTERS = 16  # of a name that has room there
 
 
@@ -52,8 +53,14 @@ def axes_over(charts: Sequence[Chart], *, y_from_zero: bool = False) -> tuple[Ax
     ys += [y for curve in curves for _, *ends in curve.band for y in ends]
     begun = min(xs) + 0.08 * (max(xs) - min(xs))
     later = [y for curve in curves for x, y in curve.points if x >= begun] or ys
+    are_many = max(len(curve.points) for curve in curves) >= MANY_POINTS
     is_log = min(ys) > 0 and max(ys) / min(ys) > 30
-    if not is_log and max(later) > min(later) and max(ys) > max(later) + 1.5 * (max(later) - min(later)):
+    if (
+        are_many
+        and not is_log
+        and max(later) > min(later)
+        and max(ys) > max(later) + 1.5 * (max(later) - min(later))
+    ):
         ys = later
     are_short = all(len(curve.label) <= _CHARACTERS for curve in curves)
     right = WIDTH - (LABELS if are_short else RIGHT)

@@ -185,7 +185,8 @@ def _sections(contents: Contents, found: Sequence[Neighbours], table: Markup) ->
     )
     yield Section(
         *("curves", "Learning"),
-        "Scores while training. A line is the mean over seeds, its band reaches from the lowest to the highest seed.",
+        "Scores while training. A line is the mean over seeds, its band reaches from the lowest to the highest seed; "
+        "one that comes in from above began higher.",
         [*_panels(learning), _problems(problems)],
     )
     yield Section(

@@ -9,7 +9,7 @@ import math
 import pytest
 
 from nodebench.reporting.report.axes import axis_over
-from nodebench.reporting.report.charts import spread
+from nodebench.reporting.report.charts import Chart, Curve, axes_over, spread
 from nodebench.reporting.report.inlining import inlined, page_colours
 from nodebench.reporting.report.markup import Markup, element, embedded_json
 from nodebench.reporting.report.titles import title
@@ -52,6 +52,15 @@ def test_numbers_over_several_powers_of_ten_are_on_a_logarithmic_axis() -> None:
     assert axis_over([0.5, 1.0], 0.0, 90.0).is_log is False
     assert axis_over([1e-6], 0.0, 1.0).label(1e-6) == "10⁻⁶"
     assert axis_over([0.0, 5000.0], 0.0, 1.0).label(2000.0) == "2,000"
+
+
+def test_the_beginning_of_a_line_is_left_out_only_where_the_line_is_long() -> None:
+    def highest(ys: list[float]) -> float:
+        curve = Curve("mlp", [(float(x), y) for x, y in enumerate(ys, start=1)])
+        return axes_over([Chart("key", "title", "", "epoch", [curve])])[1].high
+
+    assert highest([20.0, 2.0, 1.5, 1.0]) > 20
+    assert highest([20.0, 2.0, *(1.5 - 0.01 * number for number in range(20))]) < 3
 
 
 def test_labels_keep_their_order_and_their_distance() -> None:
