@@ -49,6 +49,14 @@ def test_every_page_is_in_the_table_of_contents() -> None:
     assert {page for page in PAGES if page.is_relative_to(DOCS)} == reached | {DOCS / "package_index.md"}
 
 
+def test_every_decision_has_a_number_of_its_own_which_its_heading_says() -> None:
+    pages = sorted((DOCS / "decisions").glob("0*.md"))
+    numbers = [page.name[:4] for page in pages]
+    assert numbers == [f"{number:04}" for number in range(1, len(pages) + 1)]
+    for page, number in zip(pages, numbers, strict=True):
+        assert page.read_text(encoding="utf-8").startswith(f"# {number}: ")
+
+
 @pytest.mark.parametrize("page", [page for page in PAGES if page.is_relative_to(DOCS)], ids=name_of)
 def test_what_is_included_is_there(page: Path) -> None:
     for block in BLOCKS[page]:

@@ -57,7 +57,7 @@ class ConvergenceError(SolverError):
 
 
 class BudgetExhaustedError(SolverError):
-    """`max_steps` or `max_nfe` was reached before the last output time."""
+    """`max_steps` (StepBudgetError) or `max_nfe` (EvaluationBudgetError) was reached before the last output time."""
 
 
 class StepBudgetError(BudgetExhaustedError):
