@@ -39,9 +39,6 @@ class SolveFailure:
         self._dtype, self._eps = str(dtype).removeprefix("torch."), torch.finfo(dtype).eps
         self.last_ratio: float | None = None
         self.is_overflow = False
-        self.is_stiff: Callable[[], bool] | None = (
-            None  # whether stability limits the steps, where a loop can tell
-        )
         self.unsolved: ConvergenceError | None = None  # the latest step, if its equations were not solved
 
     def non_finite(self, t: float, dt: float, y: Tensor, what: str) -> SolverError:
@@ -92,15 +89,22 @@ class SolveFailure:
             f"({self._tally()}); take shorter steps, and check that the vector field is smooth there"
         )
 
-    def if_spent(self, budget: Budget, cost: int, t: float) -> SolverError | None:
-        """The error of a budget that one more step, or `cost` more evaluations, would exceed."""
-        spent = budget.spent(self._counts, cost)
-        return None if spent is None else self.budget(spent.status, spent.what, t)
+    def if_spent(
+        self, budget: Budget, cost: int, t: float, is_stiff: Callable[[], bool] | None = None
+    ) -> SolverError | None:
+        """The error of a budget that one more step, or `cost` more evaluations, would exceed.
 
-    def budget(self, status: Status, budget: str, t: float) -> SolverError:
-        """max_steps or max_nfe is spent."""
+        `is_stiff` tells whether stability limits the steps, where a loop can; it is asked once the budget is spent.
+        """
+        spent = budget.spent(self._counts, cost)
+        if spent is None:
+            return None
+        return self.budget(spent.status, spent.what, t, is_stiff is not None and is_stiff())
+
+    def budget(self, status: Status, budget: str, t: float, is_stiff: bool = False) -> SolverError:
+        """max_steps or max_nfe is spent; `is_stiff`: by steps that stability limits."""
         remedy = "raise the budget or take longer steps"
-        if self.is_stiff is not None and self.is_stiff():
+        if is_stiff:
             self._counts.is_stiff = True
             what_limits = "steps are as long as an explicit method's stability allows, whatever the tolerance"
             remedy = f"{what_limits}: the system is stiff, so use method=`kvaerno5`"

@@ -150,8 +150,9 @@ def checked(dy: Any, y: Tensor) -> Tensor:
     Another precision is cast: a float64 constant beside a float32 state, or what autocast computed. Where autograd does
     not record, a field may have done so by itself: nobody is to hold its graph then.
     """
-    if not isinstance(dy, Tensor) or dy.shape != y.shape or not is_castable(dy.dtype, y.dtype):
-        what = f"{tuple(dy.shape)} {dy.dtype}" if isinstance(dy, Tensor) else f"a {type(dy).__name__}"
+    is_tensor = isinstance(dy, Tensor)
+    if not is_tensor or dy.shape != y.shape or (dy.dtype != y.dtype and not is_castable(dy.dtype, y.dtype)):
+        what = f"{tuple(dy.shape)} {dy.dtype}" if is_tensor else f"a {type(dy).__name__}"
         raise ValueError(
             f"the vector field returned {what} for a state of {tuple(y.shape)} {y.dtype}; "
             f"f(t, y) must return a tensor of y's shape, {_KINDS[y.is_complex()]}"

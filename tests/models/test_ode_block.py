@@ -191,6 +191,7 @@ def test_every_setting_reaches_the_solver(monkeypatch: pytest.MonkeyPatch) -> No
         max_step=0.5,
         first_step=0.01,
         compile=True,
+        steps="per_sample",
         adjoint=adjoint,
     )
     assert all(getattr(given, field.name) != field.default for field in fields(SolverSettings))

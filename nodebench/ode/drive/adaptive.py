@@ -61,7 +61,6 @@ class _AdaptiveLoop:
         self.counts, self.y0 = course.f.counts, course.y0
         self.traits, self.steps = method.traits, method.begin(course)
         self.error_order = self.traits.error_order or self.traits.order
-        self.failure.is_stiff = self._is_stiff
         self.anchor = 0
         self.outputs = [course.y0]
         # Steps that somebody hears of or keeps are taken one by one.
@@ -146,7 +145,7 @@ class _AdaptiveLoop:
         return self.steps.cost(record) + slope + following
 
     def _spent_budget(self, cost: int, t: float) -> SolverError | None:
-        return self.failure.if_spent(self.control.budget, cost, t)
+        return self.failure.if_spent(self.control.budget, cost, t, self._is_stiff)
 
     def _next_record(self) -> StepRecord:
         """The step to try: as long as the controller wants, clipped to the next time that must be met."""
