@@ -60,7 +60,7 @@ def how_it_went(runs: Sequence[Run]) -> Iterator[str]:
         kinds.update(str(record.get("kind")) for record in evaluations.read(run.folder)[0])
     if kinds:
         told = ", ".join(f"{kind} {number}" for kind, number in kinds.items())
-        yield f"evaluated {counted(kinds.total(), 'time')}: {told}"
+        yield f"evaluated {counted(kinds.total(), 'time')}{f': {told}' if set(kinds) != {'evaluation'} else ''}"
     if measured := [run for run in runs if (run.folder / MEASURED).is_file()]:
         yield f"measured  {MEASURED} of {', '.join(f'seed {run.seed}' for run in measured)}"
 

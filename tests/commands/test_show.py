@@ -130,6 +130,18 @@ def test_a_damaged_run_is_shown_as_far_as_it_can_be_read(
     assert "\x1b" not in "".join(lines)
 
 
+def test_what_was_measured_since_is_counted_by_its_kind_where_there_are_several(
+    leave_run: Callable[..., Path], shown: Callable[..., list[str]]
+) -> None:
+    folder = leave_run(*ODENET)
+    for kinds, told in (
+        (["evaluation"] * 2, "2 times"),
+        (["evaluation", "swap", "swap"], "3 times: evaluation 1, swap 2"),
+    ):
+        (folder / "evaluations.jsonl").write_text("".join(f'{{"kind": "{kind}"}}\n' for kind in kinds))
+        assert line_of(shown(folder), "evaluated") == told
+
+
 def test_what_is_not_known_of_a_run_is_not_shown(
     leave_run: Callable[..., Path], shown: Callable[..., list[str]]
 ) -> None:
