@@ -80,7 +80,7 @@ def rows_of_csv(table: Table) -> list[dict[str, str]]:
 
 
 def test_the_tables_are_the_modules_of_the_folder() -> None:
-    assert table_names() == ["gradients", "swap", "table1", "table2"]
+    assert table_names() == ["gradients", "per_image", "swap", "table1", "table2"]
 
 
 class TestTable1:
