@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nodebench.ode.clock import StepRecord
 from nodebench.ode.drive.control import StepControl
-from nodebench.ode.drive.decide import decide, reaches
+from nodebench.ode.drive.decide import at_pace, decide, reaches
 from nodebench.ode.drive.first_step import first_step
 from nodebench.ode.drive.outputs import Observer, Watch, step_outputs
 from nodebench.ode.drive.state import LoopResult, LoopState
@@ -183,6 +183,8 @@ class _AdaptiveLoop:
             self._reject(size * control.controller.factor_min)
             return None
         decision = decide(state, ratio, size, forced, control.controller, self.error_order)
+        if step.pace is not None:
+            decision = at_pace(decision, state, size, step.pace)
         if decision.accepted:
             self.counts.num_forced += ratio > 1.0
             self._accept(record, step, decision.size, decision.history)

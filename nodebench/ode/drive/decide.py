@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from nodebench.ode.drive.controllers import Controller
 from nodebench.ode.drive.scalars import larger, smaller, where
-from nodebench.ode.drive.state import LoopState
+from nodebench.ode.drive.state import LoopState, Pace
 
 
 class Decision(NamedTuple):
@@ -32,6 +32,16 @@ def decide(
     first, second = controller.remember(ratio, history)
     history = where(accepted, first, history[0]), where(accepted, second, history[1])
     return Decision(accepted, larger(size, kept), history)
+
+
+def at_pace(decision: Decision, state: LoopState[float], taken: float, pace: Pace) -> Decision:
+    """The decision with the next step held to the pace of a step of size `taken`; a clipped one tells nothing."""
+    size = decision.size * pace.safety
+    if decision.accepted:
+        size = min(size, taken * pace.growth)
+        if taken < 0.99 * state.size:  # clipped, and not merely rounded with its end
+            size = max(size, state.size)
+    return decision._replace(size=size)
 
 
 def reaches(size: Any, remaining: Any, rounding: Any) -> Any:

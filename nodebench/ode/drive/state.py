@@ -10,6 +10,16 @@ from nodebench.ode.drive.scalars import Scalar
 from nodebench.ode.status import SolverError
 
 
+class Pace(NamedTuple):
+    """What a step knows, beside its error, of how long the next may be.
+
+    What its error allows, times `safety`, and at most `growth` times its own length.
+    """
+
+    safety: float
+    growth: float
+
+
 class LoopState(NamedTuple, Generic[Scalar]):
     """Where an adaptive solve stands: everything that its next step follows from, f0 = f(t, y) included.
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from nodebench.ode.budget import Budget
 from nodebench.ode.clock import Clock, StepRecord, end_time, start_time
 from nodebench.ode.drive.control import StepControl
-from nodebench.ode.drive.state import LoopResult, LoopState
+from nodebench.ode.drive.state import LoopResult, LoopState, Pace
 from nodebench.ode.failures import SolveFailure
 from nodebench.ode.field import Field, Time, kept
 from nodebench.ode.methods.traits import Traits
@@ -30,7 +30,8 @@ class Step(NamedTuple):
     f1 = f(t1, y1) where the step evaluated it. `error` estimates the error of y1: of its shape (integrals that the
     norm leaves out may be missing). `at(theta)` is y inside the step, theta from 0 to 1, by an interpolant of the
     method's own; `at_many(thetas)` is the same at several, along a new first axis, where the method has them in one go.
-    `error_ratio`: the error in units of the tolerance, 0-d, where it was computed along with the step.
+    `error_ratio`: the error in units of the tolerance, 0-d, where it was computed along with the step. `pace`: what
+    solving the step's equations says of the next one.
     What a step hands out is good until the next one is taken, and for ever in a solve with dense output.
     """
 
@@ -40,6 +41,7 @@ class Step(NamedTuple):
     at: Callable[[Time], Tensor] | None = None
     error_ratio: Tensor | None = None
     at_many: Callable[[Sequence[float]], Tensor] | None = None
+    pace: Pace | None = None
 
 
 class Course(NamedTuple):

@@ -4,7 +4,10 @@ With G(w) = 0 to be solved and M close to dG/dw, each turn is w <- w - M^-1 G(w)
 from the last two; the error left is at most theta / (1 - theta) of the last turn, in units of the tolerance and of the
 sample that is farthest off, and is to be at most `kappa`.
 
-Source: Hairer & Wanner, Solving Ordinary Differential Equations II, 2nd edition, section IV.8 (eqs. 8.9 to 8.11).
+How fast the turns were says more than the error of a step does about how long the next one may be (`pace`).
+
+Source: Hairer & Wanner, Solving Ordinary Differential Equations II, 2nd edition, section IV.8 (eqs. 8.9 to 8.11, and
+8.21 for the factor of safety).
 """
 
 from __future__ import annotations
@@ -17,10 +20,15 @@ import torch
 from torch import Tensor
 
 from nodebench.ode.counts import Counts
+from nodebench.ode.drive.state import Pace
 from nodebench.ode.norms import Accuracy
 
-MAX_TURNS = 8
+MAX_TURNS = 10
 MAX_TURNS_ON_GRID = 50  # where there is no shorter step to try
+KAPPA = 0.01  # of the tolerance, where it is the error of a step that is held to it
+SAFETY = 0.8  # beside the controller's: a cycle's phase gathers errors that nothing damps (the Oregonator's)
+GROWTH = 4.0  # of a step, at most
+THETA = 0.15  # that a longer step may come to, taken for proportional to its length
 
 
 class Trouble(Enum):
@@ -62,13 +70,25 @@ class Newton:
         dtype: torch.dtype,
         is_spent: Callable[[], bool],
         max_turns: int = MAX_TURNS_ON_GRID,
+        kappa: float | None = None,
     ) -> None:
         self._accuracy, self._counts, self._max_turns = accuracy, counts, max_turns
         self._is_spent = is_spent  # whether the budget has no turn left
         rtol = float(torch.as_tensor(accuracy.rtol).min())
-        self.kappa = max(10 * torch.finfo(dtype).eps / rtol, min(0.03, math.sqrt(rtol)))
+        wanted = min(0.03, math.sqrt(rtol)) if kappa is None else kappa
+        self.kappa = max(10 * torch.finfo(dtype).eps / rtol, wanted)
         self._left = 1.0  # what was left of the last turn's size at the end of the last iteration
-        self.theta = 0.0  # the slowest since it was last set
+        self.begin_step()
+
+    def begin_step(self) -> None:
+        """Forget how fast earlier iterations were."""
+        self.theta, self._most = 0.0, 1  # the slowest since, and the most turns of one
+
+    def pace(self, *, was_unsolved: bool) -> Pace:
+        """What the iterations of a step mean for the next one; behind one that was not solved, it is no longer."""
+        growth = min(GROWTH, max(0.5, THETA / self.theta)) if self.theta else GROWTH
+        turns = 2 * self._max_turns + 1
+        return Pace(SAFETY * turns / (turns - 1 + self._most), min(growth, 1.0) if was_unsolved else growth)
 
     def scale(self, y: Tensor, num_samples: int) -> Tensor:
         """The tolerance of each number of the samples at the start of a state, (num_samples, size)."""
@@ -92,6 +112,7 @@ class Newton:
             change = factors.solve(residual)
             size = _largest(change / scale)
             self._counts.num_newton += 1
+            self._most = max(self._most, turn)
             if not math.isfinite(size):
                 return self._blame(residual, factors)
             if turn > 1:

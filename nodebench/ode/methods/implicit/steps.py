@@ -11,7 +11,7 @@ from nodebench.ode.clock import StepRecord, end_time, start_time
 from nodebench.ode.field import Time, kept
 from nodebench.ode.methods.implicit.jacobian import make_jacobians
 from nodebench.ode.methods.implicit.matrices import Matrices
-from nodebench.ode.methods.implicit.newton import MAX_TURNS, MAX_TURNS_ON_GRID, Newton, Trouble
+from nodebench.ode.methods.implicit.newton import KAPPA, MAX_TURNS, MAX_TURNS_ON_GRID, Newton, Trouble
 from nodebench.ode.methods.method import Course, Step, Steps
 from nodebench.ode.methods.stages import weighted_sum
 from nodebench.ode.status import SolverError
@@ -30,8 +30,9 @@ class ImplicitSteps(Steps):
         f, y0 = course.f, course.y0
         self.course, self.f, self.clock = course, f, course.clock
         self.matrices = Matrices(make_jacobians(f, y0, name), self.matrix, course.clock, f.counts)
-        turns = MAX_TURNS if course.control else max_turns
-        self.newton = Newton(course.accuracy, f.counts, y0.dtype, self._is_spent, turns)
+        turns, kappa = (MAX_TURNS, KAPPA) if course.control else (max_turns, None)
+        self.newton = Newton(course.accuracy, f.counts, y0.dtype, self._is_spent, turns, kappa)
+        self._was_unsolved = False  # whether the latest step was so
         self.from_rest = (
             False  # whether iterations start from the state before them, and not from what is predicted
         )
@@ -61,7 +62,8 @@ class ImplicitSteps(Steps):
 
         On a grid, where there is no shorter step to try, also from y0 itself: a long explicit step leads astray.
         """
-        self.newton.theta, self.from_rest = 0.0, False
+        self.from_rest = False
+        self.newton.begin_step()
         step = self.attempt(record, y0, f0)
         while isinstance(step, Trouble):
             if step is Trouble.SPENT:
@@ -70,11 +72,14 @@ class ImplicitSteps(Steps):
                 return spent
             if not self.matrices.renew(record.t):
                 if self.from_rest or self.course.control is not None:
+                    self._was_unsolved = True
                     return self.course.failure.not_solved(record.t, record.dt, y0, step.value)
                 self.from_rest = True
             step = self.attempt(record, y0, f0)
         if self.newton.theta > FAST:
             self.matrices.renew(record.t1)
+        step = step._replace(pace=self.newton.pace(was_unsolved=self._was_unsolved))
+        self._was_unsolved = False
         return step
 
     def lead(self, x: Tensor) -> Tensor:
