@@ -15,9 +15,11 @@ from nodebench.ode.status import (
     BudgetExhaustedError,
     ConvergenceError,
     ConvergenceWarning,
+    EvaluationBudgetError,
     NonFiniteError,
     SolverError,
     Status,
+    StepBudgetError,
     StepUnderflowError,
 )
 
@@ -31,6 +33,7 @@ __all__ = [
     "ConvergenceWarning",
     "Counts",
     "Crossings",
+    "EvaluationBudgetError",
     "Event",
     "Method",
     "NonFiniteError",
@@ -41,6 +44,7 @@ __all__ = [
     "SolverError",
     "Status",
     "Step",
+    "StepBudgetError",
     "StepUnderflowError",
     "Traits",
     "hush_compiler",

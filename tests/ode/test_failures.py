@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import nodebench.ode
 from nodebench.ode import (
     BudgetExhaustedError,
     NonFiniteError,
@@ -231,6 +232,12 @@ def test_a_failure_survives_the_way_to_another_process(carry: Any, status: Statu
         str(failures[status]),
         status,
     )
+
+
+def test_every_failure_that_can_be_shown_can_be_imported_to_be_caught() -> None:
+    for error in ERROR_CLASSES.values():
+        assert getattr(nodebench.ode, error.__name__) is error
+        assert error.__name__ in nodebench.ode.__all__
 
 
 def test_the_status_of_each_failure_is_its_class() -> None:
