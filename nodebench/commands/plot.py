@@ -9,6 +9,7 @@ from pathlib import Path
 from nodebench.commands.arguments import Parser, folder, place
 from nodebench.commands.destinations import check_folder, writing_to
 from nodebench.commands.recipes import recipes_of
+from nodebench.commands.run_argument import check_no_file, runs_under
 from nodebench.config.errors import ConfigError, did_you_mean
 from nodebench.quoting import plain
 from nodebench.records.metrics import PLACES
@@ -37,7 +38,8 @@ def run(argv: Sequence[str]) -> int:
     from nodebench.reporting.measures import NotMeasuredError
     from nodebench.reporting.tables import UnknownColumnError
 
-    runs = find_runs(options.runs)
+    check_no_file(options.runs)
+    runs = runs_under(options.runs) if options.figure == CURVES else find_runs(options.runs)
     out = options.runs / "figures" if options.out is None else options.out
     if runs:  # else there is nothing to draw, and perhaps no such folder
         with writing_to(out):

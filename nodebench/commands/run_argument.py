@@ -32,6 +32,7 @@ def runs_of(place: Path) -> list[Run]:
 
 def runs_under(place: Path) -> list[Run]:
     """All runs at or below `place`, which --runs names. Raises ConfigError if there are none."""
+    check_no_file(place)
     runs = find_runs(place)
     if not runs:
         raise ConfigError(
@@ -39,6 +40,12 @@ def runs_under(place: Path) -> list[Run]:
             "or name another folder with --runs"
         )
     return runs
+
+
+def check_no_file(place: Path) -> None:
+    """Raises ConfigError if what --runs names is there and is no folder: then no run that is made would be in it."""
+    if os.path.lexists(place) and not os.path.isdir(place):
+        raise ConfigError(f"{nothing_under(place)}; name one with --runs")
 
 
 def where(runs: Sequence[Run]) -> Path:

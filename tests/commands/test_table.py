@@ -39,13 +39,16 @@ def test_the_table_is_written_to_a_file_that_is_named(
     assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["table.md"]
 
 
-@pytest.mark.parametrize("command", [["table"], ["table", "table1"], ["plot", "fig3"], ["plot", "fig5"]])
+@pytest.mark.parametrize(
+    "command",
+    [["table"], ["table", "table1"], ["report"], ["plot", "fig3"], ["plot", "fig5"], ["plot", "curves"]],
+)
 def test_without_runs_it_is_said_whether_the_folder_is_there_and_how_to_make_one(
     command: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name, begins in {
         "absent": "there is no folder `{}`: ",
-        "a_file": "`{}` is not a folder: ",
+        "a_file": "`{}` is not a folder; name one with --runs\n",  # no run that is made would be in it
         "empty": "no runs under `{}`: ",
     }.items():
         place = tmp_path / name
@@ -137,7 +140,7 @@ def test_a_folders_name_steers_no_terminal(tmp_path: Path, capsys: pytest.Captur
 
 def test_a_misspelled_name_lists_the_tables(outputs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["table", "tabel1", "--runs", str(outputs)]) == 2
-    assert "Tables with a name: gradients, swap, table1" in capsys.readouterr().err
+    assert "Tables with a name: gradients, per_image, swap, table1" in capsys.readouterr().err
 
 
 def test_a_table_with_a_name_imports_no_torch(outputs: Path) -> None:
