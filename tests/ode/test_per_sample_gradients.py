@@ -250,3 +250,11 @@ def test_times_get_the_gradient_of_the_ode(gradient: str, own: bool) -> None:
         return found
 
     torch.testing.assert_close(grad("per_sample", gradient), grad("shared", "adjoint"), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_a_sample_that_came_to_rest_before_the_others_has_its_gradient(gradient: str) -> None:
+    ts = torch.tensor([[-1.0, 0.0, 0.0, 0.0], [0.0, 0.3, 0.6, 1.0]] * 2, dtype=DTYPE)
+    expected, _, _ = gradients("direct", ts=ts, rtol=1e-11, atol=1e-11)
+    found, _, _ = gradients(gradient, ts=ts, rtol=1e-9, atol=1e-9)
+    close(found, expected, 1e-5)

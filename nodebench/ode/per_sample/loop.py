@@ -148,7 +148,8 @@ class _SampleLoop:
             accuracy = course.control.accuracy
             guess = first_steps(course.f, course.times, self.y, self.f0, self.order, accuracy)
             # A field at rest is given a tiny one, which late times may not resolve. NaN stays NaN.
-            sizes = np.where(np.isnan(sizes), np.maximum(guess, rows.resolution()), sizes)
+            is_wanted = np.isnan(sizes) & rows.is_under_way
+            sizes = np.where(is_wanted, np.maximum(guess, rows.resolution()), sizes)
         for observer in course.observers:
             observer.on_start(rows.samples, rows.is_under_way.copy())
         rows.wish = sizes
