@@ -176,9 +176,21 @@ def test_a_field_that_multiplies_by_a_bare_time_is_refused_even_where_shapes_all
 ) -> None:
     with pytest.raises((RuntimeError, ValueError)) as caught:
         own(lambda t, y: t * y, torch.ones(num_samples, 3, dtype=DTYPE), [0.0, 1.0])
-    assert "t.view(-1" in "".join(caught.value.__notes__)
+    assert "t.view(-1" in "".join([str(caught.value), *getattr(caught.value, "__notes__", ())])
     solution = own(lambda t, y: t.view(-1, 1) * y, torch.ones(num_samples, 3, dtype=DTYPE), [0.0, 1.0])
     torch.testing.assert_close(solution.ys[-1], torch.full((num_samples, 3), math.exp(0.5), dtype=DTYPE))
+
+
+def test_a_time_on_an_axis_that_is_none_of_samples_is_refused_wherever_the_axis_stands() -> None:
+    rows, ts = torch.ones(3, 1, dtype=DTYPE), torch.tensor([[0.0, 1.0], [0.0, 2.0], [0.0, 3.0]], dtype=DTYPE)
+    with pytest.raises(ValueError, match="change the slopes of other samples"):
+        own(lambda t, y, rate: t * rate * y, torch.ones(3, 3, dtype=DTYPE), ts, rows)
+    with pytest.raises(ValueError, match="change the slopes of other samples"):
+        own(lambda t, y: t.view(-1, 1) * y, torch.ones(3, 3, 2, dtype=DTYPE), [0.0, 1.0])
+    solution = own(lambda t, y, rate: t[:, None] * rate * y, torch.ones(3, 3, dtype=DTYPE), ts, -rows)
+    torch.testing.assert_close(
+        solution.ys[-1], torch.exp(-(ts[:, 1:] ** 2) / 2).expand(3, 3), rtol=1e-4, atol=1e-6
+    )
 
 
 def blowing_up(t: Tensor, y: Tensor) -> Tensor:

@@ -27,8 +27,8 @@ from nodebench.ode.per_sample.adjoint import solve_adjoint
 from nodebench.ode.per_sample.checkpointed import solve_checkpointed
 from nodebench.ode.per_sample.outputs import SampleResult
 from nodebench.ode.per_sample.problem import AdjointControl, SampleProblem, solve_direct
-from nodebench.ode.per_sample.rows import RowField, RowFunction, Rows, check_broadcast, rows_of
-from nodebench.ode.per_sample.step import RowSteps
+from nodebench.ode.per_sample.rows import RowField, RowFunction, Rows, rows_of
+from nodebench.ode.per_sample.step import RowSteps, to_device
 from nodebench.ode.per_sample.times import SampleTimes, sample_times
 from nodebench.ode.solution import Solution
 from nodebench.ode.solvers import step_control
@@ -128,8 +128,7 @@ def _problem(
     how, tableau = call.how, explicit(call.how.method, call.how.options).tableau
     control = _control(how, rows, y0)
     f, is_whole = RowFunction(call.f, rows, len(y0)), not all(_is_for_all(arg) for arg in call.args)
-    if not is_whole:
-        check_broadcast(lambda t, y: f(t, y, *call.args), rows, y0, float(times.ts[0, 0]))
+    _check_broadcast(lambda t: f(t, y0, *call.args), rows, y0, times)
     problem = SampleProblem(
         f,
         y0,
@@ -145,6 +144,30 @@ def _problem(
         adjoint=_adjoint(how, rows) if how.gradient == "adjoint" else None,
     )
     return problem if how.compile is False else _compiled(problem, call, rows)
+
+
+@torch.no_grad()
+def _check_broadcast(f: Callable[[Tensor], Tensor], rows: Rows, y0: Tensor, times: SampleTimes) -> None:
+    """Where t (B,) broadcasts against an axis of the state that is none of samples, two calls tell whether f lets it.
+
+    Without this a field that multiplies y by t would be solved with each sample's time on the wrong axis, in silence.
+    """
+    if not any(len(y0) in shape for shape in rows.shapes):
+        return
+    mover = int(times.spans.argmax())
+    start = times.ts[:, 0].copy()
+    moved = start.copy()
+    moved[mover] = times.ts[mover, -1]
+    others = [sample for sample in range(len(y0)) if sample != mover]
+    before, after = (f(to_device(t, y0))[others] for t in (start, moved))
+    eps = torch.finfo(time_dtype(y0)).eps ** 0.5
+    if not torch.allclose(
+        before, after, rtol=eps, atol=eps * float(before.abs().max()) if others else 0, equal_nan=True
+    ):
+        raise ValueError(
+            f"the vector field lets the time of sample {mover} change the slopes of other samples; {OWN} t has one "
+            "entry a sample, so give it the state's axes: t.view(-1, *[1] * (y.dim() - 1))"
+        )
 
 
 def _compiled(problem: SampleProblem, call: SampleCall, rows: Rows) -> SampleProblem:

@@ -110,16 +110,3 @@ class RowField(CountedField):
             return self._inspected(partial(self._raw, self.f, y, t), (t, y))
         dy: Tensor = self._raw(self.f, y, t)  # a RowFunction checks what it returns
         return dy
-
-
-def check_broadcast(f: Callable[[Tensor, Tensor], Tensor], rows: Rows, y0: Tensor, t0: float) -> None:
-    """Where t (b,) would broadcast against a state's last axis, one call with another row tells whether f lets it.
-
-    Without this a field that multiplies y by t would be solved with each sample's time on the wrong axis, in silence.
-    """
-    if not any(len(shape) and shape[-1] == len(y0) for shape in rows.shapes):
-        return
-    with torch.no_grad():
-        one_more = torch.cat([y0, y0[:1]])
-        real = one_more.real if one_more.is_complex() else one_more
-        f(real.new_full((len(one_more),), t0), one_more)
