@@ -108,8 +108,40 @@ def test_the_adjoint_of_a_fast_decay_is_right_or_says_that_it_is_not() -> None:
     assert decay(rate, method="dopri5", gradient="checkpointed").abs() < 1e-3  # of the discrete solve
 
 
-def test_a_solve_that_comes_back_does_not_warn() -> None:
-    assert decay(torch.tensor(3.0, dtype=torch.float64, requires_grad=True)).isfinite()
+@pytest.mark.parametrize("steps", ["shared", "per_sample"])
+def test_the_adjoint_of_samples_warns_of_those_that_decay_fast(steps: str) -> None:
+    rates = torch.tensor([[1.0], [50.0], [2.0]], dtype=torch.float64, requires_grad=True)
+    ys = odeint(lambda t, y, k: -k * y, torch.ones_like(rates.detach()), [0.0, 1.0], (rates,), steps=steps).ys
+    with pytest.warns(AdjointDriftWarning, match="checkpointed"):
+        torch.autograd.grad(ys[-1].sum(), rates)
+
+
+@pytest.mark.parametrize("steps", ["shared", "per_sample"])
+def test_a_solve_that_comes_back_does_not_warn(steps: str) -> None:
+    def come_back(**options: object) -> Tensor:
+        rate = torch.full((1, 1), 3.0, dtype=torch.float64, requires_grad=True)
+        y0 = torch.ones(1, 1, dtype=torch.float64)
+        ys = odeint(lambda t, y, k: -k * y, y0, [0.0, 1.0], (rate,), steps=steps, **options).ys  # type: ignore[arg-type]
+        return torch.autograd.grad(ys[-1].sum(), rate)[0]
+
+    assert come_back().isfinite()
+    assert come_back(rtol=1e-10, atol=1e-10, adjoint_rtol=1e-3, adjoint_atol=1e-3).isfinite()
+
+
+@pytest.mark.parametrize("steps", ["shared", "per_sample"])
+@pytest.mark.parametrize(("method", "rtol"), [("dopri8", 1e-7), ("bosh3", 1e-9)])
+def test_outputs_that_are_interpolated_more_coarsely_than_the_tolerance_are_no_drift(
+    method: str, rtol: float, steps: str
+) -> None:
+    def pendulum(t: Tensor, y: Tensor) -> Tensor:
+        return torch.stack([y[..., 1], -torch.sin(y[..., 0])], dim=-1)
+
+    y0 = torch.tensor([[1.0, 0.0]], dtype=torch.float64, requires_grad=True)
+    ts = torch.linspace(0, 4, 30, dtype=torch.float64)
+    solution = odeint(pendulum, y0, ts, method=method, rtol=rtol, atol=rtol / 100, steps=steps)
+    by_adjoint = torch.autograd.grad(solution.ys.square().sum(), y0)[0]
+    exact = odeint(pendulum, y0, ts, method="dopri8", rtol=1e-12, atol=1e-12, gradient="direct", dt=0.02)
+    assert by_adjoint == pytest.approx(torch.autograd.grad(exact.ys.square().sum(), y0)[0], rel=1e-3)
 
 
 def test_an_explicit_solve_may_have_an_implicit_adjoint() -> None:

@@ -25,7 +25,6 @@ Source: Chen et al., "Neural Ordinary Differential Equations", NeurIPS 2018 (arX
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -33,10 +32,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from nodebench.ode.counts import Counts
 from nodebench.ode.drive.dense import DenseOutput
 from nodebench.ode.drive.solver import Start
 from nodebench.ode.field import CountedField
 from nodebench.ode.gradients.augmented import AugmentedField
+from nodebench.ode.gradients.drift import coarser, has_drifted, warn_of_drift
 from nodebench.ode.gradients.problem import (
     Outputs,
     Problem,
@@ -48,9 +49,6 @@ from nodebench.ode.gradients.problem import (
     watch,
 )
 from nodebench.ode.norms import Accuracy
-from nodebench.ode.status import AdjointDriftWarning
-
-MAX_DRIFT = 1000.0  # tolerances; healthy solves come back to within 25
 
 
 def solve_adjoint(problem: Problem) -> Outputs:
@@ -121,13 +119,16 @@ class _BackwardSolve:
     ) -> None:
         adjoint = problem.adjoint
         assert adjoint is not None, "the front door sets how the adjoint is solved"
-        self._ys, self._clock = ys, problem.clock
+        self._problem, self._ys, self._clock = problem, ys, problem.clock
         self._leaves = leaves
         self._path = path
-        self._forward = problem.solver.accuracy or Accuracy()
-        self._drift: Tensor | None = None  # of y solved backwards from what it was, in tolerances
+        self._drifts: list[
+            tuple[Stop, Stop, Tensor]
+        ] = []  # by how many tolerances y came back off, from where to where
         sizes = [leaf.numel() for leaf in leaves]
         self._solver = adjoint.make_solver(adjoint.make_norm(problem.block_sizes, sizes))
+        accuracies = (solver.accuracy or Accuracy() for solver in (problem.solver, self._solver))
+        self._accuracy = coarser(*accuracies)
         self._f = CountedField(problem.f, args, problem.stats.backward)
         self._field = AugmentedField(self._f, ys[0], leaves, None if path is None else path.nearest)
         self._integral = self._field.no_integral
@@ -162,22 +163,32 @@ class _BackwardSolve:
         self._next_step = result.next_step
         y, adj_y, self._integral = self._field.split(result.outputs[-1])
         if self._path is None:
-            stored = self._ys[before.row]
-            drift = self._forward.error_ratio(y - stored, stored, stored)
-            self._drift = drift if self._drift is None else torch.maximum(self._drift, drift)
+            self._drifts.append((stop, before, self._off(y, before)))
         return adj_y
 
     def warn_of_drift(self) -> None:
         """Say so if y solved backwards did not come back to where it had been; one wait for the device."""
-        if self._drift is not None and self._drift.item() > MAX_DRIFT:
-            # No numbers: Python shows a text that comes again, as in every step of a training, once.
-            warnings.warn(
-                "gradient=`adjoint` is far off here: y, solved backwards, did not come back to what it was at the "
-                f"output times, by more than {MAX_DRIFT:g} tolerances, as what contracts fast (a stiff system) "
-                "expands backwards; use gradient=`checkpointed` or `direct`, or method=`kvaerno5`, which keeps y",
-                AdjointDriftWarning,
-                stacklevel=1,  # one place for all who differentiate
-            )
+        if not self._drifts:
+            return
+        worst = int(torch.stack([drift for _, _, drift in self._drifts]).argmax())
+        stop, before, drift = self._drifts[worst]
+        if has_drifted(drift) and has_drifted(drift, self._off_before(stop, before)):
+            warn_of_drift("method=`kvaerno5`, which keeps y")
+
+    @torch.no_grad()
+    def _off_before(self, stop: Stop, before: Stop) -> Tensor | float:
+        """By how many tolerances the output at a stop was off, seen from the one before; 1 where none can tell."""
+        counts = Counts()
+        f = CountedField(self._f.f, self._f.args, counts)
+        clock = self._clock.between(before.t, stop.t)
+        result = self._problem.solver.solve(Start(f, self._ys[before.row], clock))
+        self._f.counts.nfe += counts.nfe
+        return 1.0 if result.error is not None else self._off(result.outputs[-1], stop)
+
+    def _off(self, y: Tensor, stop: Stop) -> Tensor:
+        """How far y is from the output at a stop, in tolerances."""
+        stored = self._ys[stop.row]
+        return self._accuracy.error_ratio(y - stored, stored, stored)
 
     def parameter_grads(self) -> list[Tensor | None]:
         """dL/d(leaf) for each leaf; None for one that f never used."""

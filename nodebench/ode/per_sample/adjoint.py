@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nodebench.ode.counts import Counts
+from nodebench.ode.gradients.drift import coarser, has_drifted, warn_of_drift
 from nodebench.ode.gradients.problem import Watched, inspecting, refuse_double_backward, watch
 from nodebench.ode.per_sample.augmented import AugmentedRows
 from nodebench.ode.per_sample.loop import SampleCourse, solve_rows
@@ -60,6 +62,7 @@ class _Adjoint(torch.autograd.Function):
         tensors = ctx.watched.leaves(saved)
         backward = _BackwardSolve(ctx.problem, ctx.watched.rebuild_args(tensors), tensors, len(ys[0]))
         adj_y0 = backward.run(ys, grad_ys, ctx.is_reached)
+        backward.warn_of_drift(ys)
         grads = iter(backward.field.grads)
         tensor_grads = [next(grads) if tensor.requires_grad else None for tensor in tensors]
         return None, None, None, adj_y0, *tensor_grads
@@ -73,10 +76,15 @@ class _BackwardSolve:
     ) -> None:
         assert problem.adjoint is not None, "the front door says how the adjoint is solved"
         self._problem, (self._tableau, self._control) = problem, problem.adjoint
+        self._accuracy = coarser(problem.control.accuracy, self._control.accuracy)
         f = RowField(problem.f, args, problem.stats.backward)
         leaves = [tensor for tensor in tensors if tensor.requires_grad]
         self.field = AugmentedRows(f, leaves, self._tableau, num_samples)
+        self._args = args
         self._next_steps: Floats | None = None
+        self._drifts: list[
+            tuple[SampleTimes, int, Tensor]
+        ] = []  # by how many tolerances each y came back off
 
     def run(self, ys: Tensor, grad_ys: Tensor, is_reached: np.ndarray) -> Tensor:
         """dL/dy0 of outputs ys (T, B, n) with gradients grad_ys; those not reached are constants."""
@@ -87,9 +95,45 @@ class _BackwardSolve:
             adj_y = adj_y + torch.where(mask, grad_ys[i], 0.0)
             ts = self._problem.times.between(i, i - 1).ts.copy()
             ts[~reached, 0] = ts[~reached, 1]  # they wait for the outputs that they reached
-            state = torch.cat([torch.where(mask, ys[i], ys[0]), adj_y], dim=1)
-            adj_y = self._solve(SampleTimes(ts, None, self._problem.times.rounding), state).chunk(2, dim=1)[1]
+            times = SampleTimes(ts, None, self._problem.times.rounding)
+            y, adj_y = self._solve(times, torch.cat([torch.where(mask, ys[i], ys[0]), adj_y], dim=1)).chunk(
+                2, dim=1
+            )
+            drift = torch.where(mask.squeeze(1), self._off(y, ys[i - 1]), 0.0)
+            self._drifts.append((times, i, drift))
         return adj_y + grad_ys[0]
+
+    def warn_of_drift(self, ys: Tensor) -> None:
+        """Say so if a y solved backwards did not come back to where it had been; one wait for the device."""
+        if not self._drifts:
+            return
+        worst = int(torch.stack([drift.max() for _, _, drift in self._drifts]).argmax())
+        times, i, drift = self._drifts[worst]
+        if has_drifted(drift) and has_drifted(drift, self._off_before(times, ys[i - 1], ys[i])):
+            warn_of_drift('method=`kvaerno5` with steps="shared", which keeps y')
+
+    @torch.no_grad()
+    def _off_before(self, times: SampleTimes, before: Tensor, stored: Tensor) -> Tensor | float:
+        """By how many tolerances outputs were off, seen from those before; 1 where none can tell."""
+        problem, counts = self._problem, Counts()
+        f, control = RowField(problem.f, self._args, counts), problem.control
+        forwards = SampleTimes(times.ts[:, ::-1].copy(), None, times.rounding)
+        course = SampleCourse(f, forwards, before, control, counts, is_whole=problem.is_whole)
+        try:
+            result = solve_rows(
+                course,
+                RowSteps(problem.tableau, f, control.accuracy, recorded=False),
+                problem.tableau.order,
+            )
+        except SolverError:
+            return 1.0
+        finally:
+            self.field.counts.nfe += counts.nfe
+        return self._off(result.ys[-1], stored)
+
+    def _off(self, y: Tensor, stored: Tensor) -> Tensor:
+        """How far each sample's y is from an output, in tolerances, (B,)."""
+        return self._accuracy.error_ratio(y - stored, stored, stored)
 
     def _solve(self, times: SampleTimes, state: Tensor) -> Tensor:
         """The state at the end of an interval."""
