@@ -23,6 +23,10 @@ class Budget(Protocol):
         """The limit that one more step, or `cost` more evaluations, would exceed."""
         ...
 
+    def allows(self, counts: Counts, evaluations: int) -> bool:
+        """Whether so many more evaluations may be spent on the message of a failure."""
+        ...
+
     def num_tries(self, counts: Counts, cost: int) -> int | None:
         """Steps of `cost` evaluations that no limit ends, and one more evaluation; None without a limit."""
         ...
@@ -42,6 +46,10 @@ class Limits:
         if self.max_nfe is not None and counts.nfe + cost > self.max_nfe:
             return Spent(Status.MAX_NFE, f"max_nfe={self.max_nfe}")
         return None
+
+    def allows(self, counts: Counts, evaluations: int) -> bool:
+        """See Budget."""
+        return self.max_nfe is None or counts.nfe + evaluations <= self.max_nfe
 
     def num_tries(self, counts: Counts, cost: int) -> int | None:
         """See Budget."""

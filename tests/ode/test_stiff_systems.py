@@ -10,12 +10,13 @@ from stiff_systems import SYSTEMS
 from torch import Tensor
 
 from nodebench.ode import SolveStats, odeint
-from nodebench.ode.status import StepBudgetError
+from nodebench.ode.status import BudgetExhaustedError, StepBudgetError
 
 ONE = torch.ones(1, dtype=torch.float64)
+CAPTURE = "eager"  # what is given to the compiler, captured and run as it is
 
 
-@pytest.mark.parametrize("method", ["dopri5", "tsit5", "dopri8"])
+@pytest.mark.parametrize("method", ["dopri5", "tsit5", "dopri8", "bosh3", "adaptive_heun"])
 @pytest.mark.parametrize("gradient", ["direct", "checkpointed"])
 def test_a_budget_that_stiffness_spent_says_so_and_names_a_method(method: str, gradient: str) -> None:
     system, stats = SYSTEMS["robertson"], SolveStats()
@@ -34,6 +35,38 @@ def test_a_budget_that_stiffness_spent_says_so_and_names_a_method(method: str, g
             stats=stats,
         )
     assert stats.forward.is_stiff
+
+
+def test_compiled_steps_that_stability_limited_say_so_too() -> None:
+    def stiff(t: Tensor, y: Tensor) -> Tensor:
+        return -200 * (y - torch.cos(t))
+
+    stats = SolveStats()
+    with pytest.raises(StepBudgetError, match="kvaerno5"), torch.no_grad():
+        odeint(stiff, ONE, [0.0, 50.0], max_steps=300, compile=CAPTURE, stats=stats)
+    assert stats.forward.is_stiff
+
+
+def test_a_budget_that_was_spent_on_a_field_that_is_not_stiff_names_no_method() -> None:
+    def turning(t: Tensor, y: Tensor) -> Tensor:
+        return torch.stack([y[1], -y[0]])
+
+    y0, settings = torch.ones(2, dtype=torch.float64), {"rtol": 1e-6, "atol": 1e-6}
+    for max_nfe in (None, 461):
+        stats = SolveStats()
+        with pytest.raises(BudgetExhaustedError) as error:
+            odeint(
+                turning,
+                y0,
+                [0.0, 1e4],
+                method="bosh3",
+                max_steps=150,
+                max_nfe=max_nfe,
+                stats=stats,
+                **settings,
+            )
+        assert "kvaerno5" not in str(error.value)
+        assert max_nfe is None or stats.forward.nfe <= max_nfe
 
 
 def test_a_solve_that_stability_limited_says_so_and_one_that_the_tolerance_did_does_not() -> None:

@@ -98,6 +98,10 @@ class StepsPerOutput:
             return None
         return Spent(Status.MAX_STEPS, f"max_steps_per_output={self._max_steps}")
 
+    def allows(self, counts: Counts, evaluations: int) -> bool:
+        """See Budget: as many as are counted there."""
+        return False
+
     def num_tries(self, counts: Counts, cost: int) -> int:
         """See Budget: one by one."""
         return 0

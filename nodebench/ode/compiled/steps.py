@@ -98,6 +98,11 @@ class CompiledSteps(Steps):
         with_last = self._kind.norm is not None or self._is_read(record)
         return num_evaluations(self._tableau, with_last=with_last)
 
+    @property
+    def stability_limit(self) -> float:
+        """See Steps."""
+        return self._tableau.stability_limit
+
     def _is_read(self, record: StepRecord) -> bool:
         """Whether anybody looks inside the step."""
         return self._course.dense or bool(record.inside)

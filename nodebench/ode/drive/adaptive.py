@@ -20,7 +20,9 @@ from nodebench.ode.drive.decide import at_pace, decide, reaches
 from nodebench.ode.drive.first_step import first_step
 from nodebench.ode.drive.outputs import Observer, Watch, step_outputs
 from nodebench.ode.drive.state import LoopResult, LoopState
+from nodebench.ode.drive.stiffness import TURNS, fastest_rate
 from nodebench.ode.failures import is_finite
+from nodebench.ode.field import time_tensor
 from nodebench.ode.methods.method import Course, Method, Step
 from nodebench.ode.norms import Accuracy, nan_beside
 from nodebench.ode.status import ConvergenceError, SolverError
@@ -77,7 +79,7 @@ class _AdaptiveLoop:
     def run(self) -> LoopResult:
         """The outputs, as far as they are reached."""
         size, t = self.control.first_step, self.clock.ts[0]
-        error = self._spent_budget(2 if size is None else 1, t)
+        error = self.failure.if_spent(self.control.budget, 2 if size is None else 1, t)
         if error is not None:
             return LoopResult(self.outputs, error, size)
         f0 = self._first_slope(t, self.y0, t in self.control.jump_ts)
@@ -131,6 +133,21 @@ class _AdaptiveLoop:
         longest = self.steps.longest_stable_step()
         return longest is not None and 0 < LIMITED * longest.item() < self.state.size
 
+    def _failed_stiff(self) -> bool:
+        """Whether stability limits the steps of a solve whose steps are spent.
+
+        Where a step does not tell, by evaluations at the end that max_nfe allows; they are counted.
+        """
+        state, limit = self.state, self.steps.stability_limit
+        if self._is_stiff():
+            return True
+        if limit is None or self.f.riding or self.counts.num_steps < MANY_STEPS:
+            return False
+        if not self.control.budget.allows(self.counts, TURNS):
+            return False
+        rate = fastest_rate(self.f, time_tensor(state.t, state.y), state.y, state.f0)
+        return rate > 0 and LIMITED * limit / rate < state.size
+
     def _no_first_step(self) -> SolverError:
         """Why the initial-step rule came to nothing: the field is not finite, or the tolerance next to nothing."""
         t, size, y = self.state.t, self.state.size, self.state.y
@@ -148,7 +165,7 @@ class _AdaptiveLoop:
         return self.steps.cost(record) + slope + following
 
     def _spent_budget(self, cost: int, t: float) -> SolverError | None:
-        return self.failure.if_spent(self.control.budget, cost, t, self._is_stiff)
+        return self.failure.if_spent(self.control.budget, cost, t, self._failed_stiff)
 
     def _next_record(self) -> StepRecord:
         """The step to try: as long as the controller wants, clipped to the next time that must be met."""

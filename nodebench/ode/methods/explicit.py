@@ -116,6 +116,11 @@ class ExplicitSteps(Steps):
         at = partial(interpolated, tableau, y0, dt, stages)
         return Step(y1, f1, error, at, at_many=partial(interpolated_many, tableau, y0, record.dt, stages))
 
+    @property
+    def stability_limit(self) -> float:
+        """See Steps."""
+        return self._tableau.stability_limit
+
     @torch.no_grad()
     def longest_stable_step(self) -> Tensor | None:
         """See Steps: of FSAL methods whose last two stages are at the end of the step, as those of dopri5.

@@ -81,6 +81,11 @@ class Steps(ABC):
     def cost(self, record: StepRecord) -> int:
         """Evaluations that `take` needs at least."""
 
+    @property
+    def stability_limit(self) -> float | None:
+        """dt |lambda| up to which a step damps what decays at that rate; None where any is, or none is known."""
+        return None
+
     def longest_stable_step(self) -> Tensor | None:
         """The longest step that stability allows where the latest one was taken, 0-d; None where it cannot be told.
 
