@@ -23,6 +23,8 @@ class Event:
         in the order in which the solve meets them, which may be backwards in time.
     terminal: True ends the solve at the first crossing, a number n at the n-th; False only counts them.
 
+    Signs are looked at four times a step: two crossings within a quarter of one go unseen, which a `max_step` prevents.
+
     Raises TypeError or ValueError for values that are none of these.
     """
 

@@ -78,7 +78,7 @@ def odeint(
         dividing each gap between outputs evenly); without, their estimated error is held to rtol and atol.
     rtol, atol: a step is accepted if norm(error / (atol + rtol max(|y0|, |y1|))) <= 1; one an entry if sequences.
     gradient: `direct` (autograd through the steps), `checkpointed` (the same, steps recomputed), or `adjoint`
-        (the continuous adjoint, solved backwards with the adjoint_* settings; None means as forward).
+        (the continuous one, solved backwards with the adjoint_*, None as forward; it may warn: AdjointDriftWarning).
     adjoint_norm: `full`, `joint`, `seminorm` or `state`: what of y, a and the integrals counts in the backward error.
     norm: `rms` (over the whole state, batch included), `max_sample` (largest RMS of a sample), or a function of the
         packed error to a 0-d tensor; for a tuple state the default is the largest of its entries' RMS.
@@ -90,7 +90,8 @@ def odeint(
     event: a function (t, y) -> number that ends the solve where it crosses zero; or an `Event` that says more; or a
         sequence of these. Crossings are in `solution.events`; outputs behind the end of the solve are NaN.
     options: dt, controller (`integral`, `pi`, `pid`), first_step, min_step (taken whatever its error, and counted as
-        forced), max_step, max_steps, max_nfe, step_ts, jump_ts (where f jumps), steps (`shared` or `per_sample`).
+        forced), max_step, max_steps, max_nfe, step_ts, jump_ts (where f jumps), steps (`shared`, or `per_sample`:
+        f is told times (b,) beside states of b samples, ts may be (B, num_times), and each may fail by itself).
 
     Raises TypeError or ValueError for a call that makes no sense, SolverError for a solve that fails.
     """
