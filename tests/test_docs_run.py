@@ -1,4 +1,7 @@
-"""README and docs: commands can be given, code runs, and what is shown is what comes out."""
+"""README and docs: commands can be given as they stand, code runs, and what is shown is what comes out.
+
+That every command runs, in a variant that takes seconds, is test_docs_commands.py's.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from pages import BLOCKS, COMMANDS, DOCS, PAGES, ROOT, name_of
+from pages import BLOCKS, COMMANDS, DOCS, PAGES, TEACHING, name_of, write_own
 
 from nodebench import cli
 from nodebench.benchmark.workloads import workload_names
@@ -31,7 +34,6 @@ from nodebench.config.saved import read_config
 from nodebench.ode.methods.own import OWN
 from nodebench.reporting.figures import figure_names
 
-TEACHING = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("paper/*.md"))]
 WITH_TESTS_OF_THEIR_OWN = {"architecture.md", "python.md", "loggers.md"}
 NEED_WEIGHTS = ("training.from=", "training.extend=")  # which a committed run has not
 TRAINED = {
@@ -48,20 +50,10 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     for name, run in TRAINED.items():
         shutil.copytree(DOCS / "results" / run / "seed0", folder / name / "seed0")
     (folder / "docs").symlink_to(DOCS)
-    for kind in KINDS:
-        for file, text in written(kind, "gated").items():
-            write(folder / "own" / file, text)
-    for block in (block for page in TEACHING for block in BLOCKS[page]):
-        if found := re.fullmatch(r".*`(own/.*)`:", block.caption):
-            write(folder / found[1], block.text)
+    write_own(folder)
     yield folder
     for known in (OWN, own_solvers.FILES):
         known.pop("gated", None)
-
-
-def write(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
 
 
 @pytest.fixture

@@ -8,8 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from nodebench.commands.new import KINDS, written
+
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+TEACHING = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("paper/*.md"))]
 PAGES = sorted(
     [
         *ROOT.glob("*.md"),
@@ -66,3 +69,15 @@ COMMANDS = [
     if block.language == "sh"
     for words in commands_in(block.text)
 ]
+
+
+def write_own(folder: Path) -> None:
+    """Everybody's `own` in `folder`: what the pages show of it, and what `nodebench new KIND gated` writes."""
+    files = {f"own/{file}": text for kind in KINDS for file, text in written(kind, "gated").items()}
+    for block in (block for page in TEACHING for block in BLOCKS[page]):
+        if found := re.fullmatch(r".*`(own/.*)`:", block.caption):
+            files[found[1]] = block.text
+    for name, text in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
