@@ -33,8 +33,8 @@ def test_every_option_of_every_group_is_listed_with_its_description(
 
 def test_solvers_are_listed_with_order_stages_and_kind(capsys: pytest.CaptureFixture[str]) -> None:
     listed = printed(capsys, "solvers")
-    assert "dopri5          Dormand-Prince 5(4): order 5, 7 stages, adaptive" in listed
-    assert "rk4             Classical Runge-Kutta: order 4, 4 stages, fixed step" in listed
+    assert "dopri5             Dormand-Prince 5(4): order 5, 7 stages, adaptive" in listed
+    assert "rk4                Classical Runge-Kutta: order 4, 4 stages, fixed step" in listed
     assert "odenet" not in listed
 
 
@@ -72,5 +72,5 @@ def test_a_folder_of_ones_own_is_listed_beside_the_shipped_one(
     (tmp_path / "solver").mkdir()
     (tmp_path / "solver" / "mine.yaml").write_text("# My own\nmethod: dopri5\n")
     listed = printed(capsys, "solvers", "--config-dir", str(tmp_path))
-    assert "mine            My own" in listed
+    assert "mine               My own" in listed
     assert "dopri5" in listed

@@ -9,6 +9,7 @@ from ode_fields import Driven, outputs_and_gradients
 from torch import Tensor
 
 from nodebench.ode import (
+    AdjointDriftWarning,
     BudgetExhaustedError,
     ConvergenceWarning,
     NonFiniteError,
@@ -165,7 +166,7 @@ def test_a_backward_solve_that_does_not_converge_is_warned_of_too() -> None:
     y0 = torch.ones(1, dtype=torch.float64, requires_grad=True)
     options = {"method": "rk4", "adjoint_method": "implicit_adams", "dt": 0.1}
     solution = odeint(lambda t, y: -40 * y, y0, [0.0, 0.5], gradient="adjoint", params=(), **options)
-    with pytest.warns(ConvergenceWarning):
+    with pytest.warns(ConvergenceWarning), pytest.warns(AdjointDriftWarning):
         solution.ys.sum().backward()  # type: ignore[union-attr]
     assert solution.stats.backward.num_unconverged == 2
 

@@ -37,7 +37,7 @@ from nodebench.ode.drive.dense import DenseOutput
 from nodebench.ode.drive.solver import Start
 from nodebench.ode.field import CountedField
 from nodebench.ode.gradients.augmented import AugmentedField
-from nodebench.ode.gradients.drift import coarser, has_drifted, warn_of_drift
+from nodebench.ode.gradients.drift import MAX_DRIFT, coarser, has_drifted, warn_of_drift
 from nodebench.ode.gradients.problem import (
     Outputs,
     Problem,
@@ -167,12 +167,14 @@ class _BackwardSolve:
         return adj_y
 
     def warn_of_drift(self) -> None:
-        """Say so if y solved backwards did not come back to where it had been; one wait for the device."""
+        """Say so if y solved backwards did not come back to where it had been; one wait for the device if it did."""
         if not self._drifts:
             return
-        worst = int(torch.stack([drift for _, _, drift in self._drifts]).argmax())
-        stop, before, drift = self._drifts[worst]
-        if has_drifted(drift) and has_drifted(drift, self._off_before(stop, before)):
+        drifts = torch.stack([drift for _, _, drift in self._drifts])
+        if not drifts.max().item() > MAX_DRIFT:
+            return
+        stop, before, drift = self._drifts[int(drifts.argmax())]
+        if has_drifted(drift, self._off_before(stop, before)):
             warn_of_drift("method=`kvaerno5`, which keeps y")
 
     @torch.no_grad()
