@@ -49,7 +49,7 @@ _ORDER = """
     drive.decide drive.first_step drive.stiffness drive.outputs drive.adaptive drive.grid drive.solver
     drive.roots drive.watch drive.dense
     per_sample.rows per_sample.times per_sample.control per_sample.step per_sample.first_step per_sample.outputs
-    per_sample.loop per_sample.problem
+    per_sample.course per_sample.loop per_sample.problem
     gradients.problem gradients.drift gradients.augmented
     per_sample.checkpointed per_sample.augmented per_sample.adjoint
     compiled.compiler compiled.inputs compiled.traced compiled.march compiled.steps

@@ -213,6 +213,67 @@ def test_a_sample_that_fails_gives_the_others_their_gradients(gradient: str) -> 
     torch.testing.assert_close(y0.grad, expected, rtol=1e-6, atol=0.0)
 
 
+@pytest.mark.parametrize("broken", [1e200, torch.nan])
+@pytest.mark.parametrize("first_step", [None, 0.1])
+@pytest.mark.parametrize("method", ["dopri5", "adaptive_heun"])
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_a_sample_that_is_finite_nowhere_leaves_the_gradients_of_the_others_as_they_are(
+    gradient: str, whole: bool, method: str, first_step: float | None, broken: float
+) -> None:
+    def grads(starts: list[float], healthy: list[int]) -> list[Tensor]:
+        y0 = torch.tensor(starts, dtype=DTYPE)[:, None].requires_grad_()
+        rate = torch.tensor(2.0, dtype=DTYPE, requires_grad=True)
+        rows = torch.ones_like(y0).requires_grad_()
+        ts = torch.tensor([0.0, 0.5, 1.0], dtype=DTYPE, requires_grad=True)
+
+        def field(t: Tensor, y: Tensor, rows: Tensor | float = 1.0) -> Tensor:
+            return -rate * rows * y**3
+
+        settings: dict[str, Any] = {} if first_step is None else {"first_step": first_step}
+        solution = odeint(
+            field,
+            y0,
+            ts,
+            (rows,) if whole else (),
+            params=(rate,),
+            method=method,
+            gradient=gradient,
+            steps="per_sample",
+            raise_on_failure=False,
+            **settings,
+        )
+        assert len(solution.failures) == len(starts) - len(healthy)
+        solution.ys[1:, healthy].sum().backward()
+        leaves = [rate, ts, y0] + ([rows] if whole else [])
+        found = [leaf.grad for leaf in leaves if leaf.grad is not None]
+        assert len(found) == len(leaves)
+        return [grad[healthy] if grad.dim() == 2 else grad for grad in found]
+
+    close(grads([1.0, broken, 2.0, 0.5, 1.5], [0, 2, 3, 4]), grads([1.0, 2.0, 0.5, 1.5], [0, 1, 2, 3]), 1e-12)
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_a_sample_that_is_finite_at_no_time_leaves_the_gradients_of_the_others_as_they_are(
+    gradient: str,
+) -> None:
+    def grad(ts: list[list[float]]) -> Tensor:
+        rate = torch.tensor(2.0, dtype=DTYPE, requires_grad=True)
+
+        def field(t: Tensor, y: Tensor, rows: Tensor) -> Tensor:
+            return -rate * torch.sqrt(1.5 - t)[:, None] * rows * y  # at later times there is no field
+
+        y0 = torch.ones(len(ts), 1, dtype=DTYPE)
+        times, settings = torch.tensor(ts, dtype=DTYPE), {"steps": "per_sample", "raise_on_failure": False}
+        solution = odeint(field, y0, times, (y0,), params=(rate,), gradient=gradient, **settings)  # type: ignore[arg-type]
+        solution.ys[-1, :2].sum().backward()
+        assert rate.grad is not None
+        return rate.grad
+
+    healthy = [[0.0, 1.0], [0.5, 1.0]]
+    close([grad([*healthy, [2.0, 3.0]])], [grad(healthy)], 1e-12)
+
+
 def test_counts_of_checkpointed_are_the_steps_that_stand() -> None:
     stats = SolveStats()
     y0 = starts().requires_grad_()

@@ -17,7 +17,8 @@ from nodebench.ode.counts import Counts
 from nodebench.ode.gradients.drift import coarser, has_drifted, warn_of_drift
 from nodebench.ode.gradients.problem import Watched, inspecting, refuse_double_backward, watch
 from nodebench.ode.per_sample.augmented import AugmentedRows
-from nodebench.ode.per_sample.loop import SampleCourse, solve_rows
+from nodebench.ode.per_sample.course import SampleCourse
+from nodebench.ode.per_sample.loop import solve_rows
 from nodebench.ode.per_sample.outputs import SampleResult
 from nodebench.ode.per_sample.problem import SampleProblem
 from nodebench.ode.per_sample.rows import RowField
@@ -94,11 +95,12 @@ class _BackwardSolve:
             mask = to_device(reached, adj_y).unsqueeze(1)
             adj_y = adj_y + torch.where(mask, grad_ys[i], 0.0)
             ts = self._problem.times.between(i, i - 1).ts.copy()
-            ts[~reached, 0] = ts[~reached, 1]  # they wait for the outputs that they reached
+            # Samples wait for the outputs that they reached where another one is, as f need not be finite elsewhere.
+            at = np.where(reached, np.arange(len(reached)), reached.argmax())
+            ts[~reached] = ts[at[~reached], :1]
             times = SampleTimes(ts, None, self._problem.times.rounding)
-            y, adj_y = self._solve(times, torch.cat([torch.where(mask, ys[i], ys[0]), adj_y], dim=1)).chunk(
-                2, dim=1
-            )
+            state = torch.cat([ys[i].index_select(0, to_device(at, adj_y)), adj_y], dim=1)
+            y, adj_y = self._solve(times, state).chunk(2, dim=1)
             drift = torch.where(mask.squeeze(1), self._off(y, ys[i - 1]), 0.0)
             self._drifts.append((times, i, drift))
         return adj_y + grad_ys[0]

@@ -114,6 +114,7 @@ def _solved(
         t = by_output[k]
         with torch.no_grad():
             slope = f(t.detach(), y.detach())
+            slope = torch.where(slope.isfinite(), slope, 0)  # an output not reached is a constant
         return y + (sign * (t - t.detach())).unsqueeze(1) * slope
 
     result = solve(replace(problem, y0=moved(y0, 0, -1.0)))

@@ -18,7 +18,7 @@ from torch import Tensor
 from nodebench.ode.counts import Counts
 from nodebench.ode.methods.tableau import ButcherTableau
 from nodebench.ode.per_sample.control import Booleans, Integers
-from nodebench.ode.per_sample.loop import Trial
+from nodebench.ode.per_sample.course import Trial
 from nodebench.ode.per_sample.rows import RowField
 from nodebench.ode.per_sample.step import to_device
 from nodebench.ode.per_sample.times import Floats

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nodebench.ode.gradients.problem import Watched, inspecting, refuse_double_backward, watch
 from nodebench.ode.per_sample.control import Booleans, Hits, Integers, Plan
-from nodebench.ode.per_sample.loop import Trial
+from nodebench.ode.per_sample.course import Trial
 from nodebench.ode.per_sample.outputs import SampleResult
 from nodebench.ode.per_sample.problem import SampleProblem, still_samples
 from nodebench.ode.per_sample.rows import RowField

@@ -7,9 +7,6 @@ others. The batch stays whole (`is_whole`) where f has arguments that may have a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
-
 import numpy as np
 import torch
 from torch import Tensor
@@ -17,65 +14,18 @@ from torch import Tensor
 from nodebench.ode.budget import Limits
 from nodebench.ode.clock import Clock
 from nodebench.ode.counts import Counts, SampleCounts
-from nodebench.ode.drive.control import StepControl
 from nodebench.ode.failures import SolveFailure, is_finite
 from nodebench.ode.field import kept
 from nodebench.ode.norms import nan_beside_rows
 from nodebench.ode.per_sample.control import Booleans, Hits, Integers, Plan, RowControl, Verdict
+from nodebench.ode.per_sample.course import SampleCourse, Trial
 from nodebench.ode.per_sample.first_step import first_steps, host_floats
 from nodebench.ode.per_sample.outputs import Gathered, SampleResult
-from nodebench.ode.per_sample.step import RowStep, RowSteps, Slopes, to_device
-from nodebench.ode.per_sample.times import Floats, SampleTimes
+from nodebench.ode.per_sample.step import RowStep, RowSteps, to_device
+from nodebench.ode.per_sample.times import Floats
 from nodebench.ode.status import SolverError, Status
 
 IDLE_SHARE = 4  # one row in so many, and the others go on without the idle ones
-
-
-class Trial(NamedTuple):
-    """A step that was tried: of which samples, from where, what became of it, and the outputs it yields.
-
-    `goes_on`: the accepted rows that have a step after it.
-    """
-
-    samples: Integers
-    plan: Plan
-    y0: Tensor
-    accepted: Booleans
-    goes_on: Booleans
-    hits: Hits | None
-
-
-class TrialObserver(Protocol):
-    """Hears of a solve."""
-
-    def on_start(self, samples: Integers, goes_on: Booleans) -> None:
-        """f has been evaluated at the start, and where the first steps were guessed once more."""
-        ...
-
-    def on_trial(self, trial: Trial) -> None:
-        """A step was tried."""
-        ...
-
-
-class SampleCourse(NamedTuple):
-    """What is to be solved, from rows y0 (B, n). `autograd`: accepted steps are recorded for backward().
-
-    `first_steps` are guesses (B,) that replace the initial-step rule, where they are no NaN. `retakes`: a step of which
-    a row came to nothing finite is taken once more without the rejected rows, whose gradients would be NaN. `raises`:
-    the first sample that fails ends the solve.
-    """
-
-    f: Slopes
-    times: SampleTimes
-    y0: Tensor
-    control: StepControl
-    counts: Counts
-    autograd: bool = False
-    retakes: bool = False
-    is_whole: bool = False
-    raises: bool = True
-    first_steps: Floats | None = None
-    observers: Sequence[TrialObserver] = ()
 
 
 def solve_rows(course: SampleCourse, steps: RowSteps, order: int) -> SampleResult:
@@ -153,13 +103,32 @@ class _SampleLoop:
         for observer in course.observers:
             observer.on_start(rows.samples, rows.is_under_way.copy())
         rows.wish = sizes
-        for row in places(np.isnan(sizes) & rows.is_under_way):
+        lost = places(np.isnan(sizes) & rows.is_under_way)
+        for row in lost:
             y = self.y[row]
             failure, t = self._failure(row), rows.t[row]
             if is_finite(y) and is_finite(self.f0[row]):
                 self._fail(row, failure.overflow(t, np.nan, y))
             else:
                 self._fail(row, failure.non_finite(t, np.nan, y, "the vector field returned NaN or Inf"))
+        self._set_aside(rows.t, lost)
+
+    def _set_aside(self, t: Floats, lost: list[int]) -> Floats:
+        """Times t with those of rows that failed moved to where another row is, as y and f0 are.
+
+        Where a row is not finite, its part in a gradient is 0 times that: NaN.
+        """
+        rows, under_way = self.rows, places(self.rows.is_under_way)
+        if not (lost and under_way):
+            return t
+        index = np.arange(len(t))
+        index[lost] = under_way[0]
+        t, of = t[index], to_device(index, self.y)
+        rows.t = np.where(np.isin(np.arange(len(t)), lost), t, rows.t)
+        self.y, self.f0 = self.y.index_select(0, of), self.f0.index_select(0, of)
+        if self.course.retakes:  # the graph of f0 had the lost rows in it
+            self.f0 = kept(self.course.f(to_device(t, self.y), self.y))
+        return t
 
     def _march(self) -> None:
         """Have the steps take as many as need no more than stepping, where they can."""
@@ -225,9 +194,11 @@ class _SampleLoop:
         verdict = rows.judge(plan, ratios)
         if verdict.broken.any():
             self._fail_broken(plan, step, verdict)
+            t = self._set_aside(plan.t, places(verdict.broken & ~rows.is_under_way))
+            stands, y, f0 = verdict.accepted, self.y, self.f0
+            plan = Plan(t, np.where(stands, plan.t1, t), np.where(stands, plan.dt, 0.0))
             if course.retakes:
-                dt = np.where(verdict.accepted, plan.dt, 0.0)
-                step = self.steps.take(Plan(plan.t, plan.t + dt, dt), y, f0)
+                step = self.steps.take(plan, y, f0)
         accepted = verdict.accepted
         samples = rows.samples
         hits = rows.pass_outputs(plan, accepted)
@@ -259,15 +230,16 @@ class _SampleLoop:
         return self.course.f(to_device(plan.t1, step.y1), step.y1)
 
     def _fail_broken(self, plan: Plan, step: RowStep, verdict: Verdict) -> None:
-        """Rows whose error is not finite try a smaller step, but not if they are where nothing is finite, or forced."""
+        """Rows whose error is not finite try a smaller step, or fail where nothing is finite, or forced."""
         for row in places(verdict.broken):
-            y, f0 = self.y[row], self.f0[row]
-            if verdict.lost[row] or not (is_finite(f0) and is_finite(y)):
-                what = "the vector field or the state became NaN or Inf"
-                self._fail(row, self._failure(row).non_finite(plan.t[row], plan.dt[row], y, what))
+            y, f0, t, dt = self.y[row], self.f0[row], plan.t[row], plan.dt[row]
+            sample = int(self.rows.samples[row])
             is_overflow = is_finite(step.y1[row]) and (step.f1 is None or is_finite(step.f1[row]))
             note = self.overflowed.add if is_overflow else self.overflowed.discard
-            note(int(self.rows.samples[row]))
+            note(sample)
+            if verdict.lost[row] or not (is_finite(f0) and is_finite(y)):
+                what = "the vector field or the state became NaN or Inf"
+                self._fail(row, self._failure(row).non_finite(t, dt, y, what))
 
     def _failure(self, row: int) -> SolveFailure:
         """The sentences of one sample's failure."""

@@ -14,7 +14,8 @@ from nodebench.ode.counts import SolveStats
 from nodebench.ode.drive.control import StepControl
 from nodebench.ode.methods.tableau import ButcherTableau
 from nodebench.ode.norms import Accuracy
-from nodebench.ode.per_sample.loop import SampleCourse, TrialObserver, solve_rows
+from nodebench.ode.per_sample.course import SampleCourse, TrialObserver
+from nodebench.ode.per_sample.loop import solve_rows
 from nodebench.ode.per_sample.outputs import SampleResult
 from nodebench.ode.per_sample.rows import RowField, RowFunction
 from nodebench.ode.per_sample.step import RowSteps, to_device
