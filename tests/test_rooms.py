@@ -46,7 +46,7 @@ _ORDER = """
     methods.stages methods.method methods.explicit methods.adams methods.scipy
     methods.implicit methods.implicit.jacobian methods.implicit.newton methods.implicit.gradient
     methods.implicit.matrices methods.implicit.steps methods.implicit.diagonal methods.implicit.coupled methods.registry
-    drive.decide drive.first_step drive.stiffness drive.outputs drive.adaptive drive.grid drive.solver
+    drive.decide drive.first_step drive.stiffness drive.crawl drive.outputs drive.adaptive drive.grid drive.solver
     drive.roots drive.watch drive.dense
     per_sample.rows per_sample.times per_sample.control per_sample.step per_sample.first_step per_sample.outputs
     per_sample.course per_sample.loop per_sample.problem

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from nodebench.ode.clock import StepRecord
 from nodebench.ode.drive.control import StepControl
+from nodebench.ode.drive.crawl import Crawl
 from nodebench.ode.drive.decide import at_pace, decide, reaches
 from nodebench.ode.drive.first_step import first_step
 from nodebench.ode.drive.outputs import Observer, Watch, step_outputs
@@ -30,8 +31,6 @@ from nodebench.ode.status import ConvergenceError, SolverError
 UNSOLVED_FACTOR = 0.5  # of a step whose equations could not be solved
 MANY_STEPS = 100  # beside which one wait more for the device is nothing
 LIMITED = 0.75  # of what stability allows, as the longest steps are now accepted and now rejected
-CRAWL = 1e-6  # of the interval, between two tries that were not finite
-MANY_CRAWLS = 50  # in a row, which no solve comes out of
 FEW_STEPS = 4  # as many as are not worth a march
 MOST_TRIES = 1000  # of one march, so that it can be interrupted
 
@@ -65,7 +64,7 @@ class _AdaptiveLoop:
         self.counts, self.y0 = course.f.counts, course.y0
         self.traits, self.steps = method.traits, method.begin(course)
         self.error_order = self.traits.error_order or self.traits.order
-        self.last_non_finite, self.num_crawls = math.nan, 0
+        self.crawl = Crawl()
         self.anchor = 0
         self.outputs = [course.y0]
         # Steps that somebody hears of or keeps are taken one by one.
@@ -217,16 +216,9 @@ class _AdaptiveLoop:
         return None
 
     def _crawls(self) -> bool:
-        """Asked at a try that is not finite or not solved: whether many such lie next to nothing apart in time.
-
-        At the edge of where f is finite, a state that rounding holds there would take short steps without end.
-        """
-        t, last, ts = self.state.t, self.last_non_finite, self.clock.ts
-        self.last_non_finite = t
-        if t != last:
-            interval = max(abs(t - ts[0]), 0.0 if self.clock.is_open else abs(ts[-1] - t))
-            self.num_crawls = self.num_crawls + 1 if abs(t - last) < CRAWL * interval else 0
-        return self.num_crawls >= MANY_CRAWLS
+        """Asked at a try that is not finite or not solved: whether such have no end."""
+        t, ts = self.state.t, self.clock.ts
+        return self.crawl.is_endless(t, max(abs(t - ts[0]), 0.0 if self.clock.is_open else abs(ts[-1] - t)))
 
     def _reject(self, size: float) -> None:
         self.counts.reject()

@@ -7,6 +7,8 @@ others. The batch stays whole (`is_whole`) where f has arguments that may have a
 
 from __future__ import annotations
 
+from collections import defaultdict
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,6 +16,7 @@ from torch import Tensor
 from nodebench.ode.budget import Limits
 from nodebench.ode.clock import Clock
 from nodebench.ode.counts import Counts, SampleCounts
+from nodebench.ode.drive.crawl import Crawl
 from nodebench.ode.failures import SolveFailure, is_finite
 from nodebench.ode.field import kept
 from nodebench.ode.norms import nan_beside_rows
@@ -63,6 +66,7 @@ class _SampleLoop:
         self.next_steps = np.full(num_samples, np.nan)
         self.last_ratio: Floats | None = None
         self.overflowed: set[int] = set()  # samples whose last error was not finite though f was
+        self.crawls: defaultdict[int, Crawl] = defaultdict(Crawl)  # of samples
         self.can_march = not (course.autograd or course.observers)
 
     def run(self) -> SampleResult:
@@ -230,16 +234,22 @@ class _SampleLoop:
         return self.course.f(to_device(plan.t1, step.y1), step.y1)
 
     def _fail_broken(self, plan: Plan, step: RowStep, verdict: Verdict) -> None:
-        """Rows whose error is not finite try a smaller step, or fail where nothing is finite, or forced."""
+        """Rows whose error is not finite try a smaller step, or fail.
+
+        They fail where nothing is finite, where they were forced, and where they take such steps without end.
+        """
         for row in places(verdict.broken):
             y, f0, t, dt = self.y[row], self.f0[row], plan.t[row], plan.dt[row]
             sample = int(self.rows.samples[row])
             is_overflow = is_finite(step.y1[row]) and (step.f1 is None or is_finite(step.f1[row]))
             note = self.overflowed.add if is_overflow else self.overflowed.discard
             note(sample)
+            start, *_, end = self.course.times.of_sample(sample)
             if verdict.lost[row] or not (is_finite(f0) and is_finite(y)):
                 what = "the vector field or the state became NaN or Inf"
                 self._fail(row, self._failure(row).non_finite(t, dt, y, what))
+            elif self.crawls[sample].is_endless(t, max(abs(t - start), abs(end - t))):
+                self._fail(row, self._failure(row).underflow(t, dt, y))
 
     def _failure(self, row: int) -> SolveFailure:
         """The sentences of one sample's failure."""
