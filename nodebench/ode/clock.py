@@ -142,11 +142,15 @@ def neighbour(t: Time, y: Tensor, direction: float) -> Tensor:
     return time + shift
 
 
-def check_times(ts: Tensor | Sequence[float]) -> tuple[float, ...]:
+# One for all samples, or rows of them, one a sample, which steps of their own can follow.
+Times = Tensor | Sequence[float] | Sequence[Sequence[float]]
+
+
+def check_times(ts: Times) -> tuple[float, ...]:
     """Output times as floats; one wait for the device if they live there.
 
-    Raises TypeError unless they are a tensor or a sequence, ValueError unless they are finite and strictly monotonic,
-    or all equal.
+    Raises TypeError unless they are a tensor or a sequence of numbers, ValueError unless they are finite and strictly
+    monotonic, or all equal.
     """
     if isinstance(ts, Tensor):
         if ts.dim() != 1 or not ts.is_floating_point():
@@ -164,7 +168,7 @@ def check_times(ts: Tensor | Sequence[float]) -> tuple[float, ...]:
                 "`ts` is a sequence with a time that requires grad, which would get none; "
                 "pass one tensor: torch.stack(ts)"
             )
-        times = tuple(float(t) for t in ts)
+        times = tuple(_as_float(t) for t in ts)
     if not times:
         raise ValueError("`ts` is empty; it needs at least the initial time")
     bad = [t for t in times if not math.isfinite(t)]
@@ -181,7 +185,20 @@ def check_times(ts: Tensor | Sequence[float]) -> tuple[float, ...]:
     return times
 
 
-def make_clock(ts: Tensor | Sequence[float], y0: Tensor) -> Clock:
+def _as_float(t: Any) -> float:
+    """A time; TypeError unless it is a number."""
+    try:
+        return float(t)
+    except (TypeError, ValueError):
+        if isinstance(t, str):
+            raise TypeError(f"`ts` holds {t!r}; each time must be a number") from None
+        raise TypeError(
+            f"`ts` holds a {type(t).__name__} where a number is to be; "
+            'rows of times, one for each sample, go with steps="per_sample" alone'
+        ) from None
+
+
+def make_clock(ts: Times, y0: Tensor) -> Clock:
     """Output times as a solve from y0 keeps them.
 
     Raises TypeError and ValueError as `check_times`, and ValueError for times beyond the range of y0's dtype, in which
@@ -203,7 +220,7 @@ def _time_eps(t: Any) -> float:
     return torch.finfo(dtype if dtype.is_floating_point else torch.float64).eps
 
 
-def _travelling_times(ts: Tensor | Sequence[float], y0: Tensor) -> Tensor | None:
+def _travelling_times(ts: Times, y0: Tensor) -> Tensor | None:
     """ts where gradients are to flow to it: on y0's device and, where there is one, in float64 as all times are."""
     if not (isinstance(ts, Tensor) and ts.requires_grad and torch.is_grad_enabled()):
         return None

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nodebench.ode.assembly import Assembly, check_call, choose_backend, parameters
-from nodebench.ode.clock import make_clock, time_dtype
+from nodebench.ode.clock import Times, make_clock, time_dtype
 from nodebench.ode.counts import Counts, SolveStats
 from nodebench.ode.drive.dense import DenseOutput
 from nodebench.ode.drive.watch import EventWatch
@@ -45,7 +45,7 @@ GRADIENTS: dict[str, Callable[[Problem], Outputs]] = {
 def odeint(
     f: Callable[..., S],
     y0: S,
-    ts: Tensor | Sequence[float],
+    ts: Times,
     args: tuple[Any, ...] = (),
     *,
     method: AnyMethod = "dopri5",
@@ -122,9 +122,7 @@ def _counting(stats: SolveStats | None, record_steps: bool) -> SolveStats:
     return stats
 
 
-def _solution(
-    problem: Problem, gradient: str, assembly: Assembly, ts: Tensor | Sequence[float]
-) -> Solution[Any]:
+def _solution(problem: Problem, gradient: str, assembly: Assembly, ts: Times) -> Solution[Any]:
     """What a call returns."""
     events, packing, clock, dense = assembly.events, assembly.packing, problem.clock, None
     if assembly.dense:

@@ -115,6 +115,16 @@ def test_times_of_their_own_and_a_row_that_ends_early() -> None:
     torch.testing.assert_close(backwards.ys, 1 / expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("make", [tuple, lambda rows: [torch.tensor(row, dtype=DTYPE) for row in rows]])
+def test_times_of_their_own_may_be_nested_numbers(make: Callable[..., Any]) -> None:
+    rows = [[0, 1.0], [0.5, 2.0]]
+    y0 = torch.ones(2, 1, dtype=DTYPE)
+    solution = own(lambda t, y: -t[:, None] * y, y0, make(rows))
+    expected = own(lambda t, y: -t[:, None] * y, y0, torch.tensor(rows, dtype=DTYPE))
+    assert torch.equal(solution.ys, expected.ys)
+    assert torch.equal(solution.ts, expected.ts)
+
+
 def test_equal_times_give_y0_without_an_evaluation() -> None:
     y0 = starts(3)
     solution = own(turning, y0, [0.5, 0.5])
@@ -287,6 +297,17 @@ class Wary(Controller):
         ({"ts": torch.tensor([[0.0, 1.0, 0.5], [0.0, 1.0, 2.0]])}, r"`ts`\[0\] is not strictly monotonic"),
         ({"ts": torch.tensor([[0.0, 0.0, 0.5], [0.0, 1.0, 2.0]])}, r"`ts`\[0\] is not strictly monotonic"),
         ({"ts": torch.tensor([[0.0, 1.0], [0.0, math.nan]])}, r"`ts`\[1, 1\] is nan"),
+        ({"ts": [[0.0, 1.0], [0.0, 1.0, 2.0]]}, "rows that are not as many numbers each"),
+        ({"ts": [[0.0, 1.0], 2.0]}, "rows that are not as many numbers each"),
+        ({"ts": [[0.0, 1.0], [0.0, "late"]]}, "rows that are not as many numbers each"),
+        ({"ts": [[0.0, [1.0]], [0.0, 2.0]]}, "rows that are not as many numbers each"),
+        ({"ts": 1.0}, "must be a tensor or sequence of times"),
+        ({"ts": [[0.0, 1.0]]}, "times for 1 samples and `y0` has 2"),
+        ({"ts": [0.0, "late"]}, "`ts` holds 'late'; each time must be a number"),
+        (
+            {"ts": [[0.0, 1.0], [0.0, 2.0]], "steps": "shared"},
+            "`ts` holds a list .* go with steps=.per_sample",
+        ),
         ({"method": "rk4"}, "has no embedded error estimate|takes no steps of their own"),
         ({"method": "vode_adams"}, "takes no steps of their own"),
         ({"method": "implicit_adams"}, "takes no steps of their own"),

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nodebench.ode.assembly import adjoint_tolerance, usable_backend
-from nodebench.ode.clock import time_dtype
+from nodebench.ode.clock import Times, time_dtype
 from nodebench.ode.compiled import CompileWarning
 from nodebench.ode.compiled.per_sample import RowCompiler
 from nodebench.ode.counts import SolveStats
@@ -29,7 +29,7 @@ from nodebench.ode.per_sample.outputs import SampleResult
 from nodebench.ode.per_sample.problem import AdjointControl, SampleProblem, solve_direct
 from nodebench.ode.per_sample.rows import RowField, RowFunction, Rows, rows_of
 from nodebench.ode.per_sample.step import RowSteps, to_device
-from nodebench.ode.per_sample.times import SampleTimes, sample_times
+from nodebench.ode.per_sample.times import SampleTimes, in_rows, sample_times
 from nodebench.ode.solution import Solution
 from nodebench.ode.solvers import step_control
 from nodebench.ode.status import Status
@@ -72,7 +72,7 @@ class SampleCall:
 
     f: Callable[..., Any]
     y0: State
-    ts: Tensor | Sequence[float]
+    ts: Times
     args: tuple[Any, ...]
     params: tuple[Tensor, ...]
     how: SampleSettings
@@ -83,13 +83,14 @@ def solve_samples(call: SampleCall, stats: SolveStats) -> Solution[Any]:
     """Solve with steps of their own; raises ValueError for what does not go with them."""
     rows = rows_of(call.y0)
     y0 = rows.pack(call.y0)
-    times = sample_times(call.ts, y0)
+    ts = in_rows(call.ts)
+    times = sample_times(ts, y0)
     problem = _problem(call, rows, y0, times, stats)
     gradient = call.how.gradient if torch.is_grad_enabled() else "direct"
     result = _solved(problem, GRADIENTS[gradient], times)
     errors = [result.failures[sample] for sample in sorted(result.failures)]
     return Solution(
-        ts=call.ts if isinstance(call.ts, Tensor) else torch.tensor(call.ts, dtype=time_dtype(y0)),
+        ts=ts if isinstance(ts, Tensor) else torch.tensor(ts, dtype=time_dtype(y0)),
         ys=rows.unpack(result.ys),
         stats=stats,
         status=errors[0].status if errors else Status.SUCCESS,

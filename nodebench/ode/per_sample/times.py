@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nodebench.ode.clock import make_clock, time_dtype
+from nodebench.ode.clock import Times, make_clock, time_dtype
 
 Floats = NDArray[np.float64]
 
@@ -54,6 +54,22 @@ class SampleTimes:
     def of_sample(self, sample: int) -> tuple[float, ...]:
         """The times of one sample."""
         return tuple(self.ts[sample].tolist())
+
+
+def in_rows(ts: Times) -> Tensor | Sequence[float]:
+    """Rows of times, one a sample, as a tensor (B, T); ValueError unless they are numbers, as many in each."""
+    is_flat = isinstance(ts, Tensor) or not isinstance(ts, Iterable)
+    if is_flat or not any(isinstance(t, (list, tuple)) or getattr(t, "ndim", 0) for t in ts):
+        return cast(Tensor | Sequence[float], ts)
+    rows: list[Any] = list(ts)
+    try:
+        is_stack = all(isinstance(row, Tensor) for row in rows)
+        return torch.stack(rows) if is_stack else torch.from_numpy(np.array(rows, dtype=np.float64))
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(
+            "`ts` has rows that are not as many numbers each; give a row of times for each sample "
+            "(one that ends before the others repeats its last time)"
+        ) from None
 
 
 def sample_times(ts: Tensor | Sequence[float], y0: Tensor) -> SampleTimes:
