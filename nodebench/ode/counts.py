@@ -65,7 +65,8 @@ class Counts:
 
     `is_stiff`: at the end of many steps, or of a budget, it was the stability of an explicit method that limited them
     and not their error: an implicit method such as kvaerno5 takes far fewer. Eager dopri5, tsit5 and dopri8 can tell at
-    no cost; of other explicit methods, and compiled, it is found by 5 evaluations more where max_steps is spent.
+    no cost; of other explicit methods, compiled, and where each sample has steps of its own, it is found by 5
+    evaluations more where max_steps is spent.
     """
 
     nfe: int = 0

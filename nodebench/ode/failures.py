@@ -39,6 +39,7 @@ class SolveFailure:
         self._dtype, self._eps = str(dtype).removeprefix("torch."), torch.finfo(dtype).eps
         self.last_ratio: float | None = None
         self.is_overflow = False
+        self.stiff_remedy = "use method=`kvaerno5`"
         self.unsolved: ConvergenceError | None = None  # the latest step, if its equations were not solved
 
     def non_finite(self, t: float, dt: float, y: Tensor, what: str) -> SolverError:
@@ -107,7 +108,7 @@ class SolveFailure:
         if is_stiff:
             self._counts.is_stiff = True
             what_limits = "steps are as long as an explicit method's stability allows, whatever the tolerance"
-            remedy = f"{what_limits}: the system is stiff, so use method=`kvaerno5`"
+            remedy = f"{what_limits}: the system is stiff, so {self.stiff_remedy}"
         elif self._rtol is not None:
             remedy = "raise the budget or loosen the tolerance; a step count that keeps growing points to stiffness"
         what = f"{budget} reached at t={t:.6g}"

@@ -248,6 +248,42 @@ def test_budgets_are_of_each_sample_and_never_exceeded() -> None:
     assert max(a + r for a, r in zip(*spread(steps)[:2], strict=True)) == 7
 
 
+@pytest.mark.parametrize("method", ["dopri5", "adaptive_heun"])
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_budget_that_stiffness_spent_says_so_of_the_samples_that_are_stiff(
+    method: str, whole: bool
+) -> None:
+    def field(t: Tensor, y: Tensor, rates: Tensor | float = 1.0) -> Tensor:
+        """Relaxes to cos(t); the second entry says how fast, and the third how fast the cosine is."""
+        x, rate, speed = y.unbind(1)
+        still = torch.zeros_like(x)
+        return torch.stack([-rate * (x - torch.cos(speed * t)), still, still], dim=1) * rates
+
+    y0 = torch.tensor([[1.0, 0.1, 1.0], [1.0, 1e4, 1.0], [1.0, 5.0, 100.0], [1.0, 1e5, 1.0]], dtype=DTYPE)
+    settings: dict[str, Any] = {"method": method, "rtol": 1e-3, "atol": 1e-3, "max_steps": 150}
+    args = [torch.ones_like(y0)] if whole else []
+    solution = own(field, y0, [0.0, 20.0], *args, raise_on_failure=False, **settings)
+    messages = {sample: str(error) for sample, error in solution.failures.items()}
+    assert sorted(messages) == [1, 2, 3]
+    assert [sample for sample, message in messages.items() if "is stiff" in message] == [1, 3]
+    assert 'use method=`kvaerno5` with steps="shared"' in messages[1]
+    assert solution.stats.forward.is_stiff
+    with pytest.raises(StepBudgetError, match=r"sample 1 of 4.* the system is stiff"):
+        own(field, y0, [0.0, 20.0], *args, **settings)
+
+
+def test_the_evaluations_that_tell_stiffness_are_counted_and_within_max_nfe() -> None:
+    def nfe(**settings: Any) -> list[int]:
+        y0 = torch.ones(2, 1, dtype=DTYPE)
+        solution = own(lambda t, y: -1e4 * y, y0, [0.0, 9.0], raise_on_failure=False, **settings)
+        assert len(solution.failures) == 2
+        assert solution.stats.forward.nfe == spread(solution)[2][0]
+        return spread(solution)[2]
+
+    assert nfe(max_steps=150) == [2 + 150 * 6 + 5] * 2
+    assert nfe(max_steps=150, max_nfe=2 + 150 * 6 + 4) == [2 + 150 * 6] * 2
+
+
 def test_steps_are_never_longer_than_max_step_and_end_on_step_ts() -> None:
     reached: list[float] = []
 

@@ -21,7 +21,7 @@ from nodebench.ode.drive.decide import at_pace, decide, reaches
 from nodebench.ode.drive.first_step import first_step
 from nodebench.ode.drive.outputs import Observer, Watch, step_outputs
 from nodebench.ode.drive.state import LoopResult, LoopState
-from nodebench.ode.drive.stiffness import TURNS, fastest_rate
+from nodebench.ode.drive.stiffness import LIMITED, MANY_STEPS, TURNS, fastest_rate
 from nodebench.ode.failures import is_finite
 from nodebench.ode.field import time_tensor
 from nodebench.ode.methods.method import Course, Method, Step
@@ -29,8 +29,6 @@ from nodebench.ode.norms import Accuracy, nan_beside
 from nodebench.ode.status import ConvergenceError, SolverError
 
 UNSOLVED_FACTOR = 0.5  # of a step whose equations could not be solved
-MANY_STEPS = 100  # beside which one wait more for the device is nothing
-LIMITED = 0.75  # of what stability allows, as the longest steps are now accepted and now rejected
 FEW_STEPS = 4  # as many as are not worth a march
 MOST_TRIES = 1000  # of one march, so that it can be interrupted
 
@@ -144,7 +142,7 @@ class _AdaptiveLoop:
             return False
         if not self.control.budget.allows(self.counts, TURNS):
             return False
-        rate = fastest_rate(self.f, time_tensor(state.t, state.y), state.y, state.f0)
+        rate = fastest_rate(self.f, time_tensor(state.t, state.y), state.y, state.f0).item()
         return rate > 0 and LIMITED * limit / rate < state.size
 
     def _no_first_step(self) -> SolverError:

@@ -17,6 +17,7 @@ from nodebench.ode.budget import Limits
 from nodebench.ode.clock import Clock
 from nodebench.ode.counts import Counts, SampleCounts
 from nodebench.ode.drive.crawl import Crawl
+from nodebench.ode.drive.stiffness import LIMITED, MANY_STEPS, TURNS, fastest_rate
 from nodebench.ode.failures import SolveFailure, is_finite
 from nodebench.ode.field import kept
 from nodebench.ode.norms import nan_beside_rows
@@ -159,16 +160,34 @@ class _SampleLoop:
         """Rows that one more step, or `cost` more evaluations each, would take beyond a budget fail."""
         rows, budget = self.rows, self.course.control.budget
         assert isinstance(budget, Limits), "what odeint is told"
+        spent: dict[int, tuple[Status, str]] = {}
         if budget.max_steps is not None:
             for row in places(of & (rows.tried >= budget.max_steps)):
-                what = f"max_steps={budget.max_steps}"
-                self._fail(row, self._failure(row).budget(Status.MAX_STEPS, what, rows.t[row]))
+                spent[row] = Status.MAX_STEPS, f"max_steps={budget.max_steps}"
         if budget.max_nfe is not None:
-            spent = rows.nfe + cost > budget.max_nfe
-            for row in places(of & spent):
-                if rows.is_under_way[row]:
-                    what = f"max_nfe={budget.max_nfe}"
-                    self._fail(row, self._failure(row).budget(Status.MAX_NFE, what, rows.t[row]))
+            for row in places(of & (rows.nfe + cost > budget.max_nfe)):
+                spent.setdefault(row, (Status.MAX_NFE, f"max_nfe={budget.max_nfe}"))
+        are_stiff = self._are_stiff(list(spent), budget) if spent else ()
+        for row, (status, what) in spent.items():
+            self._fail(row, self._failure(row).budget(status, what, rows.t[row], bool(are_stiff[row])))
+
+    def _are_stiff(self, spent: list[int], budget: Limits) -> Booleans:
+        """Of rows whose budget is spent, whether stability limits the steps; by evaluations that max_nfe allows."""
+        rows, asked = self.rows, np.zeros(len(self.y), dtype=bool)
+        asked[spent] = True
+        asked &= rows.tried >= MANY_STEPS
+        if budget.max_nfe is not None:
+            asked &= rows.nfe + TURNS <= budget.max_nfe
+        if not asked.any():
+            return asked
+        rows.count_evaluations(TURNS, asked)
+        t = to_device(rows.t, self.y)
+        rate = host_floats(fastest_rate(self.course.f, t, self.y, self.f0, dim=1).squeeze(1))
+        with np.errstate(all="ignore"):
+            longest = LIMITED * self.steps.tableau.stability_limit / rate
+        are_stiff: Booleans = asked & (rate > 0) & (longest < rows.wish)
+        self.course.counts.is_stiff |= bool(are_stiff.any())
+        return are_stiff
 
     def _without_the_idle(self, plan: Plan) -> Plan:
         """The plan of the rows under way, and nobody else in the batch, where that pays; a row that failed stands."""
@@ -259,6 +278,7 @@ class _SampleLoop:
         counts = Counts(nfe=int(rows.nfe[row]), num_accepted=accepted, num_rejected=tried - accepted)
         clock = Clock(course.times.of_sample(sample))
         failure = SolveFailure(clock, counts, course.control.accuracy, course.y0.dtype)
+        failure.stiff_remedy += ' with steps="shared"'
         if self.last_ratio is not None and counts.num_steps:
             failure.last_ratio = float(self.last_ratio[row])
             failure.is_overflow = sample in self.overflowed
