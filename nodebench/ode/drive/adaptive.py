@@ -180,15 +180,15 @@ class _AdaptiveLoop:
         step = self.steps.take(record, state.y, state.f0)
         # t1 - t may round to a size above min_step, which the controller's wish does not.
         forced = min(size, state.size) <= control.min_step
-        if isinstance(step, ConvergenceError) and not forced:
+        if isinstance(step, SolverError):
+            if forced or not isinstance(step, ConvergenceError):
+                return step
             self.failure.unsolved = step
             self.counts.num_unsolved += 1
             if self._crawls():
                 return step
             self._reject(size * UNSOLVED_FACTOR)
             return None
-        if isinstance(step, SolverError):
-            return step
         self.failure.unsolved = None
         with torch.no_grad() if self.is_recorded else nullcontext():
             ratio = self._error_ratio(record, step).item()  # the one wait for the device that a step costs
