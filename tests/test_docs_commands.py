@@ -16,18 +16,16 @@ from typing import Any
 
 import pytest
 import torch
-from pages import COMMANDS, DOCS, ROOT, name_of, write_own
+from pages import COMMANDS, DOCS, ROOT, forget_own, forget_own_modules, name_of, write_own
 
 from nodebench import cli
 from nodebench.benchmark.comparison import Effort
 from nodebench.benchmark.workloads import vdp
 from nodebench.commands import sweep
-from nodebench.config import own_solvers
 from nodebench.config.compose import compose
 from nodebench.config.identity import run_folder
 from nodebench.config.launch import expand
 from nodebench.ode import missing_compiler
-from nodebench.ode.methods.own import OWN
 
 Words = tuple[str, ...]
 
@@ -103,8 +101,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "docs").symlink_to(DOCS)
     write_own(folder)
     yield folder
-    for known in (OWN, own_solvers.FILES):
-        known.pop("gated", None)
+    forget_own()
 
 
 @pytest.fixture
@@ -115,8 +112,7 @@ def in_workplace(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[P
     monkeypatch.setattr(vdp, "QUICK", (3, 0.1, Effort(1)))
     shutil.rmtree("made", ignore_errors=True)
     yield workplace
-    for name in [name for name in sys.modules if name.startswith(("gated_", "linear_flow"))]:
-        del sys.modules[name]
+    forget_own_modules()
 
 
 def cheap(words: Words) -> list[str]:

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from pages import BLOCKS, COMMANDS, DOCS, PAGES, TEACHING, name_of, write_own
+from pages import BLOCKS, COMMANDS, DOCS, PAGES, TEACHING, forget_own, forget_own_modules, name_of, write_own
 
 from nodebench import cli
 from nodebench.benchmark.workloads import workload_names
@@ -24,14 +24,12 @@ from nodebench.commands.arguments import Parser
 from nodebench.commands.artefacts import ARTEFACTS
 from nodebench.commands.evaluate import evaluated_as
 from nodebench.commands.new import KINDS, written
-from nodebench.config import own_solvers
 from nodebench.config.build import Builder
 from nodebench.config.check import check as check_config
 from nodebench.config.compose import compose
 from nodebench.config.files import config_folders, shipped_targets
 from nodebench.config.launch import expand
 from nodebench.config.saved import read_config
-from nodebench.ode.methods.own import OWN
 from nodebench.reporting.figures import figure_names
 
 WITH_TESTS_OF_THEIR_OWN = {"architecture.md", "python.md", "loggers.md"}
@@ -52,8 +50,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "docs").symlink_to(DOCS)
     write_own(folder)
     yield folder
-    for known in (OWN, own_solvers.FILES):
-        known.pop("gated", None)
+    forget_own()
 
 
 @pytest.fixture
@@ -61,8 +58,7 @@ def own(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(workplace)
     monkeypatch.setattr(sys, "path", [*sys.path, str(workplace / "own")])
     yield workplace
-    for name in [name for name in sys.modules if name.startswith(("gated_", "linear_flow"))]:
-        del sys.modules[name]
+    forget_own_modules()
 
 
 class Parsed(BaseException):

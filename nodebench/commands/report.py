@@ -29,7 +29,7 @@ def run(argv: Sequence[str]) -> int:
     with writing_to(options.out):
         check_file(options.out)
     runs = runs_under(options.runs)
-    gc.disable()  # a sixth of the time went into looking for it among matplotlib's objects
+    gc.disable()  # a seventh of the time went into looking for it among matplotlib's objects
     try:
         page = page_of(runs, options.runs, options.title)
     finally:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from nodebench.commands.new import KINDS, written
+from nodebench.config import own_solvers
+from nodebench.ode.methods.own import OWN
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -81,3 +84,15 @@ def write_own(folder: Path) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
+
+
+def forget_own() -> None:
+    """The solver of the pages' own folder is known to nobody any more."""
+    for known in (OWN, own_solvers.FILES):
+        known.pop("gated", None)
+
+
+def forget_own_modules() -> None:
+    """The modules of that folder are imported anew, maybe from another one."""
+    for name in [name for name in sys.modules if name.startswith(("gated_", "linear_flow"))]:
+        del sys.modules[name]

@@ -37,7 +37,7 @@ from nodebench.ode.drive.dense import DenseOutput
 from nodebench.ode.drive.solver import Start
 from nodebench.ode.field import CountedField
 from nodebench.ode.gradients.augmented import AugmentedField
-from nodebench.ode.gradients.drift import MAX_DRIFT, coarser, has_drifted, warn_of_drift
+from nodebench.ode.gradients.drift import coarser, has_drifted, suspect, warn_of_drift
 from nodebench.ode.gradients.problem import (
     Outputs,
     Problem,
@@ -168,12 +168,10 @@ class _BackwardSolve:
 
     def warn_of_drift(self) -> None:
         """Say so if y solved backwards did not come back to where it had been; one wait for the device if it did."""
-        if not self._drifts:
+        worst = suspect([drift for _, _, drift in self._drifts])
+        if worst is None:
             return
-        drifts = torch.stack([drift for _, _, drift in self._drifts])
-        if not drifts.max().item() > MAX_DRIFT:
-            return
-        stop, before, drift = self._drifts[int(drifts.argmax())]
+        stop, before, drift = self._drifts[worst]
         if has_drifted(drift, self._off_before(stop, before)):
             warn_of_drift("method=`kvaerno5`, which keeps y")
 

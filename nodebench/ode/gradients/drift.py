@@ -9,7 +9,9 @@ there, as nothing that contracts forwards makes it grow.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from nodebench.ode.norms import Accuracy, Tolerance
@@ -27,6 +29,14 @@ def _larger(one: Tolerance, other: Tolerance) -> Tolerance:
     if isinstance(one, Tensor):
         return one.clamp(min=other)
     return other.clamp(min=one) if isinstance(other, Tensor) else max(one, other)
+
+
+def suspect(drifts: Sequence[Tensor]) -> int | None:
+    """Of the intervals, the one in which y drifted most, if that is too far; one wait for the device if it is not."""
+    if not drifts:
+        return None
+    largest = torch.stack([drift.nan_to_num(nan=0.0).max() for drift in drifts])
+    return int(largest.argmax()) if largest.max().item() > MAX_DRIFT else None
 
 
 def has_drifted(drift: Tensor, off: Tensor | float = 1.0) -> bool:

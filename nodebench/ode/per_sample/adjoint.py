@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from nodebench.ode.counts import Counts
-from nodebench.ode.gradients.drift import coarser, has_drifted, warn_of_drift
-from nodebench.ode.gradients.problem import Watched, inspecting, refuse_double_backward, watch
+from nodebench.ode.gradients.drift import coarser, has_drifted, suspect, warn_of_drift
+from nodebench.ode.gradients.problem import Watched, inspecting, refuse_double_backward
 from nodebench.ode.per_sample.augmented import AugmentedRows
 from nodebench.ode.per_sample.course import SampleCourse
 from nodebench.ode.per_sample.loop import solve_rows
 from nodebench.ode.per_sample.outputs import SampleResult
-from nodebench.ode.per_sample.problem import SampleProblem
+from nodebench.ode.per_sample.problem import SampleProblem, solve_by
 from nodebench.ode.per_sample.rows import RowField
 from nodebench.ode.per_sample.step import RowSteps, to_device
 from nodebench.ode.per_sample.times import Floats, SampleTimes
@@ -29,11 +29,7 @@ from nodebench.ode.status import SolverError
 
 def solve_adjoint(problem: SampleProblem) -> SampleResult:
     """Solve without a graph; gradients flow to y0, tensor arguments and parameters."""
-    watched = watch(problem)
-    box: list[SampleResult] = []
-    ys = _Adjoint.apply(problem, watched, box, problem.y0, *watched.tensors)
-    box[0].ys = ys
-    return box[0]
+    return solve_by(_Adjoint, problem)
 
 
 class _Adjoint(torch.autograd.Function):
@@ -107,11 +103,11 @@ class _BackwardSolve:
 
     def warn_of_drift(self, ys: Tensor) -> None:
         """Say so if a y solved backwards did not come back to where it had been; one wait for the device."""
-        if not self._drifts:
+        worst = suspect([drift for _, _, drift in self._drifts])
+        if worst is None:
             return
-        worst = int(torch.stack([drift.max() for _, _, drift in self._drifts]).argmax())
         times, i, drift = self._drifts[worst]
-        if has_drifted(drift) and has_drifted(drift, self._off_before(times, ys[i - 1], ys[i])):
+        if has_drifted(drift, self._off_before(times, ys[i - 1], ys[i])):
             warn_of_drift('method=`kvaerno5` with steps="shared", which keeps y')
 
     @torch.no_grad()

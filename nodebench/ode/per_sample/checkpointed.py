@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nodebench.ode.gradients.problem import Watched, inspecting, refuse_double_backward, watch
+from nodebench.ode.gradients.problem import Watched, inspecting, refuse_double_backward
 from nodebench.ode.per_sample.control import Booleans, Hits, Integers, Plan
 from nodebench.ode.per_sample.course import Trial
 from nodebench.ode.per_sample.outputs import SampleResult
-from nodebench.ode.per_sample.problem import SampleProblem, still_samples
+from nodebench.ode.per_sample.problem import SampleProblem, solve_by, still_samples
 from nodebench.ode.per_sample.rows import RowField
 from nodebench.ode.per_sample.step import to_device
 
@@ -60,11 +60,7 @@ class _Checkpoints:
 
 def solve_checkpointed(problem: SampleProblem) -> SampleResult:
     """Solve without a graph; gradients flow to y0, tensor arguments and parameters."""
-    watched = watch(problem)
-    box: list[SampleResult] = []
-    ys = _Checkpointed.apply(problem, watched, box, problem.y0, *watched.tensors)
-    box[0].ys = ys
-    return box[0]
+    return solve_by(_Checkpointed, problem)
 
 
 class _Checkpointed(torch.autograd.Function):

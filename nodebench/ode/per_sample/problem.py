@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nodebench.ode.counts import SolveStats
 from nodebench.ode.drive.control import StepControl
+from nodebench.ode.gradients.problem import watch
 from nodebench.ode.methods.tableau import ButcherTableau
 from nodebench.ode.norms import Accuracy
 from nodebench.ode.per_sample.course import SampleCourse, TrialObserver
@@ -81,3 +82,12 @@ def solve_direct(problem: SampleProblem) -> SampleResult:
 def still_samples(times: SampleTimes, like: Tensor) -> Tensor:
     """The samples whose every output is y0, as no time passes: their numbers, on the device of `like`."""
     return to_device(np.nonzero(times.spans == 0)[0], like)
+
+
+def solve_by(function: type[torch.autograd.Function], problem: SampleProblem) -> SampleResult:
+    """Solve in a function of autograd's, which is told of problem, watched tensors and where to leave the result."""
+    watched = watch(problem)
+    box: list[SampleResult] = []
+    ys = function.apply(problem, watched, box, problem.y0, *watched.tensors)
+    box[0].ys = ys
+    return box[0]
