@@ -49,9 +49,9 @@ _ORDER = """
     drive.decide drive.first_step drive.stiffness drive.crawl drive.outputs drive.adaptive drive.grid drive.solver
     drive.roots drive.watch drive.dense
     per_sample.rows per_sample.times per_sample.control per_sample.step per_sample.first_step per_sample.outputs
-    per_sample.course per_sample.loop per_sample.problem
+    per_sample.course per_sample.loop
     gradients.problem gradients.drift gradients.augmented
-    per_sample.checkpointed per_sample.augmented per_sample.adjoint
+    per_sample.problem per_sample.checkpointed per_sample.augmented per_sample.adjoint
     compiled.compiler compiled.inputs compiled.traced compiled.march compiled.steps
     compiled.per_sample compiled
     gradients.direct gradients.checkpointed gradients.adjoint gradients.event_times
