@@ -1,6 +1,7 @@
 """The `nodebench` command: hands over to one module a command; what goes wrong becomes a sentence and a code.
 
-Exit codes: 0 done, 1 failed, 2 asked for something that cannot be, 129 SIGHUP, 130 Ctrl-C, 143 SIGTERM.
+Exit codes: 0 done, 1 failed, 2 asked for something that cannot be, 130 Ctrl-C, 128 + n any other signal n that ends it
+(on Linux 129 SIGHUP, 138 SIGUSR1, 140 SIGUSR2, 143 SIGTERM).
 Nothing heavy is imported before it is needed, so that help is instant.
 """
 
@@ -21,6 +22,7 @@ from typing import NoReturn
 from nodebench import __version__
 from nodebench.config.errors import ConfigError, FailedError, did_you_mean
 from nodebench.quoting import plain
+from nodebench.signals import ENDING
 
 HELP = f"""nodebench {__version__}: Neural ODE experiments (Chen et al., 2018), measured
 
@@ -125,7 +127,7 @@ def _complain(message: str, code: int) -> int:
 
 
 def _end_on_signals() -> None:
-    """SIGTERM and SIGHUP end the process with 143 and 129 and run every `finally` on the way; training saves first.
+    """Signals of ENDING end the process with 128 + n and run every `finally` on the way; training saves first.
 
     A signal that is ignored stays so: `nohup` goes on when the connection drops.
     """
@@ -134,6 +136,6 @@ def _end_on_signals() -> None:
         sys.exit(128 + number)
 
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in ENDING:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, end)

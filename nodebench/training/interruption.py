@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SIGHUP: finish the training step in hand, then stop."""
+"""Ctrl-C, and the signals by which systems end a process: finish the training step in hand, then stop."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
+from nodebench.signals import ENDING
+
 # SIGQUIT stays what it is, a core dump and no more: the way to see where a process hangs.
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_SIGNALS = (signal.SIGINT, *ENDING)
 
 
 class Interrupted(BaseException):
@@ -19,12 +21,12 @@ class Interrupted(BaseException):
 
 
 class InterruptGuard:
-    """Notes SIGINT, SIGTERM and SIGHUP while it is entered, and restores the handlers that were there before.
+    """Notes Ctrl-C and the signals of ENDING while it is entered, and restores the handlers that were there before.
 
     A training step is never torn apart: the loop calls `raise_if_received` between steps. Evaluation changes no
     training state and may take long, so it runs inside `interruptible()` and is left at once. A Ctrl-C after the first
-    signal raises KeyboardInterrupt, the way out of a step that hangs. SIGTERM and SIGHUP never do: `timeout` and a
-    shell whose connection drops send theirs twice. A signal that is ignored, as `nohup` ignores SIGHUP, stays so.
+    signal raises KeyboardInterrupt, the way out of a step that hangs. The others never do: `timeout`, batch systems and
+    a shell whose connection drops send theirs twice. A signal that is ignored, as `nohup` ignores SIGHUP, stays so.
     Outside the main thread no handler can be set and the guard does nothing.
     """
 

@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from nodebench.records import jsonl, metrics, storage
+from nodebench.signals import ENDING
 from nodebench.training import (
     RunFolderError,
     checkpoints,
@@ -77,7 +78,7 @@ def test_interrupted_while_evaluating_stops_at_once_and_continues_with_the_evalu
     assert_same_numbers(path, unbroken)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, *ENDING])
 def test_signal_is_named_and_the_handlers_before_are_restored(toy, tmp_path, number):
     before = signal.getsignal(number)
     outcome = toy.toy_run(tmp_path / "run", toy.ToyTask(on=stop_at("batch", 3, interrupt(number))))
@@ -97,7 +98,7 @@ def test_second_ctrl_c_stops_without_waiting_for_the_step(toy, tmp_path):
         toy.toy_run(tmp_path / "run", toy.ToyTask(on=stop_at("batch", 3, twice)))
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", ENDING)
 def test_signal_that_is_sent_twice_still_finishes_the_step_and_says_how_to_stop_at_once(
     toy, tmp_path, capfd, number
 ):
