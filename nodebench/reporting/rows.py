@@ -130,13 +130,13 @@ def _by_size(cell: str) -> tuple[int, str]:
     return (int(cell), "") if cell.isdecimal() else (sys.maxsize, cell)
 
 
-def _differences(run: Run, other: Run) -> list[str]:
-    """What of two runs in one folder is not the same: data, model and its keys, solver and tolerance."""
-    one, two = (_experiment(each) for each in (run, other))
+def _differences(one: dict[str, Any], two: dict[str, Any]) -> list[str]:
+    """What of two runs in one folder is not the same."""
     return [name for name in dict.fromkeys([*one, *two]) if one.get(name) != two.get(name)]
 
 
 def _experiment(run: Run) -> dict[str, Any]:
+    """What all seeds of an experiment have in common: data, model and its keys, solver and tolerance."""
     told, settings = identity(run), run.setting("model") or {}
     return {name: told[name] for name in ("data", "model", "solver", "tol")} | {
         f"model.{key}": value for key, value in settings.items() if value is not None and key != "name"
@@ -157,8 +157,9 @@ def _row(runs: list[Run], columns: Columns) -> Row:
     ]
     counted: dict[str, Run] = {}
     finished = [run for run in runs if run.is_finished]
+    experiment = _experiment(finished[0]) if finished[1:] else {}
     for run in finished:
-        if others := _differences(finished[0], run):
+        if run is not finished[0] and (others := _differences(experiment, _experiment(run))):
             notes.append(
                 f"not counted: {run.group}/{run.folder.name} is of another experiment than {finished[0].folder.name}, "
                 f"by its config: {', '.join(others)}"

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from nodebench.ode.settings import of_later
-from nodebench.reading import read_yaml
-from nodebench.records.jsonl import read_mapping
 from nodebench.records.summary import FILE as SUMMARY
+from nodebench.reporting import index
+from nodebench.reporting.run_files import Contents
 
 # What every run's config has. Training writes the optimizer last, so a file that was cut off lacks it.
 _SECTIONS = ("task", "data", "model", "training", "optimizer")
@@ -118,8 +118,13 @@ def _flatten(node: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 def find_runs(folder: Path | str) -> list[Run]:
-    """Every run at or below `folder`, sorted by path. A folder that is not there holds no runs."""
-    return [_read_run(path) for path in sorted(run_folders(folder))]
+    """Every run at or below `folder`, sorted by path. A folder that is not there holds no runs.
+
+    What the files of many say comes from an index beside them, as far as that knows them as they are: index.py.
+    """
+    paths = sorted(run_folders(folder))
+    contents = index.read_runs(Path(folder), paths)
+    return [_run_of(path, each) for path, each in zip(paths, contents, strict=True)]
 
 
 def run_folders(folder: Path | str, at_most: int | None = None) -> Iterator[Path]:
@@ -143,38 +148,18 @@ def nothing_under(folder: Path | str, what: str = "no runs") -> str:
     return f"{what} under `{folder}`"
 
 
-def _read_run(folder: Path) -> Run:
-    problems = []
-    contents: dict[str, dict[str, Any]] = {}
-    for name in ("config.yaml", SUMMARY, "environment.json"):
-        contents[name] = {}
-        try:
-            contents[name] = _read_mapping(folder / name)
-        except FileNotFoundError:
-            if name == "config.yaml":
-                problems.append("config.yaml is missing")
-        except (OSError, ValueError) as error:
-            problems.append(f"{name} cannot be read ({str(error).splitlines()[0]})")
-    config = contents["config.yaml"]
+def _run_of(folder: Path, contents: Contents) -> Run:
+    config, summary = contents.config or {}, contents.summary or {}
+    problems = list(contents.problems)
     lacking = [name for name in _SECTIONS if not isinstance(config.get(name), dict)]
     if lacking and not problems:
         problems.append(f"config.yaml has no `{lacking[0]}`, so it is cut off or not a run's")
-    summary = contents[SUMMARY]
     if problems:
         status, problem = "damaged", "; ".join(problems)
-    elif not (folder / SUMMARY).exists():
+    elif contents.summary is None:
         status, problem = UNFINISHED, f"no {SUMMARY} yet"
     elif "status" not in summary:
         status, problem = "damaged", f"{SUMMARY} has no status"
     else:
         status, problem = str(summary["status"]), str(summary.get("reason") or "")
-    return Run(folder, status, problem, config, summary, contents["environment.json"])
-
-
-def _read_mapping(path: Path) -> dict[str, Any]:
-    if path.suffix == ".json":
-        return read_mapping(path)
-    content = read_yaml(path.read_text(encoding="utf-8"))
-    if not isinstance(content, dict):
-        raise ValueError(f"a {type(content).__name__}, not a mapping")
-    return content
+    return Run(folder, status, problem, config, summary, contents.environment or {})

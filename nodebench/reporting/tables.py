@@ -37,10 +37,10 @@ def result_table(
     Raises UnknownColumnError for a column that is neither, with the nearest name.
     """
     known = columns_of(runs)
-    if columns is None:
-        columns = with_values(runs, default_columns(known))
-    check_columns(runs, columns, known)
     rows = rows_over_seeds(list(runs))
+    if columns is None:
+        columns = _with_values(rows, default_columns(known))
+    check_columns(runs, columns, known)
     shown = [column for column in columns if column in IDENTITY]
     alike = len({tuple(row.identity[column] for column in shown) for row in rows}) < len(rows)
     if alike and "hash" not in columns:
@@ -58,7 +58,10 @@ def result_summary(runs: Sequence[Run], columns: Sequence[str], width: int | Non
 
 def with_values(runs: Sequence[Run], columns: Sequence[str]) -> list[str]:
     """Those of `columns` that are not empty in every row, and those that every run has by its nature."""
-    rows = rows_over_seeds(list(runs))
+    return _with_values(rows_over_seeds(list(runs)), columns)
+
+
+def _with_values(rows: Sequence[Row], columns: Sequence[str]) -> list[str]:
     always = (*BOOKKEEPING, "model", "data")
     return [column for column in columns if column in always or any(row.text(column) for row in rows)]
 
@@ -66,9 +69,10 @@ def with_values(runs: Sequence[Run], columns: Sequence[str]) -> list[str]:
 def check_columns(runs: Sequence[Run], columns: Sequence[str], recorded: Columns) -> None:
     """Raises UnknownColumnError, with the nearest name, for what is neither a column nor a key of a run's config."""
     known = [*IDENTITY, *BOOKKEEPING, *(column.name for column in recorded)]
-    settings = sorted({key for run in runs for key, _ in run.settings})
-    for column in columns:
-        if column not in known and column not in settings:
+    unknown = [column for column in columns if column not in known]
+    settings = sorted({key for run in runs for key, _ in run.settings}) if unknown else []
+    for column in unknown:
+        if column not in settings:
             nearest = difflib.get_close_matches(column, [*known, *settings], n=1, cutoff=0.0)
             raise UnknownColumnError(
                 f"no column is called `{column}`; the nearest is `{nearest[0]}`. "
