@@ -41,7 +41,7 @@ OPEN_ROOMS = {"config", "commands", "cli", "api", "__main__", "__init__"}
 # Inside ode, each module may import those before it and none after, as docs/architecture.md draws them.
 _ORDER = """
     drive methods gradients
-    status counts names field norms packing clock budget failures interpolation events
+    status counts names field norms together packing clock budget failures interpolation events
     methods.own methods.tableau methods.tableaus methods.implicit.tableau methods.implicit.collocation
     methods.traits ranges drive.scalars drive.controllers settings drive.state drive.control
     methods.stages methods.method methods.explicit methods.adams methods.scipy

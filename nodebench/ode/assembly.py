@@ -29,10 +29,11 @@ from nodebench.ode.methods.method import Method, SelfDriven
 from nodebench.ode.methods.registry import AnyMethod, find_method
 from nodebench.ode.methods.traits import Traits
 from nodebench.ode.names import nearest
-from nodebench.ode.norms import NORMS, Accuracy, LeadingNorm, MaxBlockNorm, Norm, rms_norm
+from nodebench.ode.norms import NORMS, Accuracy, LeadingNorm, MaxBlockNorm, Norm, Tolerance, rms_norm
 from nodebench.ode.options import SolverOptions
 from nodebench.ode.packing import Packing
 from nodebench.ode.solvers import make_solver
+from nodebench.ode.together import SharedAccuracy, Together
 
 # Norms of the augmented state [y, a, theta-integral], from the sizes of y's blocks and of the parameters. seminorm:
 # Kidger et al. 2021 (arXiv 2009.09457).
@@ -57,12 +58,13 @@ class Assembly:
     atol: float | Sequence[float]
     dense: bool
     events: tuple[Event, ...] = ()
+    together: Together | None = None
 
     def forward(self, norm: str | Norm | None, gradient: str, backend: str | None) -> Solver:
         """The solver of the forward solve; ValueError for a method that cannot do what is wanted of it."""
         rtol, atol = (self.packing.tolerance(*named, self.y0) for named in self._tolerances)
         solver = self._solver(
-            self.method, Accuracy(rtol, atol, state_norm(norm, self.packing)), backend, self.dense
+            self.method, self._accuracy(rtol, atol, state_norm(norm, self.packing)), backend, self.dense
         )
         check_mode(self.method.traits, gradient, self.dense, bool(self.events))
         return solver
@@ -105,7 +107,7 @@ class Assembly:
         )
 
         def build(norm: Norm) -> Solver:
-            return self._solver(own, Accuracy(rtol, atol, norm), backend)
+            return self._solver(own, self._accuracy(rtol, atol, norm), backend)
 
         build(rms_norm)
         return AdjointSolve(build, ADJOINT_NORMS[norm or "full"])
@@ -114,9 +116,17 @@ class Assembly:
     def _tolerances(self) -> tuple[tuple[str, float | Sequence[float]], ...]:
         return ("rtol", self.rtol), ("atol", self.atol)
 
+    def _accuracy(self, rtol: Tolerance, atol: Tolerance, norm: Norm) -> Accuracy:
+        """What is asked of steps, which may be those of several processes."""
+        if self.together is None:
+            return Accuracy(rtol, atol, norm)
+        return SharedAccuracy(rtol, atol, norm, together=self.together)
+
     def _solver(
         self, method: Method | SelfDriven, accuracy: Accuracy, backend: str | None, dense: bool = False
     ) -> Solver:
+        if self.together is not None:
+            check_together(method.traits, self.options)
         if backend is not None and isinstance(method, ExplicitRungeKutta):
             method = CompiledRungeKutta(method, self.f, self.packing, backend)
         return make_solver(method, accuracy, self.options, dense=dense)
@@ -150,6 +160,16 @@ def check_mode(traits: Traits, gradient: str, dense_output: bool, has_events: bo
         )
     if dense_output and not traits.is_one_step:
         raise ValueError(f"`{traits.name}` has no interpolant for dense_output; name the times in `ts`")
+
+
+def check_together(traits: Traits, options: SolverOptions) -> None:
+    """Raises ValueError for a method whose steps hang on more than their error, where several processes share them."""
+    if options.dt is None and (traits.is_implicit or traits.is_self_driven):
+        why = "takes its steps inside SciPy" if traits.is_self_driven else "iterates for each step"
+        raise ValueError(
+            f"`{traits.name}` {why}, on each process's own rows, so its steps cannot be those of all; "
+            "drop `together`, or use an explicit method such as dopri5"
+        )
 
 
 def choose_backend(compile: bool | str, assembly: Assembly, norm: str | Norm | None) -> str | None:

@@ -34,6 +34,7 @@ from nodebench.ode.per_sample.assembly import (
 )
 from nodebench.ode.solution import Solution
 from nodebench.ode.status import Status
+from nodebench.ode.together import Together
 
 GRADIENTS: dict[str, Callable[[Problem], Outputs]] = {
     "direct": solve_direct,
@@ -64,6 +65,7 @@ def odeint(
     raise_on_failure: bool = True,
     compile: bool | str = False,
     event: AnyEvent | Sequence[AnyEvent] | None = None,
+    together: Together | None = None,
     **options: Unpack[OptionKeywords],
 ) -> Solution[S]:
     """Solve dy/dt = f(t, y, *args), y(ts[0]) = y0, and return y at every entry of ts.
@@ -72,8 +74,7 @@ def odeint(
         to y's precision. Gradients flow to y0, ts, tensor args and the parameters: those of an nn.Module, or `params`.
     y0: tensor of any shape, or a tuple of tensors of one dtype, in single or double precision; half precision is
         refused as a state and welcome inside f (torch.autocast).
-    ts: strictly monotonic times, increasing or decreasing, of shape (num_times,). One time, or equal times, return
-        y0 without an evaluation.
+    ts: strictly monotonic times, up or down, of shape (num_times,). One time, or equal times, return y0 unevaluated.
     method: see `list_methods()`; or a ButcherTableau, or a Method. With `dt` the steps are fixed (at most dt long,
         dividing each gap between outputs evenly); without, their estimated error is held to rtol and atol.
     rtol, atol: a step is accepted if norm(error / (atol + rtol max(|y0|, |y1|))) <= 1; one an entry if sequences.
@@ -89,6 +90,7 @@ def odeint(
         must come again, not a new lambda. Where torch.compile cannot, a CompileWarning says why; steps are eager then.
     event: a function (t, y) -> number that ends the solve where it crosses zero; or an `Event` that says more; or a
         sequence of these. Crossings are in `solution.events`; outputs behind the end of the solve are NaN.
+    together: the processes that solve other rows of one batch, for all to take the steps of the whole; see Together.
     options: dt, controller (`integral`, `pi`, `pid`), first_step, min_step (taken whatever its error, and counted as
         forced), max_step, max_steps, max_nfe, step_ts, jump_ts (where f jumps), steps (`shared`, or `per_sample`:
         f is told times (b,) beside states of b samples, ts may be (B, num_times), and each may fail by itself).
@@ -105,13 +107,12 @@ def odeint(
         check_alone(dense_output, record_steps, event)
         return cast(Solution[S], solve_samples(call, counts))
     packed, events = packing.pack(y0), check_events(event, packing)
-    assembly = Assembly(f, packing, packed, settings, chosen, rtol, atol, dense_output, events)
+    assembly = Assembly(f, packing, packed, settings, chosen, rtol, atol, dense_output, events, together)
     backend, clock = choose_backend(compile, assembly, norm), make_clock(ts, packed)
     solver = assembly.forward(norm, gradient, backend)
     problem = assembly.problem(solver, clock, tuple(args), parameters(f, params), counts, raise_on_failure)
-    if gradient == "adjoint":
-        problem = replace(problem, adjoint=assembly.backward(*backward, backend))
-    return cast(Solution[S], _solution(problem, gradient, assembly, ts))
+    adjoint = assembly.backward(*backward, backend) if gradient == "adjoint" else None
+    return cast(Solution[S], _solution(replace(problem, adjoint=adjoint), gradient, assembly, ts))
 
 
 def _counting(stats: SolveStats | None, record_steps: bool) -> SolveStats:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -111,6 +112,8 @@ class Accuracy:
     rtol: Tolerance = 1e-3
     atol: Tolerance = 1e-3
     norm: Norm = rms_norm
+    is_shared: ClassVar[bool] = False
+    """Whether the steps are those of other rows of a batch too, which other processes solve (see together.py)."""
 
     def part(self, y: Tensor) -> Tensor:
         """The entries of a packed state that count."""
@@ -120,9 +123,30 @@ class Accuracy:
         """rtol and atol as tensors of y's real dtype; products with numbers of Python cost twice as much."""
         return _as_tensor(self.rtol, y), _as_tensor(self.atol, y)
 
+    def for_states(self, y: Tensor, riding: int) -> Accuracy:
+        """The same for the steps of a solve from y, whose last `riding` entries are integrals that f does not read."""
+        rtol, atol = self.tolerances(y)
+        return replace(self, rtol=rtol, atol=atol)
+
+    def whole(self, *ys: Tensor) -> tuple[Tensor, ...]:
+        """The entries of packed states that count."""
+        return tuple(self.part(y) for y in ys)
+
+    def norms(self, *xs: Tensor) -> tuple[Tensor, ...]:
+        """The norm of each, 0-d, of entries that count."""
+        return tuple(self.norm(x) for x in xs)
+
     def error_ratio(self, y_error: Tensor, y0: Tensor, y1: Tensor) -> Tensor:
-        """The error of a step in those units, 0-d."""
+        """The error of a step in those units, 0-d; of the rows of all processes once `of_all` has read it."""
         return error_ratio(y_error, y0, y1, self.rtol, self.atol, self.norm)
+
+    def of_all(self, ratio: Tensor) -> float:
+        """An error ratio, read: the one wait for the device that a step costs."""
+        return ratio.item()
+
+    def alone(self) -> Accuracy:
+        """The same of the rows of this process."""
+        return self
 
 
 def _as_tensor(tolerance: Tolerance, y: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from nodebench.ode.clock import StepRecord, end_time, start_time
-from nodebench.ode.compiled.compiler import CompiledFunction, compiled_for
+from nodebench.ode.compiled.compiler import CompiledFunction, CompileWarning, compiled_for
 from nodebench.ode.compiled.inputs import OPTIONS, float64, layout, requiring_grad
 from nodebench.ode.compiled.march import LOOP_OPTIONS, Bounds, MarchKind, make_march, march
 from nodebench.ode.compiled.traced import StepKind, TracedStep, make_step
@@ -28,6 +29,7 @@ from nodebench.ode.methods.explicit import (
 from nodebench.ode.methods.method import Course, Step, Steps
 from nodebench.ode.methods.traits import Traits
 from nodebench.ode.packing import Packing
+from nodebench.ode.together import SharedAccuracy
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,15 @@ class CompiledRungeKutta:
             leaf.is_complex() for leaf in course.f.leaves
         )
         if course.clock.tensor is not None or is_complex:
+            return self.method.begin(course)
+        accuracy = course.accuracy
+        if isinstance(accuracy, SharedAccuracy) and not accuracy.is_one_number:
+            warnings.warn(
+                "steps run eagerly: several processes share their errors, which in this norm are more than one number "
+                "each; norms `rms` and, of the adjoint, `state` are one",
+                CompileWarning,
+                stacklevel=1,
+            )
             return self.method.begin(course)
         return CompiledSteps(self, course)
 

@@ -25,7 +25,7 @@ from nodebench.ode.drive.stiffness import LIMITED, MANY_STEPS, TURNS, fastest_ra
 from nodebench.ode.failures import is_finite
 from nodebench.ode.field import time_tensor
 from nodebench.ode.methods.method import Course, Method, Step
-from nodebench.ode.norms import Accuracy, nan_beside
+from nodebench.ode.norms import nan_beside
 from nodebench.ode.status import ConvergenceError, SolverError
 
 UNSOLVED_FACTOR = 0.5  # of a step whose equations could not be solved
@@ -56,7 +56,7 @@ class _AdaptiveLoop:
         watch: Watch | None,
     ) -> None:
         self.control, self.observers, self.watch, self.is_over = control, observers, watch, False
-        self.accuracy = Accuracy(*control.accuracy.tolerances(course.y0), control.accuracy.norm)
+        self.accuracy = control.accuracy.for_states(course.y0, course.f.riding)
         self.is_recorded = course.autograd
         self.f, self.clock, self.failure = course.f, course.clock, course.failure
         self.counts, self.y0 = course.f.counts, course.y0
@@ -67,7 +67,7 @@ class _AdaptiveLoop:
         self.outputs = [course.y0]
         # Steps that somebody hears of or keeps are taken one by one.
         self.can_march = not (course.autograd or observers or watch or self.counts.steps is not None)
-        self.can_march &= self.traits.knows_f1
+        self.can_march &= self.traits.knows_f1 and not self.accuracy.is_shared
         start, direction = self.clock.ts[0], self.clock.direction
         stops = {*control.step_ts, *control.jump_ts, self.clock.ts[-1]}
         ahead = [stop for stop in stops if (stop - start) * direction > 0]
@@ -191,7 +191,7 @@ class _AdaptiveLoop:
             return None
         self.failure.unsolved = None
         with torch.no_grad() if self.is_recorded else nullcontext():
-            ratio = self._error_ratio(record, step).item()  # the one wait for the device that a step costs
+            ratio = self.accuracy.of_all(self._error_ratio(record, step))
         self.failure.last_ratio = ratio
         if not math.isfinite(ratio):
             self.failure.is_overflow = is_finite(step.y1) and (step.f1 is None or is_finite(step.f1))

@@ -22,11 +22,10 @@ def first_step(f: Field, clock: Clock, y0: Tensor, f0: Tensor, order: int, accur
     One evaluation, inside the interval, and one wait for the device.
     """
     t, direction, span = clock.ts[0], clock.direction, clock.span
-    norm = accuracy.norm
     with torch.no_grad():
-        state, slope = accuracy.part(y0), accuracy.part(f0)
+        state, slope = accuracy.whole(y0, f0)
         scale = state.abs() * accuracy.rtol + accuracy.atol
-        d0, d1 = norm(state / scale), norm(slope / scale)
+        d0, d1 = accuracy.norms(state / scale, slope / scale)
         h0 = torch.where(torch.minimum(d0, d1) < 1e-5, 1e-6, 0.01 * d0 / d1)
         h0 = h0.clamp(max=span * (1 - 1e-6))  # t + span may round to a time beyond the interval
         start, end = sorted((t, t + direction * span))
@@ -36,7 +35,9 @@ def first_step(f: Field, clock: Clock, y0: Tensor, f0: Tensor, order: int, accur
     (trial,) = f.at_times([time], y0, [state.shape == y0.shape])
     f1 = trial(y0 + signed * f0).detach()
     with torch.no_grad():
-        steepness = torch.maximum(d1, norm((accuracy.part(f1) - slope) / scale) / h0)
+        (f1,) = accuracy.whole(f1)
+        (change,) = accuracy.norms((f1 - slope) / scale)
+        steepness = torch.maximum(d1, change / h0)
         h1 = torch.where(steepness <= 1e-15, (h0 * 1e-3).clamp(min=1e-6), (0.01 / steepness) ** (1.0 / order))
         step, d1_size = torch.stack([torch.minimum(100 * h0, h1), d1]).tolist()
     if math.isfinite(step) and step > 0:

@@ -38,6 +38,8 @@ class Start(NamedTuple):
 
     def course(self, budget: Budget, accuracy: Accuracy | None) -> Course:
         """What a method is told of it."""
+        if accuracy is not None and accuracy.is_shared:
+            accuracy = accuracy.for_states(self.y0, self.f.riding)
         failure = SolveFailure(self.clock, self.f.counts, accuracy, self.y0.dtype)
         return Course(self.f, self.clock, self.y0, failure, budget, accuracy=accuracy, autograd=self.autograd)
 
@@ -106,6 +108,15 @@ class GridSolver:
             return self.make_records(start.clock, grid)
 
         return walk_grid(course, self.method, records, start.observers, start.watch)
+
+
+def alone(solver: Solver) -> Solver:
+    """The same solver without the processes that it shares its steps with, if there are any."""
+    if isinstance(solver, AdaptiveSolver):
+        return replace(solver, control=replace(solver.control, accuracy=solver.accuracy.alone()))
+    if isinstance(solver, GridSolver) and solver.accuracy is not None:
+        return replace(solver, accuracy=solver.accuracy.alone())
+    return solver
 
 
 @dataclass(frozen=True)

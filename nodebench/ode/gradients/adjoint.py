@@ -34,7 +34,7 @@ from torch import Tensor
 
 from nodebench.ode.counts import Counts
 from nodebench.ode.drive.dense import DenseOutput
-from nodebench.ode.drive.solver import Start
+from nodebench.ode.drive.solver import Start, alone
 from nodebench.ode.field import CountedField
 from nodebench.ode.gradients.augmented import AugmentedField
 from nodebench.ode.gradients.drift import coarser, has_drifted, suspect, warn_of_drift
@@ -181,7 +181,7 @@ class _BackwardSolve:
         counts = Counts()
         f = CountedField(self._f.f, self._f.args, counts)
         clock = self._clock.between(before.t, stop.t)
-        result = self._problem.solver.solve(Start(f, self._ys[before.row], clock))
+        result = alone(self._problem.solver).solve(Start(f, self._ys[before.row], clock))
         self._f.counts.nfe += counts.nfe
         return 1.0 if result.error is not None else self._off(result.outputs[-1], stop)
 

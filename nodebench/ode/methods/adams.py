@@ -145,7 +145,7 @@ class _AdamsSteps(Steps):
             slopes = [self.f(end, y1), *self.slopes[: ORDER - 1]]
             last, y1 = y1, self._advance(record, y0, times, slopes, MOULTON)
             with torch.no_grad():
-                change = accuracy.error_ratio(y1 - last, y0, y1).item()
+                change = accuracy.of_all(accuracy.error_ratio(y1 - last, y0, y1))
             failure.last_ratio = change
             # A tolerance that the dtype rounds to nothing makes any change infinite.
             if not math.isfinite(change) and not is_finite(y1):
