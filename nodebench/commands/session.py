@@ -28,6 +28,7 @@ from nodebench.config.size import is_out_of_memory, out_of_memory
 from nodebench.config.start import check_extension, start_from_source, started_otherwise
 from nodebench.data import Data
 from nodebench.models.ode_block import ode_blocks
+from nodebench.ode.settings import BUDGETS
 from nodebench.quoting import plain
 from nodebench.terminal import tell
 from nodebench.training import (
@@ -66,6 +67,7 @@ MAX_NFE_IN_TRAINING = 100_000
 
 A net that can be trained takes hundreds; one whose weights have run away would take for ever.
 """
+_SPENT = re.compile(rf"\b({'|'.join(BUDGETS)})=(\d+) reached")
 
 
 @dataclass(frozen=True)
@@ -221,21 +223,23 @@ def _check_patience(session: Session, patience: int | None) -> None:
 
 
 def _naming_the_budget(outcome: Outcome) -> Outcome:
-    """The outcome, its reason with the key of a budget that is spent, which perhaps nobody set."""
-    budget = f"max_nfe={MAX_NFE_IN_TRAINING}"
-    if outcome.reason is None:
+    """The outcome, its reason with the key of a spent budget, which perhaps nobody set, and what a larger one does."""
+    spent = None if outcome.reason is None else _SPENT.search(outcome.reason)
+    if outcome.reason is None or spent is None:
         return outcome
-    if f"{budget} reached" not in outcome.reason:
-        return replace(outcome, reason=naming_the_key(outcome.reason))
-    whose = (
-        f"{budget} is what solver.max_nfe=null allows a solve in training; solver.max_nfe=... sets another"
+    reason, name = naming_the_key(outcome.reason), spent[1]
+    if spent[0] == f"max_nfe={MAX_NFE_IN_TRAINING} reached":
+        reason = (
+            f"{outcome.reason}. max_nfe={spent[2]} is what solver.max_nfe=null allows a solve in training"
+        )
+    return replace(
+        outcome, reason=f"{reason}. With a larger solver.{name} this run goes on from its last checkpoint"
     )
-    return replace(outcome, reason=f"{outcome.reason}. {whose}")
 
 
 def naming_the_key(words: str) -> str:
     """What a solve says of its failure, a spent budget by the name of its key."""
-    return re.sub(r"\b(max_nfe|max_steps)=(\d+) reached", r"solver.\1=\2 reached", words)
+    return _SPENT.sub(r"solver.\1=\2 reached", words)
 
 
 def _hparams(config: Mapping[str, Any]) -> dict[str, bool | int | float | str | type]:

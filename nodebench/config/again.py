@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from nodebench.config.errors import ConfigError
-from nodebench.config.files import NODES, config_folders, load_once, options
-from nodebench.config.identity import hash8, what_makes_the_numbers
+from nodebench.config.files import NODES, config_folders, flatten, load_once, options
+from nodebench.config.identity import BUDGET_KEYS, hash8, what_makes_the_numbers
 from nodebench.config.launch import override_text
 from nodebench.config.merged import merge
 
 _FREE = ("task", "data", "model", "solver")  # which recommend training presets, and these optimizers
 _FROM_THE_FILE = "data.content"  # of data.path, of which a run keeps the name alone
-_HOW = ("device", "num_threads")  # told although the numbers are said not to hang on them
+_HOW = ("device", "num_threads", *BUDGET_KEYS)  # told although the numbers are said not to hang on them
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,8 @@ def _nulls(config: Mapping[str, Any], made: Mapping[str, Any]) -> dict[str, Any]
 def _different(config: Mapping[str, Any], made: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """The keys that make the numbers whose value in `config` is another than in `made`, with that value."""
     known, kept = (
-        what_makes_the_numbers(each) | {key: each.get(key) for key in _HOW} for each in (made, config)
+        what_makes_the_numbers(each) | {key: value for key, value in flatten(dict(each)) if key in _HOW}
+        for each in (made, config)
     )
     for key, value in kept.items():
         is_name = key.endswith(".name") and key.count(".") == 1

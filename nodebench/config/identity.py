@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from nodebench.config.files import flatten
-from nodebench.ode.settings import of_later, precision, tolerances
+from nodebench.ode.settings import BUDGETS, of_later, precision, tolerances
 
+BUDGET_KEYS = tuple(f"solver.{name}" for name in BUDGETS)
 # The names are those of files; what the files say is hashed. tol is hashed as the rtol and atol that it sets.
 _WITHOUT_EFFECT = frozenset(
     {
@@ -29,6 +30,7 @@ _WITHOUT_EFFECT = frozenset(
         "training.extend",  # which gives the numbers that it would have without
         "training.checkpoint_every_s",
         "solver.tol",
+        *BUDGET_KEYS,  # with a larger one a run that has spent its own goes on: docs/decisions/0023
     }
 )
 _ABOUT_THE_RUN = ("about", "logger")  # nodes that say nothing of how it is trained
@@ -37,19 +39,34 @@ _ADDED_LATER = {"data.deskew": False, **{f"solver.{key}": value for key, value i
 
 
 def run_folder(config: Mapping[str, Any]) -> Path:
-    """`<output_dir>/<task>/<data>-<model>[-<solver>-<tol>-<gradient>]-<hash8>/seed<k>`."""
+    """`<output_dir>/<task>/<data>-<model>[-<solver>-<tol>-<gradient>]-<hash8>/seed<k>`.
+
+    Where a budget is given and only the folder is there that counts it, as all did once, it is that.
+    """
+    folder = _named(config, hash8(config))
+    if any((config.get("solver") or {}).get(name) is not None for name in BUDGETS) and not folder.exists():
+        older = _named(config, _hash8(config, _WITHOUT_EFFECT.difference(BUDGET_KEYS)))
+        return older if older.is_dir() else folder
+    return folder
+
+
+def _named(config: Mapping[str, Any], digits: str) -> Path:
     name = [config["data"]["name"], config["model"]["name"]]
     if "solver" in config:
         solver = config["solver"]
         text = precision(*tolerances(solver), solver["dt"], fixed="dt{:g}", between="_", digits=6)
         name += [solver["method"], text, config["model"]["gradient"]]
-    folder = "-".join([*name, hash8(config)])
+    folder = "-".join([*name, digits])
     return Path(config["output_dir"]) / config["task"]["name"] / folder / f"seed{config['seed']}"
 
 
 def hash8(config: Mapping[str, Any]) -> str:
     """Eight hexadecimal digits that differ when a key that determines the numbers does."""
-    counted = flatten(_what_counts(config))
+    return _hash8(config, _WITHOUT_EFFECT)
+
+
+def _hash8(config: Mapping[str, Any], without: Collection[str]) -> str:
+    counted = flatten(_what_counts(config, without))
     numbers = {key: _same_form(value) for key, value in counted if not _is_left_out(key, value)}
     return hashlib.sha256(json.dumps(numbers, sort_keys=True).encode()).hexdigest()[:8]
 
@@ -71,8 +88,8 @@ def what_makes_the_numbers(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _what_counts(config: Mapping[str, Any]) -> dict[str, Any]:
-    counted = {key: value for key, value in flatten(dict(config)) if key not in _WITHOUT_EFFECT}
+def _what_counts(config: Mapping[str, Any], without: Collection[str]) -> dict[str, Any]:
+    counted = {key: value for key, value in flatten(dict(config)) if key not in without}
     counted = {
         key: value
         for key, value in counted.items()

@@ -24,6 +24,8 @@ TOLERANCE = number(1e-15, 1e6)
 ABSOLUTE_TOLERANCE = number(1e-30, 1e6)  # smaller than the state's size says that rtol alone counts
 SPAN = number(1e-6, 1e6)  # of steps, and what else is of order 1
 STEPS = whole(1, 10**12)
+BUDGETS = ("max_steps", "max_nfe")
+"""What a solve may cost at most: whether it comes to its end, and not where that is."""
 
 
 class Rule(NamedTuple):

@@ -7,12 +7,14 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nodebench.ode.settings import BUDGETS
 from nodebench.reporting.columns import identity
 from nodebench.reporting.runs import Run
 
 MAX_TOLD = 5  # differences that a sentence names
 MAX_IN_LEGEND = 3
 _WITHOUT_EFFECT = ("about", "logger", "seed", "device", "num_threads", "output_dir")
+_BUDGETS = tuple(f"solver.{name}" for name in BUDGETS)
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ def differing_keys(runs: Sequence[Run]) -> list[str]:
         key
         for key in dict.fromkeys(key for run in runs for key, _ in run.settings)
         if key.partition(".")[0] not in _WITHOUT_EFFECT
+        and key not in _BUDGETS
         and any((run.setting(key) or None) != (runs[0].setting(key) or None) for run in runs)
     ]
 

@@ -182,6 +182,23 @@ def test_a_solve_that_fails_is_a_failed_run_with_its_reason(
     assert summary(folder_of(*smoke[:-1], "solver.max_steps=1", "solver.tol=1e-4"))["status"] == "failed"
 
 
+def test_a_run_that_spent_its_budget_goes_on_with_a_larger_one(
+    smoke: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    usual = (*smoke[:-1], "solver.tol=1e-4")
+    assert train(*usual, "solver.max_steps=1") == 1
+    assert "With a larger solver.max_steps this run goes on" in capsys.readouterr().err
+
+    assert train(*usual, "solver.max_steps=1000", "solver.max_nfe=100000") == 0
+
+    (folder,) = [path.parent for path in Path().rglob("summary.json")]
+    assert folder == folder_of(*usual)
+    assert yaml.safe_load((folder / "config.yaml").read_text())["solver"]["max_steps"] == 1000
+    assert train(*usual, "output_dir=at_once") == 0
+    (at_once,) = Path("at_once").rglob("summary.json")
+    assert summary(at_once.parent)["loss_train"] == summary(folder)["loss_train"]
+
+
 class TestTheBudgetThatNobodySet:
     @pytest.fixture(autouse=True)
     def of_three_evaluations(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,6 +30,7 @@ RESULTS = Path(__file__).parents[2] / "docs" / "results"
         ("task=density", "data=two_moons", "model=cnf", "training.num_steps=30", "seed=0"),
         ("solver.rtol=0.001", "solver.atol=0.01", "seed=0"),
         ("device=cpu", "num_threads=1", "seed=0"),
+        ("solver.max_nfe=500", "solver.max_steps=50", "seed=0"),
     ],
     ids=" ".join,
 )

@@ -145,3 +145,26 @@ def test_a_file_of_points_counts_by_its_content_and_not_by_its_place(tmp_path: P
 
     assert hash_of("a.csv", "1,2\n3,4\n") == hash_of("moved.csv", "1,2\n3,4\n")
     assert hash_of("a.csv", "1,2\n3,4\n") != hash_of("a.csv", "1,2\n3,5\n")
+
+
+class TestBudgets:
+    """What a solve may cost is not what it computes: docs/decisions/0023."""
+
+    @pytest.mark.parametrize("budget", ["solver.max_nfe=1000", "solver.max_steps=50"])
+    def test_a_run_with_another_budget_is_the_same_run(self, budget: str) -> None:
+        asked, plain = compose([budget]).config, compose().config
+        assert run_folder(asked) == run_folder(plain)
+        assert what_makes_the_numbers(asked) == what_makes_the_numbers(plain)
+
+    def test_a_folder_of_before_that_counts_the_budget_is_found_by_it(self, tmp_path: Path) -> None:
+        def folder(*budget: str) -> Path:
+            return run_folder(compose([f"output_dir={tmp_path}", "seed=3", *budget]).config)
+
+        own = folder()
+        # what `solver.max_nfe=1000` was called when budgets counted
+        older = own.parent.with_name("mnist-odenet-dopri5-1e-3-adjoint-7858bbd9") / own.name
+        older.mkdir(parents=True)
+        assert folder("solver.max_nfe=1000") == older
+        assert folder("solver.max_nfe=2000") == folder() == own
+        own.mkdir(parents=True)
+        assert folder("solver.max_nfe=1000") == own
