@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from nodebench.config.errors import ConfigError
 from nodebench.terminal import wrapped
 
+JOBS_HELP = "train N runs at a time, a process each, with its share of the cores (default: 1)"
 _OF_FILES = (".png", ".pdf", ".svg", ".gif", ".csv", ".md")  # ends of names of what is written
 
 
@@ -116,6 +117,16 @@ def count(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"{text} is not possible; it must be a whole number, 1 or above")
     return number
+
+
+def seeds(text: str) -> list[int]:
+    """Whole numbers from 0 on, between commas, each once."""
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isdecimal() and part.isascii() for part in parts):
+        raise argparse.ArgumentTypeError(
+            f"{text} is not possible; it must be whole numbers, 0 or above, between commas, such as 0,1,2"
+        )
+    return list(dict.fromkeys(int(part) for part in parts))
 
 
 def number(low: float, high: float) -> Callable[[str], float]:

@@ -8,11 +8,10 @@ from statistics import mean
 
 from nodebench.commands.costs import MINUTES, cost_words, time_words, total_words
 from nodebench.commands.destinations import check_runs
-from nodebench.commands.members import DONE, counts, member_line, state_of
+from nodebench.commands.members import DONE, Member, compose_members, counts, member_line, state_of
 from nodebench.commands.plan import net_words, plan
 from nodebench.commands.run_words import how_it_went, seconds_of_training
 from nodebench.commands.session import Session, assemble, how_to_train, naming_the_key, run_to_extend
-from nodebench.commands.sweep import Member, compose_members
 from nodebench.config.build import Builder
 from nodebench.config.errors import ConfigError, FailedError
 from nodebench.config.files import config_folders, options, shipped_targets

@@ -1,17 +1,93 @@
-"""The runs that a sweep or an artefact consists of: how far each is, told before they are trained."""
+"""The runs that a sweep or an artefact consists of: what they are, checked, and how far each is."""
 
 from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from nodebench.commands.sweep import Member
+from nodebench.config.check import check
+from nodebench.config.compose import Composed, compose
+from nodebench.config.errors import ConfigError
+from nodebench.config.files import config_folders, shipped_targets
+from nodebench.config.identity import run_folder
+from nodebench.config.launch import combinations
 from nodebench.counted import counted
 from nodebench.reporting.runs import find_runs
 
+_IN_TABLE = (  # as tol, gradient and units
+    *("solver.tol", "solver.rtol", "solver.atol", "solver.dt"),
+    *("model.gradient", "model.width", "model.num_layers"),
+)
+
+
 DONE, UNFINISHED, MISSING, DAMAGED = STATES = "done", "unfinished", "missing", "damaged"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One run of a sweep: the `overrides` that ask for it, and what they compose to."""
+
+    overrides: tuple[str, ...]
+    composed: Composed
+
+
+def compose_members(
+    asked: Iterable[Sequence[str]], config_dir: str | Path | None = None
+) -> tuple[dict[Path, Member], int]:
+    """The members that lists of overrides ask for, checked, by run folder; and how many repeat one of them.
+
+    A list whose experiment has a sweep of its own asks for every combination of that. Raises ConfigError, naming the
+    member, for the first that cannot be run.
+    """
+    from nodebench.config.build import Builder
+
+    allowed = shipped_targets(config_folders(config_dir))
+    members: dict[Path, Member] = {}
+    repeated = 0
+    for member in (member for overrides in asked for member in _spelled_out(overrides, config_dir)):
+        with _naming(member.overrides):
+            check(member.composed.config)
+            Builder(member.composed.config, allowed).check_fit()
+        folder = run_folder(member.composed.config)
+        repeated += folder in members
+        members.setdefault(folder, member)
+    return members, repeated
+
+
+def _spelled_out(overrides: Sequence[str], config_dir: str | Path | None) -> Iterator[Member]:
+    """The one member that `overrides` are, or every member of their experiment's own sweep."""
+    with _naming(overrides):
+        composed = compose(overrides, config_dir)
+    if not composed.sweep:
+        yield Member(tuple(overrides), composed)
+        return
+    for combination in combinations(composed.sweep):
+        member = (*overrides, *combination)
+        with _naming(member):
+            yield Member(member, compose(member, config_dir))
+
+
+@contextmanager
+def _naming(overrides: Sequence[str]) -> Iterator[None]:
+    """Within, a ConfigError also says which member it is about."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{error} (in the sweep's member {shlex.join(overrides)})") from error
+
+
+def varied_keys(members: Iterable[Member]) -> list[str]:
+    """The keys of nodes (`model.width`) that the members were given different values of."""
+    given: dict[str, set[str]] = {}
+    for member in members:
+        for override in member.overrides:
+            key, _, value = override.partition("=")
+            given.setdefault(key, set()).add(value)
+    return [key for key, values in given.items() if "." in key and len(values) > 1 and key not in _IN_TABLE]
 
 
 def state_of(folder: Path) -> str:

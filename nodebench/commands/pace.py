@@ -36,3 +36,36 @@ class Pace:
         yield
         if self._is_to_train[index]:
             self._seconds.append(self._clock() - began)
+
+
+class PaceOfJobs:
+    """What is left of runs that go on side by side, by the mean of those that finished."""
+
+    def __init__(self, number: int, jobs: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self._number = number
+        self._jobs = jobs
+        self._clock = clock
+        self._began: dict[int, float] = {}
+        self._num_ended = 0
+        self._seconds: list[float] = []
+
+    def begin(self, slot: int) -> None:
+        """A run begins in `slot`."""
+        self._began[slot] = self._clock()
+
+    def end(self, slot: int, is_finished: bool) -> tuple[str, str]:
+        """The run in `slot` ended: how long it took, and `3 of 8 done, about 12:04 left`."""
+        from nodebench.training.progress import about, duration
+
+        now = self._clock()
+        seconds = now - self._began.pop(slot)
+        self._num_ended += 1
+        if is_finished:
+            self._seconds.append(seconds)
+        place = f"{self._num_ended} of {self._number} done"
+        if self._seconds and self._num_ended < self._number:
+            mean = sum(self._seconds) / len(self._seconds)
+            num_waiting = self._number - self._num_ended - len(self._began)
+            running = sum(max(mean - (now - began), 0.0) for began in self._began.values())
+            place += f", {about((num_waiting * mean + running) / self._jobs)} left"
+        return duration(seconds), place

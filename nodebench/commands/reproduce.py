@@ -10,14 +10,24 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nodebench.commands.arguments import Parser, place
+from nodebench.commands.arguments import JOBS_HELP, Parser, count, place, seeds
 from nodebench.commands.artefacts import ARTEFACTS, RECIPES, Artefact
 from nodebench.commands.costs import cost_words, total_words
 from nodebench.commands.destinations import check_folder, writing_to
-from nodebench.commands.members import DONE, MISSING, counts, member_line, state_of
+from nodebench.commands.endings import Ending, report, train_member
+from nodebench.commands.jobs import run_side_by_side
+from nodebench.commands.members import (
+    DONE,
+    MISSING,
+    Member,
+    compose_members,
+    counts,
+    member_line,
+    state_of,
+    varied_keys,
+)
 from nodebench.commands.pace import Pace
 from nodebench.commands.results import show_results
-from nodebench.commands.sweep import Ending, Member, compose_members, report, train_member, varied_keys
 from nodebench.config.errors import ConfigError, FailedError, did_you_mean
 from nodebench.config.files import GROUPS
 from nodebench.config.launch import override_text
@@ -43,7 +53,8 @@ def run(argv: Sequence[str]) -> int:
     if not is_new and not os.path.isdir(runs):
         raise ConfigError(f"--runs {runs} is not a folder; name one, or one that is to be made")
     elsewhere = [] if runs == DEFAULT_RUNS else [override_text("output_dir", runs)]
-    members, _ = compose_members([*overrides, *elsewhere] for overrides in artefact.recipes[args.recipe])
+    recipe = _of_seeds(artefact.recipes[args.recipe], args.seeds)
+    members, _ = compose_members([*overrides, *elsewhere] for overrides in recipe)
     states = {folder: state_of(folder) for folder in members}
     tell(f"{artefact.name}, recipe {args.recipe}: {artefact.description}")
     if is_new and runs != DEFAULT_RUNS:  # perhaps a slip of the keyboard
@@ -55,7 +66,7 @@ def run(argv: Sequence[str]) -> int:
     with writing_to(args.runs, "choose another place with --runs"):
         check_folder(args.runs / "figures")
     print(counts(states), flush=True)
-    endings = _train_missing(members, states)
+    endings = _train_missing(members, states, args.jobs)
     show_results(list(members), runs, varied_keys(members.values()))
     code = report(endings, list(endings.values()))
     if artefact.is_measured:
@@ -67,9 +78,10 @@ def _parser() -> argparse.ArgumentParser:
     names = "\n".join(f"  {name:<8} {artefact.description}" for name, artefact in ARTEFACTS.items())
     parser = Parser(
         prog="nodebench reproduce",
-        description="Train what a figure or table of the paper still lacks, one run after the other, then draw it.\n"
+        description="Train what a figure or table of the paper still lacks, then draw it.\n"
         "The same command again continues; runs that are finished in DIR are not trained again.",
-        epilog=f"artefacts:\n{names}\n\nexample:\n  nodebench reproduce fig4 --dry-run",
+        epilog=f"artefacts:\n{names}\n\nexamples:\n  nodebench reproduce fig4 --dry-run\n"
+        "  nodebench reproduce fig4 --seeds 0,1,2 --jobs 4",
     )
     parser.add_argument("artefact", metavar="ARTEFACT", words=ARTEFACTS, help=", ".join(ARTEFACTS))
     parser.add_argument(
@@ -79,7 +91,22 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--runs", type=place, default=Path(DEFAULT_RUNS), metavar="DIR", help=f"default: {DEFAULT_RUNS}"
     )
+    parser.add_argument(
+        "--seeds",
+        type=seeds,
+        metavar="0,1,2",
+        help="train each run with each of these seeds (default: its own)",
+    )
+    parser.add_argument("--jobs", type=count, default=1, metavar="N", help=JOBS_HELP)
     return parser
+
+
+def _of_seeds(recipe: Sequence[Sequence[str]], asked: Sequence[int] | None) -> list[Sequence[str]]:
+    """The recipe's lists of overrides with each of the seeds, all with one first; as they stand where none is asked."""
+    if asked is None:
+        return list(recipe)
+    without = [tuple(text for text in overrides if not text.startswith("seed=")) for overrides in recipe]
+    return [(*overrides, f"seed={seed}") for seed in asked for overrides in dict.fromkeys(without)]
 
 
 def _print_plan(members: Mapping[Path, Member], states: Mapping[Path, str], is_fast: bool) -> None:
@@ -101,12 +128,17 @@ def _print_plan(members: Mapping[Path, Member], states: Mapping[Path, str], is_f
         tell(f"together    {total_words(not_done)}", 12)
 
 
-def _train_missing(members: Mapping[Path, Member], states: Mapping[Path, str]) -> dict[Path, Ending]:
+def _train_missing(
+    members: Mapping[Path, Member], states: Mapping[Path, str], jobs: int
+) -> dict[Path, Ending]:
     """How every member ended that was not done; one that fails does not stop the others."""
+    missing = {folder: member for folder, member in members.items() if states[folder] != DONE}
+    if jobs > 1 and missing:
+        return run_side_by_side(missing, [_label(member) for member in missing.values()], jobs)
     endings = {}
-    pace = Pace([states[folder] != DONE for folder in members])
+    pace = Pace([folder in missing for folder in members])
     for index, (folder, member) in enumerate(members.items()):
-        if states[folder] != DONE:
+        if folder in missing:
             print(f"\n[{pace.place(index)}] {_label(member)}", flush=True)
             with pace.timed(index):
                 endings[folder] = train_member(member.composed)

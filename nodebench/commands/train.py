@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from nodebench.commands.arguments import Parser
+from nodebench.commands.arguments import JOBS_HELP, Parser, count
 from nodebench.config.check import check
 from nodebench.config.compose import compose
 from nodebench.config.errors import ConfigError
@@ -36,6 +36,7 @@ def run(argv: Sequence[str]) -> int:
     parser.add_argument(
         "-m", "--multirun", action="store_true", help="run every combination of KEY=A,B values"
     )
+    parser.add_argument("--jobs", type=count, metavar="N", help=f"with -m: {JOBS_HELP}")
     parser.add_argument(
         "--dry-run",
         action="store_true",
@@ -50,6 +51,8 @@ def run(argv: Sequence[str]) -> int:
     args = parser.parse_intermixed_args(argv)
     if args.multirun:
         return _sweep(args)
+    if args.jobs is not None:
+        raise ConfigError("--jobs is for the runs of a sweep; add -m, or leave it out")
     composed = compose(args.overrides, args.config_dir)
     check(composed.config)
     if args.print_config:
@@ -59,19 +62,21 @@ def run(argv: Sequence[str]) -> int:
         return 0
     if args.dry_run:
         from nodebench.commands.dry_run import dry_run
-        from nodebench.commands.sweep import Member
+        from nodebench.commands.members import Member
 
         return dry_run(Member(tuple(args.overrides), composed), args.config_dir)
     from nodebench.commands.results import show_results
     from nodebench.commands.session import train_run
     from nodebench.training import RunFolderError
+    from nodebench.training.environment import jobs_here
 
     try:
         outcome = train_run(composed, args.config_dir)
     except RunFolderError as error:  # busy, or not to be written: the run itself is as it was
         print(f"nodebench: {error}", file=sys.stderr)
         return 1
-    if outcome.signal != signal.SIGHUP:  # which says that the terminal is gone
+    # SIGHUP says that the terminal is gone; a sweep has one table of all.
+    if outcome.signal != signal.SIGHUP and not jobs_here():
         show_results([run_folder(composed.config)], composed.config["output_dir"])
     if outcome.status == "finished":
         return 0
@@ -90,4 +95,4 @@ def _sweep(args: argparse.Namespace) -> int:
         return dry_run_of_sweep(args.overrides, args.config_dir)
     from nodebench.commands.sweep import sweep
 
-    return sweep(args.overrides, args.config_dir)
+    return sweep(args.overrides, args.config_dir, args.jobs)

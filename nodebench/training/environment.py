@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from collections.abc import Iterable, Mapping
@@ -12,6 +13,9 @@ from typing import Any
 import torch
 
 import nodebench
+
+JOBS = "NODEBENCH_JOBS"
+"""The variable of the environment by which a sweep tells the process of a run how many train at a time."""
 
 _PACKAGES = ("torch", "torchvision", "numpy", "scipy")
 
@@ -32,6 +36,7 @@ def describe_environment(device: torch.device, own_code: Mapping[str, str] | Non
         "device": device.type,
         "device_name": _device_name(device),
         "num_threads": torch.get_num_threads(),
+        **({"jobs": jobs_here()} if jobs_here() > 1 else {}),  # its times are then no measurements
         "flags": {
             "deterministic": torch.are_deterministic_algorithms_enabled(),
             "float32_matmul_precision": torch.get_float32_matmul_precision(),
@@ -39,6 +44,18 @@ def describe_environment(device: torch.device, own_code: Mapping[str, str] | Non
             "cudnn_benchmark": torch.backends.cudnn.benchmark,
         },
     }
+
+
+def jobs_here() -> int:
+    """How many runs of a sweep train at a time here, a process each; 0 where this process is none of them."""
+    told = os.environ.get(JOBS, "")
+    return int(told) if told.isdecimal() else 0
+
+
+def marked_as_shared(began_in: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:
+    """The environment that a run began in, with the most runs that it ever shared its machine with."""
+    jobs = max(began_in.get("jobs", 0), now.get("jobs", 0))
+    return {**began_in, **({"jobs": jobs} if jobs else {})}
 
 
 def tells_version(content: Mapping[str, Any]) -> bool:
@@ -58,6 +75,7 @@ def is_environment(content: Mapping[str, Any]) -> bool:
         and isinstance(content.get("packages"), dict)
         and content.keys() >= set(_DECIDES_NUMBERS)
         and "torch" in content["packages"]
+        and isinstance(content.get("jobs", 0), int)
         and isinstance(later, list)
         and all(isinstance(environment, dict) and is_environment(environment) for environment in later)
     )

@@ -20,7 +20,9 @@ from nodebench.training.checkpoints import discard_after, load_latest_checkpoint
 from nodebench.training.environment import (
     describe_environment,
     differences,
+    jobs_here,
     latest_environment,
+    marked_as_shared,
 )
 from nodebench.training.interruption import Interrupted, InterruptGuard
 from nodebench.training.loggers import Logger, Teller
@@ -183,7 +185,7 @@ class _Training:
         if changes:
             self._say(f"warning: continuing in another environment, numbers may differ: {'; '.join(changes)}")
             began_in = {**began_in, "resumed_in": [*resumed_in, self.environment]}
-        self.environment = began_in
+        self.environment = marked_as_shared(began_in, self.environment)
 
     def _goes_on(self) -> bool:
         """Whether there is an epoch to train or its record to write; says so where patience has run out."""
@@ -340,4 +342,5 @@ class _Training:
 
     def _say(self, text: str) -> None:
         say(text)
-        self.run.log(text)
+        if not jobs_here():  # a sweep of several at a time keeps in the log whatever is said
+            self.run.log(text)

@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 import types
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import pytest
 from nodebench import cli
 from nodebench.commands import reproduce, session
 from nodebench.commands.artefacts import ARTEFACTS, RECIPES, Artefact
+from nodebench.commands.endings import Ending, train_member
+from nodebench.commands.members import Member
 from nodebench.config import files
 from nodebench.config.compose import Composed
 from nodebench.training import Outcome
@@ -159,6 +162,53 @@ def test_every_run_of_an_artefacts_fast_recipe_says_how_long_it_takes() -> None:
             for first, *_ in artefact.recipes["fast"]:
                 path = files.shipped_folder() / "experiment" / f"{first.partition('=')[2]}.yaml"
                 assert files.load(path)["about"]["minutes_a_run"] > 0, path
+
+
+def test_seeds_make_a_run_of_each_with_one_seed_of_all_first(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train", "experiment=mlps", "optimizer.lr=0.1"]) == 0  # seed 0, as nobody said
+    capsys.readouterr()
+    assert cli.main(["reproduce", "small", "--seeds", "0,2,0", "--dry-run"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.splitlines()[1:9] == [
+        f"{state}nodebench train experiment={experiment} seed={seed} {key}"
+        for seed in (0, 2)
+        for experiment, key, state in (
+            ("nets", "model.num_blocks=0", "missing     "),
+            ("nets", "model.num_blocks=1", "missing     "),
+            ("mlps", "optimizer.lr=0.1", "missing     " if seed else "done        "),
+            ("mlps", "optimizer.lr=0.01", "missing     "),
+        )
+    ]
+    assert "8 runs: 1 done, 0 unfinished, 7 missing\n" in printed
+    assert cli.main(["reproduce", "fig8", "--dry-run"]) == 0  # its runs have a seed of their own
+    plan = capsys.readouterr().out
+    assert cli.main(["reproduce", "fig8", "--seeds", "0", "--dry-run"]) == 0
+    assert capsys.readouterr().out == plan
+
+
+@pytest.mark.parametrize("seeds", ["", "0,,1", "-1", "one", "0.5", "1²"])
+def test_seeds_that_are_none_are_refused(seeds: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["reproduce", "small", f"--seeds={seeds}"]) == 2
+    assert f"--seeds: {seeds} is not possible; it must be whole numbers" in capsys.readouterr().err
+
+
+def test_with_jobs_what_lacks_is_trained_side_by_side_then_the_table_is_drawn(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked: list[tuple[int, int]] = []
+
+    def run_side_by_side(
+        members: Mapping[Path, Member], labels: Sequence[str], number: int
+    ) -> dict[Path, Ending]:
+        asked.append((len(members), number))
+        assert list(labels)[-1] == "mlp on digits, num_steps 3, seed 1, lr 0.01"
+        return {folder: train_member(member.composed) for folder, member in members.items()}
+
+    monkeypatch.setattr(reproduce, "run_side_by_side", run_side_by_side)
+    for _ in range(2):
+        assert cli.main(["reproduce", "small", "--recipe", "paper", "--seeds", "1", "--jobs", "3"]) == 0
+    assert asked == [(2, 3)]
+    assert "2 runs: 2 done" in capsys.readouterr().out
 
 
 def test_a_damaged_record_is_called_so_and_not_trained_over(

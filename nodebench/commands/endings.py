@@ -1,0 +1,81 @@
+"""How the members of a sweep end: one that fails is a row of the table and not the end of the others."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from nodebench.commands.bugs import keep_traceback
+from nodebench.config.compose import Composed
+from nodebench.config.errors import ConfigError
+from nodebench.config.identity import run_folder
+from nodebench.config.saved import config_text
+from nodebench.terminal import tell
+
+
+class Ending(NamedTuple):
+    """How one member ended; plain values, so that a launcher can bring it from another machine."""
+
+    status: str
+    reason: str | None = None
+
+
+def train_member(composed: Composed, config_dir: str | Path | None = None) -> Ending:
+    """Train one member; what goes wrong is said, returned, and kept in its run folder. A signal ends all members."""
+    ending = _train(composed, config_dir)
+    if ending.status != "finished":
+        tell(f"{ending.status:<9} {ending.reason}")
+    return ending
+
+
+def _train(composed: Composed, config_dir: str | Path | None) -> Ending:
+    from nodebench.commands.session import train_run
+    from nodebench.training import RunFolderError
+
+    try:
+        outcome = train_run(composed, config_dir)
+    except ConfigError as error:
+        return keep_failure(composed.config, str(error))
+    except RunFolderError as error:
+        return Ending("failed", str(error))
+    except Exception as error:
+        where = keep_traceback(composed.config["output_dir"])
+        return keep_failure(composed.config, f"{type(error).__name__}: {error}{where}")
+    if outcome.signal == signal.SIGINT:
+        raise KeyboardInterrupt
+    if outcome.signal is not None:
+        raise SystemExit(128 + outcome.signal)
+    return Ending(outcome.status, outcome.reason)
+
+
+def keep_failure(config: dict[str, Any], reason: str) -> Ending:
+    """A member that could not even be built leaves a run folder with its status, so that tables show the row.
+
+    One that was to be trained anew leaves the finished run as it is.
+    """
+    from nodebench.training import RunFolder, RunFolderError
+
+    try:
+        with RunFolder(run_folder(config), config_text(config)) as run:
+            if not (run.path / "config.yaml").exists():
+                run.begin({})
+            if not run.is_finished():
+                run.write_summary({"status": "failed", "reason": reason, "seed": config["seed"]})
+    except RunFolderError as error:
+        reason += f"; {error}" if str(error) not in reason else ""
+    return Ending("failed", reason)
+
+
+def report(folders: Iterable[Path], endings: Sequence[Any]) -> int:
+    """Name every member that is not finished; the exit code."""
+    code = 0
+    for folder, ending in zip(folders, endings, strict=True):
+        status, reason = (
+            ending if isinstance(ending, tuple) else ("failed", f"{type(ending).__name__}: {ending}")
+        )
+        if status != "finished":
+            tell(f"{status:<9} {folder}: {reason}")
+            code = 1
+    return code
