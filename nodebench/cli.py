@@ -29,6 +29,7 @@ HELP = f"""nodebench {__version__}: Neural ODE experiments (Chen et al., 2018), 
 usage: nodebench COMMAND [KEY=VALUE ...]
 
   train       train a net and leave a run folder; again: continue or skip it
+  status      what all runs are doing: how far, how long, on which host
   show        one run, or all seeds of one: results, curves, what next
   compare     what differs between runs, in settings and in results
   evaluate    measure a trained net once more, with another solver or tolerance
@@ -55,7 +56,7 @@ examples:
 
 `nodebench COMMAND --help` says more."""
 COMMANDS = (
-    *("train", "show", "compare", "evaluate", "export", "measure", "table", "plot", "report"),
+    *("train", "status", "show", "compare", "evaluate", "export", "measure", "table", "plot", "report"),
     *("reproduce", "bench", "list", "new", "completion"),
 )
 

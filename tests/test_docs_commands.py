@@ -32,9 +32,10 @@ Words = tuple[str, ...]
 # What makes a command cheap is written behind it, where the last word on a thing counts.
 CHEAP: dict[str, Words] = {
     "train": (),  # `small` below: few data, and two steps unless the page gives epochs; of a sweep, two members
-    "evaluate": (),  # these five on runs that were trained so
+    "evaluate": (),  # these six on runs that were trained so
     "export": () if importlib.util.find_spec("onnx") else ("--format", "torchscript"),
     "show": (),
+    "status": (),
     "compare": (),
     "report": (),
     "measure": ("--batches", "1", "--reference-tol", "1e-6"),

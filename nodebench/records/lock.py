@@ -11,15 +11,35 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from nodebench.reading import read_json
+from nodebench.records.heartbeat import ago, read_heartbeat
 from nodebench.records.storage import RunFolderError, open_to_write
 
+LOCK, OWNER = "lock", "lock.owner"
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # what NFS and Lustre say where flock is off
+_LONGEST = 1000  # bytes of what is read of a lock, which somebody else may have written
 
 
 class RunFolderBusyError(RunFolderError):
     """Another process is training in the folder."""
+
+
+class Holder(NamedTuple):
+    """Who trains in a run folder, as its lock names it.
+
+    `may_be_gone`: it runs on another host, or is not named, and the file system has no locks that would tell.
+    """
+
+    process: object = None
+    host: object = None
+    may_be_gone: bool = False
+
+    def __str__(self) -> str:
+        if self.process is None:
+            return "a process that is not named"
+        return f"process {self.process}{f' on {self.host}' if self.host is not None else ''}"
 
 
 def take_lock(folder: Path) -> Callable[[], None]:
@@ -29,68 +49,73 @@ def take_lock(folder: Path) -> Callable[[], None]:
     has no locks, the file lock.owner names the holder, and is taken over once that process is gone from this host.
     Raises RunFolderBusyError if another process holds the folder, OSError if it cannot be written.
     """
-    descriptor = open_to_write(folder / "lock", os.O_RDWR | os.O_CREAT)
+    descriptor = open_to_write(folder / LOCK, os.O_RDWR | os.O_CREAT)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        holder = _number_in(descriptor)
+        holder = Holder(*_named_in(descriptor))
         os.close(descriptor)
         if isinstance(error, BlockingIOError):
-            raise RunFolderBusyError(
-                f"another process (id {holder}) is training in `{folder}`; wait for it or stop it first"
-            ) from None
+            raise RunFolderBusyError(_busy(folder, holder)) from None
         if error.errno in _WITHOUT_LOCKS:
             return _own(folder)
         raise
     os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+    os.pwrite(descriptor, _own_name().encode(), 0)
     return partial(os.close, descriptor)
 
 
-def holder_of(folder: Path) -> str | None:
-    """Who trains in `folder` now, `process 1234`; None if nobody does, or the folder cannot be looked into.
+def holder_of(folder: Path) -> Holder | None:
+    """Who trains in `folder` now; None if nobody does, or the folder cannot be looked into.
 
     The kernel tells of its lock only who asks for one: this one is shared, so that those who look do not see each
     other, and let go at once.
     """
     with suppress(OSError):
-        descriptor = os.open(folder / "lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = os.open(folder / LOCK, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return f"process {_number_in(descriptor)}"
+            return Holder(*_named_in(descriptor))
         except OSError:
             pass
         finally:
             os.close(descriptor)
-    path = folder / "lock.owner"
+    path = folder / OWNER
     holder = _read(path)
-    return _name(holder) if path.exists() and not _is_gone(holder, socket.gethostname()) else None
+    return _owner(holder) if path.exists() and not _is_gone(holder, socket.gethostname()) else None
 
 
-def _number_in(descriptor: int) -> str:
-    """The id that the holder of the kernel's lock wrote into its file."""
-    return os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+def _own_name() -> str:
+    """What a process writes into its lock."""
+    own = {"host": socket.gethostname(), "process": os.getpid(), "started": _start_of(os.getpid())}
+    return f"{json.dumps(own)}\n"
+
+
+def _named_in(descriptor: int) -> tuple[object, object]:
+    """Process and host that the holder of the kernel's lock wrote into its file, or its process alone."""
+    with suppress(OSError, ValueError):
+        content = read_json(os.pread(descriptor, _LONGEST, 0).decode())
+        return (content.get("process"), content.get("host")) if isinstance(content, dict) else (content, None)
+    return None, None
 
 
 def _own(folder: Path) -> Callable[[], None]:
-    path = folder / "lock.owner"
-    own = {"host": socket.gethostname(), "process": os.getpid(), "started": _start_of(os.getpid())}
-    text = f"{json.dumps(own)}\n"
+    path, text = folder / OWNER, _own_name()
     if not _create(path, text):
         holder = _read(path)
-        if not _is_gone(holder, own["host"]):
-            raise _busy(folder, path, holder)
+        if not _is_gone(holder, socket.gethostname()):
+            raise RunFolderBusyError(_busy(folder, _owner(holder)))
         # Renamed and looked at again before it is removed: another process may have taken it over just now.
         aside = path.with_name(f"{path.name}.{os.getpid()}")
         with suppress(FileNotFoundError):
             os.rename(path, aside)
             if _read(aside) != holder:
                 os.rename(aside, path)
-                raise _busy(folder, path, _read(path))
+                raise RunFolderBusyError(_busy(folder, _owner(_read(path))))
             aside.unlink()
         if not _create(path, text):
-            raise _busy(folder, path, _read(path))
+            raise RunFolderBusyError(_busy(folder, _owner(_read(path))))
     return partial(_let_go, path, text)
 
 
@@ -145,13 +170,18 @@ def _start_of(process: int) -> str | None:
         return None
 
 
-def _busy(folder: Path, path: Path, holder: dict[str, object]) -> RunFolderBusyError:
-    return RunFolderBusyError(
-        f"{_name(holder)} is training in `{folder}`; wait for it or stop it first. If it is gone, remove `{path}`"
+def _owner(holder: dict[str, object]) -> Holder:
+    """Who holds lock.owner; on this host it was seen to be alive."""
+    process, host = holder.get("process"), holder.get("host")
+    return Holder(process, host, may_be_gone=process is None or host != socket.gethostname())
+
+
+def _busy(folder: Path, holder: Holder) -> str:
+    if not holder.may_be_gone:
+        return f"{holder} is training in `{folder}`; wait for it or stop it first"
+    beat = read_heartbeat(folder)
+    heard = f", last heard of {ago(beat.age_s)}" if beat is not None else ""
+    return (
+        f"{holder} is training in `{folder}`{heard}; wait for it or stop it first. "
+        f"If it is gone, remove `{folder / OWNER}`"
     )
-
-
-def _name(holder: dict[str, object]) -> str:
-    if not holder:
-        return "a process that is not named"
-    return f"process {holder.get('process')} on {holder.get('host')}"

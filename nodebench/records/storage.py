@@ -43,13 +43,22 @@ def write_atomically(path: Path, content: bytes) -> None:
 
     Raises RunFolderError if the disk is full or the folder cannot be written; an older file then stays as it was.
     """
+    _replace(path, content, waits=True)
+
+
+def write_fleeting(path: Path, content: bytes) -> None:
+    """As write_atomically, without waiting for the disk, for what is soon written again: a power cut may lose it."""
+    _replace(path, content, waits=False)
+
+
+def _replace(path: Path, content: bytes, waits: bool) -> None:
     beside = path.with_name(f".{path.name}.tmp")
     with named_disk_errors(path):
         try:
             remove(beside)  # what a kill has left, or a link to elsewhere
             descriptor = open_to_write(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
             try:
-                _write(descriptor, content)
+                _write(descriptor, content, waits)
             finally:
                 os.close(descriptor)
             os.replace(beside, path)
@@ -57,7 +66,8 @@ def write_atomically(path: Path, content: bytes) -> None:
             with suppress(OSError):
                 beside.unlink()
             raise
-        _sync_folder(path.parent)
+        if waits:
+            _sync_folder(path.parent)
 
 
 def append_durably(path: Path, content: bytes) -> None:
@@ -147,12 +157,13 @@ def _explain(path: Path, error: OSError) -> str:
     )
 
 
-def _write(descriptor: int, content: bytes) -> None:
-    """Write all of `content` and wait until it is on the disk."""
+def _write(descriptor: int, content: bytes, waits: bool = True) -> None:
+    """Write all of `content` and, where it `waits`, until it is on the disk."""
     remaining = memoryview(content)
     while remaining:
         remaining = remaining[os.write(descriptor, remaining) :]
-    os.fsync(descriptor)
+    if waits:
+        os.fsync(descriptor)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from nodebench.counted import counted
 from nodebench.records import COLUMNS
+from nodebench.records.heartbeat import Heart
 from nodebench.records.storage import RunFolderError
 from nodebench.records.summary import declaration
 from nodebench.training.checkpoints import discard_after, load_latest_checkpoint, save_best, save_checkpoint
@@ -158,6 +159,7 @@ class _Training:
             self.task.sample_unit,
             settings.counts_epochs,
             self.columns,
+            Heart(self.run.path, settings.num_steps),
         )
         stack.callback(self.progress.close)
         self.patience = stack.enter_context(Patience(self._say))

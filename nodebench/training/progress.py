@@ -1,4 +1,4 @@
-"""What a run shows on the screen: a bar on a terminal, a line an epoch everywhere."""
+"""How far a run is, as it shows on the screen: a bar on a terminal, a line an epoch everywhere; and its heartbeat."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from nodebench.counted import counted
 from nodebench.records import COLUMNS, Columns
+from nodebench.records.heartbeat import Heart
 from nodebench.terminal import terminal_width, wrapped
 from nodebench.training.means import StepMeasurement
 from nodebench.training.protocols import Item, ShowProgress
@@ -25,7 +26,7 @@ _MIN_BAR = 10  # characters; what is said behind it is shortened to leave it tha
 class Progress:
     """Steps `first_step` to `num_steps` on stderr: loss, score, NFE forward/backward, rate, time left.
 
-    `show_bar` None draws the bar only if stderr is a terminal.
+    `show_bar` None draws the bar only if stderr is a terminal. `heart` tells other processes, where there is one.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class Progress:
         sample_unit: str = "images",
         counts_epochs: bool = True,
         columns: Columns = COLUMNS,
+        heart: Heart | None = None,
     ) -> None:
         self._num_steps = num_steps
         self._first_step = first_step
@@ -43,6 +45,7 @@ class Progress:
         self._sample_unit = sample_unit
         self._counts_epochs = counts_epochs
         self._columns = columns
+        self._heart = heart
         self._recent: deque[StepMeasurement] = deque(maxlen=_STEPS_BEFORE_ESTIMATE)
         self._bar = tqdm(
             total=num_steps,
@@ -54,6 +57,7 @@ class Progress:
             leave=False,
             disable=None if show_bar is None else not show_bar,
         )
+        self._beat()
 
     def step(self, measured: StepMeasurement) -> None:
         """Show one step; after the first 20, say how long the whole run takes."""
@@ -64,12 +68,14 @@ class Progress:
         if not self._bar.disable:
             self._bar.set_postfix_str(self._postfix(measured), refresh=False)
             self._bar.update()
+        self._beat()
 
     def evaluation(self, batches: Sequence[Item], /) -> Iterator[Item]:
         """Hand on the batches of an evaluation; the bar says `evaluating 3/20`."""
         for number, batch in enumerate(batches, start=1):
             if not self._bar.disable:
                 self._bar.set_postfix_str(f"evaluating {number}/{len(batches)}")
+            self._beat()
             yield batch
 
     def epoch(self, record: Mapping[str, Any]) -> None:
@@ -90,8 +96,14 @@ class Progress:
         say(f"{epoch}step {record['step']}/{self._num_steps}: {', '.join(parts)}")
 
     def close(self) -> None:
-        """Take the bar off the screen."""
+        """Take the bar off the screen, and the heartbeat away."""
         self._bar.close()
+        if self._heart is not None:
+            self._heart.stop()
+
+    def _beat(self) -> None:
+        if self._heart is not None:
+            self._heart.beat(self._step, lambda: self._seconds_left() if self._recent else None)
 
     def _postfix(self, measured: StepMeasurement) -> str:
         parts = [f"loss {measured.loss:.3f}"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from nodebench.records import evaluations, metrics
+from nodebench.records import evaluations, heartbeat, metrics
 from nodebench.records.jsonl import read_mapping, write_mapping
 from nodebench.records.lock import take_lock
 from nodebench.records.metrics import Metrics
@@ -33,7 +33,7 @@ _RESULTS = (
     # The summary goes first: a wipe cut short then leaves an unfinished run, not a finished one without records.
     *(SUMMARY, "checkpoints", metrics.FILE, "tensorboard", evaluations.FILE),
     *("measure.csv", "measure.json", "per_image.csv", "per_image.json", "pictures.npz"),
-    *("config.yaml", "environment.json", "log.txt"),
+    *("config.yaml", "environment.json", "log.txt", heartbeat.FILE),
 )
 
 
@@ -47,6 +47,7 @@ class RunFolder:
     environment.json   what the run was made with; `resumed_in` lists other environments it was continued in
     metrics.jsonl      one JSON object a record; numbers that are not finite are null
     summary.json       final numbers and status; missing while a run goes on, and after a SIGKILL
+    heartbeat.json     step, time left, process and host, every few seconds while a run goes on
     pictures.npz       what figures are drawn from, where the task has something to see
     checkpoints/ log.txt, and TensorBoard's event files
 

@@ -14,7 +14,7 @@ import sys
 import pytest
 
 from nodebench.records import storage
-from nodebench.records.lock import holder_of
+from nodebench.records.lock import Holder, holder_of
 from nodebench.training import RunFolder, RunFolderBusyError, RunFolderError
 
 FILES = ("summary.json", "metrics.jsonl", "config.yaml", "environment.json", "log.txt", "pictures.npz")
@@ -94,7 +94,7 @@ class TestFileSystemWithoutLocks:
             with pytest.raises(RunFolderBusyError, match=message):
                 RunFolder(tmp_path).__enter__()
             assert (tmp_path / "lock.owner").exists()
-            assert holder_of(tmp_path) == f"process {os.getpid()} on {os.uname().nodename}"
+            assert str(holder_of(tmp_path)) == f"process {os.getpid()} on {os.uname().nodename}"
         assert holder_of(tmp_path) is None
         with RunFolder(tmp_path):
             pass
@@ -126,7 +126,7 @@ class TestFileSystemWithoutLocks:
     @pytest.mark.parametrize("text", ["", "[]", '{"process": "x"}', "[" * 100_000])
     def test_a_file_that_tells_nothing_is_not_taken_over(self, tmp_path, text):
         (tmp_path / "lock.owner").write_text(text)
-        assert holder_of(tmp_path) == ("process x on None" if "x" in text else "a process that is not named")
+        assert str(holder_of(tmp_path)) == ("process x" if "x" in text else "a process that is not named")
         with pytest.raises(RunFolderBusyError, match=r"If it is gone, remove `.*lock.owner`"):
             RunFolder(tmp_path).__enter__()
 
@@ -134,7 +134,7 @@ class TestFileSystemWithoutLocks:
 def test_who_trains_is_told_and_whoever_looks_keeps_nobody_out(tmp_path):
     assert holder_of(tmp_path) is None
     with RunFolder(tmp_path):
-        assert holder_of(tmp_path) == holder_of(tmp_path) == f"process {os.getpid()}"
+        assert holder_of(tmp_path) == holder_of(tmp_path) == Holder(os.getpid(), os.uname().nodename)
         with pytest.raises(RunFolderBusyError):
             RunFolder(tmp_path).__enter__()
     assert holder_of(tmp_path) is None
