@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from nodebench.reporting.cells import FINISHED, choose
@@ -35,6 +35,10 @@ class FlowCell:
         """The words in place of a picture."""
         return "no picture" if self.status == FINISHED else self.status
 
+    def values(self, column: str) -> list[float]:
+        """The summary's column of every finished seed that has it."""
+        return [] if self.row is None else self.row.values(column)
+
     def mean(self, column: str) -> float | None:
         """The mean of a summary's column over the finished seeds; None where there is none."""
         return None if self.row is None else self.row.number(column)
@@ -43,7 +47,7 @@ class FlowCell:
         """Half the 95 % interval of `column` over the seeds; for one seed, its own standard error."""
         if self.row is None:
             return None
-        half_width = interval95(self.row.values(column))
+        half_width = interval95(self.values(column))
         return self.row.number(f"{column}_stderr") if half_width is None else half_width
 
 
@@ -83,3 +87,16 @@ def _may_be_for(run: Run, figure: str) -> bool:
     """Whether the run's experiment reproduces `figure`, such as fig4, or it is of no experiment."""
     reproduces = run.setting("about.reproduces")
     return reproduces is None or str(reproduces).startswith(figure.replace("fig", "Figure "))
+
+
+def seeds_note(cells: Iterable[FlowCell]) -> list[str]:
+    """What is of all seeds and what of one, where a cell has several; else nothing."""
+    rows = [cell.row for cell in cells if cell.row is not None and cell.row.counted]
+    numbers = sorted({len(row.counted) for row in rows})
+    if not numbers or numbers[-1] < 2:
+        return []
+    of_seeds = " to ".join(dict.fromkeys(map(str, (numbers[0], numbers[-1]))))
+    return [
+        f"numbers are means of {of_seeds} seeds, ± half the 95 % interval (Student's t); densities are those of the "
+        "lowest seed"
+    ]

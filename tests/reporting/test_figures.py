@@ -126,6 +126,13 @@ class TestFig4:
         assert line["kl_error_bar"] == pytest.approx(interval95([0.1, 0.3]))
         density = list(images(drawing.figure))[1][1]
         assert np.argwhere(density == 1.0).tolist() == [[1, 0]]
+        assert drawing.notes[0] == (
+            "numbers are means of 2 seeds, ± half the 95 % interval (Student's t); "
+            "densities are those of the lowest seed"
+        )
+        panel = next(axes for axes in drawing.figure.axes if axes.containers)
+        (seeds,) = (line for line in panel.lines if line.get_marker() == "." and len(line.get_xdata()) == 2)
+        assert sorted(seeds.get_ydata()) == [0.1, 0.3]
 
     def test_what_is_missing_is_an_empty_panel_and_a_command(self, tmp_path: Path, flow_run: FlowRun) -> None:
         flow_run("u3", "planar_nf", 16)
@@ -229,6 +236,17 @@ class TestFig5:
             ("two_moons", "cnf"): False,
             ("two_moons", "planar_nf"): True,
         }
+
+    def test_several_seeds_are_a_likelihood_with_an_interval_below(
+        self, tmp_path: Path, flow_run: FlowRun
+    ) -> None:
+        self.write_all(flow_run)
+        flow_run("two_moons", "cnf", 64, seed=1, nll=1.7)
+        drawing = draw("fig5", find_runs(tmp_path))
+        below = [text.get_text() for text in drawing.figure.texts if text.get_text().startswith("(")]
+        interval = interval95([1.5, 1.7])
+        assert below == ["(a) Two Circles", f"(b) Two Moons; NLL in nats: CNF 1.600 ± {interval:.3f}"]
+        assert drawing.notes[0].startswith("numbers are means of 1 to 2 seeds, ")
 
     def test_z2_grows_upwards(self, tmp_path: Path, flow_run: FlowRun) -> None:
         self.write_all(flow_run)

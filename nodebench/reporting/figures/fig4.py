@@ -19,7 +19,7 @@ from nodebench.reporting.figures.drawing.style import (
     PALE,
     WIDTH,
 )
-from nodebench.reporting.flow_cells import FlowCell, find_flow_cell
+from nodebench.reporting.flow_cells import FlowCell, find_flow_cell, seeds_note
 from nodebench.reporting.recipes import Recipes
 from nodebench.reporting.runs import Run
 
@@ -33,6 +33,7 @@ EXPERIMENTS = {"planar_nf": "fig4_nf", "cnf": "fig4_cnf"}
 LETTERS = {"planar_nf": "K", "cnf": "M"}
 UNITS = (2, 4, 8, 16, 32)
 PICTURED = (2, 8, 32)
+BESIDE = {"planar_nf": 0.88, "cnf": 1.14}  # where the dots of single seeds stand, as a factor of K or M
 
 # Inches.
 PANEL, GAP, BLOCK_GAP = 0.92, 0.05, 0.16
@@ -46,9 +47,9 @@ Cells = dict[tuple[str, str, int], FlowCell]
 def fig4(runs: Sequence[Run], recipes: Recipes) -> Drawing:
     """Targets, densities of both flows, and their KL divergence in nats against K and M.
 
-    Laid out and oriented as in Chen et al. (2018), Fig. 4: the pictures are of (-4, 4)^2 with z2 growing
-    downwards. Error bars are the 95 % interval over seeds, or one seed's standard error over its samples.
-    Raises NothingToDrawError if none of the runs belongs to the figure.
+    Laid out and oriented as in Chen et al. (2018), Fig. 4: the pictures are of (-4, 4)^2 with z2 growing downwards.
+    Error bars are the 95 % interval over seeds, with a dot beside for each, or one seed's standard error over its
+    samples. Raises NothingToDrawError if none of the runs belongs to the figure.
     """
     cells: Cells = {
         (data, model, units): find_flow_cell(runs, experiment, data, model, units, recipes)
@@ -62,7 +63,7 @@ def fig4(runs: Sequence[Run], recipes: Recipes) -> Drawing:
     figure = new_figure(WIDTH, height, [cell.complaint for cell in cells.values() if cell.complaint])
     right_of_pictures = _draw_pictures(figure, cells)
     _draw_kl(figure, cells, right_of_pictures + KL_GAP)
-    notes = [note for cell in cells.values() for note in cell.notes]
+    notes = [*seeds_note(cells.values()), *(note for cell in cells.values() for note in cell.notes)]
     numbers = pd.DataFrame([_numbers(cell) for cell in cells.values()]).convert_dtypes()
     return Drawing(figure, numbers, notes)
 
@@ -149,6 +150,10 @@ def _draw_curve(axes: Axes, model: str, cells: Sequence[FlowCell]) -> Container:
         capsize=2.0,
         elinewidth=0.9,
     )
+    for cell in known:
+        if len(values := cell.values("kl")) > 1:
+            beside = [cell.units * BESIDE[model]] * len(values)
+            axes.plot(beside, values, ".", color=colour, markersize=4.0, markeredgewidth=0.0, alpha=0.7)
     failed = [cell.units for cell in cells if cell.status not in ("finished", "unfinished", NO_RUN)]
     at_the_top = axes.get_xaxis_transform()
     axes.plot(failed, [0.93] * len(failed), "x", color=colour, transform=at_the_top, clip_on=False)

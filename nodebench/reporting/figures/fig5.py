@@ -18,8 +18,8 @@ from nodebench.reporting.figures.drawing.panels import (
     to_unit,
     write,
 )
-from nodebench.reporting.figures.drawing.style import GREY, MODEL_COLOURS, WIDTH
-from nodebench.reporting.flow_cells import UNITS, FlowCell, find_flow_cell
+from nodebench.reporting.figures.drawing.style import GREY, MODEL_COLOURS, MODEL_NAMES, WIDTH
+from nodebench.reporting.flow_cells import UNITS, FlowCell, find_flow_cell, seeds_note
 from nodebench.reporting.flow_ways import TURN_COLUMNS, WAY_COLUMNS, turn_columns, way_columns
 from nodebench.reporting.pictures import DamagedPicturesError, Pictures, read_pictures
 from nodebench.reporting.recipes import Recipes
@@ -48,9 +48,9 @@ Cells = dict[tuple[str, str], FlowCell]
 def fig5(runs: Sequence[Run], recipes: Recipes) -> Drawing:
     """Two Circles and Two Moons at six shares of the time: density and samples of the CNF, density of the NF.
 
-    Laid out as in Chen et al. (2018), Fig. 5, with the target's histogram on the right; the NF's share of time
-    is its share of layers. The frames are all the shares that the runs have. Raises NothingToDrawError if
-    none of the runs belongs to the figure.
+    Laid out as in Chen et al. (2018), Fig. 5, with the target's histogram on the right; the NF's share of time is its
+    share of layers. Below is the NLL of each over its seeds, where they are several. The frames are all the shares that
+    the runs have. Raises NothingToDrawError if none of the runs belongs to the figure.
     """
     cells: Cells = {
         (data, model): find_flow_cell(runs, experiment, data, model, NUM_UNITS, recipes)
@@ -65,10 +65,21 @@ def fig5(runs: Sequence[Run], recipes: Recipes) -> Drawing:
     for number, data in enumerate(DATA):
         _draw_block(figure, number * block, cells, data)
         middle = LEFT + (len(FRACTIONS) * (PANEL + GAP) - GAP) / 2
-        write(figure, middle, (number + 1) * block - 0.2, f"({'ab'[number]}) {DATA[data]}")
-    notes = [note for cell in cells.values() for note in cell.notes]
+        words = f"({'ab'[number]}) {DATA[data]}{_likelihoods(cells, data)}"
+        write(figure, middle, (number + 1) * block - 0.2, words)
+    notes = [*seeds_note(cells.values()), *(note for cell in cells.values() for note in cell.notes)]
     numbers = pd.DataFrame([line for cell in cells.values() for line in _numbers(cell)]).convert_dtypes()
     return Drawing(figure, numbers, notes, frames=lambda: _frames(cells))
+
+
+def _likelihoods(cells: Cells, data: str) -> str:
+    """The NLL of both models over their seeds; nothing where they have one each."""
+    found = [
+        f"{MODEL_NAMES[model]} {cell.mean('nll'):.3f} ± {cell.error('nll'):.3f}"
+        for model in EXPERIMENTS
+        if len((cell := cells[data, model]).values("nll")) > 1
+    ]
+    return f"; NLL in nats: {', '.join(found)}" if found else ""
 
 
 def _draw_block(figure: Figure, top: float, cells: Cells, data: str) -> None:
