@@ -62,7 +62,7 @@ def solver_words(row: Row) -> str:
 
 
 def machine_words(row: Row) -> str:
-    """The device of each counted run, with its threads where it is a CPU."""
+    """The device of each counted run, with its threads where it is a CPU, and how many runs shared it."""
     machines = set()
     for run in row.counted:
         name, threads = run.environment.get("device_name"), run.environment.get("num_threads")
@@ -70,5 +70,6 @@ def machine_words(row: Row) -> str:
             on_cpu = run.environment.get("device") == "cpu" and threads
             words = f"{threads} thread" if threads == 1 else f"{threads} threads"
             compiled = ["compile=true"] if run.setting("compile") else []
-            machines.add(", ".join([str(name), *([words] if on_cpu else []), *compiled]))
+            shared = [f"{run.jobs} runs at a time"] if run.jobs > 1 else []
+            machines.add(", ".join([str(name), *([words] if on_cpu else []), *compiled, *shared]))
     return "; ".join(sorted(machines))

@@ -78,6 +78,12 @@ class Run:
         return "".join(f" and {choice} {str(digest)[:8]}" for choice, digest in own)
 
     @property
+    def jobs(self) -> int:
+        """How many runs of a sweep its machine trained at a time: 1 where it had the machine for itself."""
+        told = self.environment.get("jobs")
+        return told if isinstance(told, int) and told > 1 else 1
+
+    @property
     def names(self) -> tuple[str, str]:
         """The data set's and the model's name; where the config cannot be read, the folder's name tells."""
         parts = self.folder.parent.name.split("-") if self.hash else []

@@ -83,10 +83,20 @@ def check_columns(runs: Sequence[Run], columns: Sequence[str], recorded: Columns
 def _table(rows: Sequence[Row], columns: Sequence[str], known: Columns) -> Table:
     return Table(
         [_column(column, known) for column in columns],
-        [Line([row.text(column) for column in columns], row.notes) for row in rows],
+        [
+            Line([row.text(column) for column in columns], [*row.notes, *_on_times(row, columns)])
+            for row in rows
+        ],
         _numbers(rows, columns, known),
         _legend(rows, columns, known),
     )
+
+
+def _on_times(row: Row, columns: Sequence[str]) -> list[str]:
+    """What limits the times among `columns`: other runs on the machine while they were taken."""
+    jobs = max((run.jobs for run in row.counted), default=1)
+    has_times = any(column.startswith("time_") and row.values(column) for column in columns)
+    return [f"times taken while the machine trained {jobs} runs at a time"] if jobs > 1 and has_times else []
 
 
 def _column(name: str, known: Columns) -> Column:

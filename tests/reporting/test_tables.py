@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from nodebench.reporting import UnknownColumnError, find_runs, result_summary, result_table
+from nodebench.reporting.circumstances import machine_words
 from nodebench.reporting.rendering import STYLES
 from nodebench.reporting.rows import interval95, rows_over_seeds
 
@@ -313,6 +314,24 @@ def test_a_run_evaluated_on_part_of_the_images_is_marked_and_others_are_not(
     )
     assert "first images" not in notes(limit_val=None, limit_test=None)
     assert "first images" not in notes()
+
+
+def test_times_of_runs_that_shared_their_machine_are_marked_where_they_are_shown(
+    tmp_path: Path, write_run: WriteRun
+) -> None:
+    machine = {"version": "0.1.0", "device_name": "a processor", "device": "cpu", "num_threads": 1}
+    write_run(environment=machine, time_step_ms=7.0)
+    write_run(seed=1, environment={**machine, "jobs": 2}, time_step_ms=9.0)
+    write_run("mnist-mlp-11111111", environment={**machine, "jobs": "2"}, time_step_ms=3.0)  # by hand
+    runs = find_runs(tmp_path)
+    note = "times taken while the machine trained 2 runs at a time"
+    assert result_table(runs, ["model", "time_step_ms"]).count(note) == 1
+    assert note not in result_table(runs, ["model", "error_test"])
+    words = [machine_words(row) for row in rows_over_seeds(runs)]
+    assert words == [
+        "a processor, 1 thread",
+        "a processor, 1 thread; a processor, 1 thread, 2 runs at a time",
+    ]
 
 
 @pytest.mark.parametrize("file", ["summary.json", "config.yaml", "environment.json"])
