@@ -12,7 +12,10 @@ from nodebench.config.build import why_eager
 from nodebench.counted import counted
 from nodebench.data import Data
 from nodebench.models.ode_block import ode_blocks
+from nodebench.models.precision import missing_bf16
 from nodebench.ode.settings import precision_in_words, tolerances
+from nodebench.records.precision import FLOAT32
+from nodebench.records.precision import KEY as PRECISION
 from nodebench.training import Task, TrainingSettings
 
 
@@ -32,6 +35,8 @@ def plan(
     )
     if config["deterministic"] and device.type == "cpu":
         yield "note      deterministic=true is for a GPU; on the CPU a run repeats itself without it"
+    if config[PRECISION] != FLOAT32:
+        yield f"precision {precision_words(device)}"
     if config["compile"]:
         yield f"compile   {compile_words(model, device)}"
 
@@ -54,6 +59,14 @@ def compile_words(model: nn.Module, device: torch.device) -> str:
     steps = any(block.solver.compile for block in blocks)
     what = "the solver's steps" if steps else "the vector field" if blocks else "the net"
     return f"{what}, at the first step: up to two minutes, less when the same has been compiled here before"
+
+
+def precision_words(device: torch.device) -> str:
+    """What `precision=bf16` has computed in bfloat16, or why nothing."""
+    reason = missing_bf16(device)
+    if reason is not None:
+        return f"float32: {reason}, so the run is in float32, as its environment.json says"
+    return "bf16: the net's convolutions and matrix products while it trains; all else, and evaluation, in float32"
 
 
 def describe_solver(solver: Mapping[str, Any]) -> str:

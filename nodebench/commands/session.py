@@ -59,7 +59,7 @@ HPARAMS: dict[str, type] = {
     **{"data.name": str, "data.batch_size": int, "optimizer.name": str, "optimizer.lr": float},
     **{"model.stem": str, "model.num_blocks": int, "model.width": int, "model.num_layers": int},
     **{"data.num_observed": int, "model.encoder": str, "model.cell": str, "model.observation_noise": str},
-    **{"training.name": str, "training.epochs": int, "training.num_steps": int},
+    **{"precision": str, "training.name": str, "training.epochs": int, "training.num_steps": int},
 }
 """The columns of TensorBoard's HPARAMS with their types; the first five are shown unasked."""
 MAX_NFE_IN_TRAINING = 100_000

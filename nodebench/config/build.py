@@ -26,10 +26,13 @@ from nodebench.config.targets import find, naming_own
 from nodebench.data import Data, DataError
 from nodebench.data.protocol import kind_returned, returns_data, what_is_missing
 from nodebench.models.ode_block import ode_blocks
+from nodebench.models.precision import missing_bf16
 from nodebench.ode import SolverError, hush_compiler, missing_compiler
 from nodebench.ode.methods.traits import known_methods
 from nodebench.ode.settings import AdjointSettings, SolverSettings, tolerances
 from nodebench.records import COLUMNS
+from nodebench.records.precision import FLOAT32
+from nodebench.records.precision import KEY as PRECISION
 from nodebench.training import Task, TrainingSettings
 from nodebench.training.loggers import Logger
 from nodebench.training.state import MakeOptimizer
@@ -124,6 +127,8 @@ class Builder:
                 f"training.label_smoothing={label_smoothing} has no effect on "
                 f"task={self.config['task']['name']}; drop it"
             )
+        if PRECISION in inspect.signature(make).parameters:
+            keys[PRECISION] = FLOAT32 if missing_bf16(device) else self.config[PRECISION]
         task = _call(make, "task", {**self._keys("task"), **keys})
         COLUMNS.and_own(getattr(task, "columns", ()))  # to hear now of a name that is taken
         return task

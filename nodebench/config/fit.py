@@ -5,6 +5,7 @@ The classes say what they are and what they allow; nothing is built, and nothing
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +16,8 @@ from nodebench.config.errors import ConfigError
 from nodebench.data import Data
 from nodebench.ode.methods.traits import known_methods
 from nodebench.ode.settings import of_config
+from nodebench.records.precision import FLOAT32
+from nodebench.records.precision import KEY as PRECISION
 from nodebench.training import Task
 
 
@@ -22,6 +25,11 @@ def check_fit(config: Mapping[str, Any], task: type[Task], data: type[Data], net
     """Raises ConfigError for the first that does not fit, with what would."""
     _check_kinds(config, task, data, net)
     _check_length(config, task)
+    if config[PRECISION] != FLOAT32 and PRECISION not in inspect.signature(task).parameters:
+        raise ConfigError(
+            f"precision={config[PRECISION]} is for classifiers; task={config['task']['name']} trains "
+            f"{a(task.net_kind)}, in float32 alone; drop it"
+        )
     if "solver" in config:
         _check_states(config["solver"]["method"], task)
         t1 = config["model"].get("t1", getattr(net, "t1", None))

@@ -14,6 +14,8 @@ from typing import Any
 
 from nodebench.config.files import flatten
 from nodebench.ode.settings import BUDGETS, of_later, precision, tolerances
+from nodebench.records.precision import FLOAT32
+from nodebench.records.precision import KEY as PRECISION
 
 BUDGET_KEYS = tuple(f"solver.{name}" for name in BUDGETS)
 # The names are those of files; what the files say is hashed. tol is hashed as the rtol and atol that it sets.
@@ -35,7 +37,11 @@ _WITHOUT_EFFECT = frozenset(
 )
 _ABOUT_THE_RUN = ("about", "logger")  # nodes that say nothing of how it is trained
 # What came after runs were published: with these values it says what leaving it out says.
-_ADDED_LATER = {"data.deskew": False, **{f"solver.{key}": value for key, value in of_later().items()}}
+_ADDED_LATER = {
+    PRECISION: FLOAT32,
+    "data.deskew": False,
+    **{f"solver.{key}": value for key, value in of_later().items()},
+}
 
 
 def run_folder(config: Mapping[str, Any]) -> Path:
@@ -74,8 +80,9 @@ def _hash8(config: Mapping[str, Any], without: Collection[str]) -> str:
 def what_makes_the_numbers(config: Mapping[str, Any]) -> dict[str, Any]:
     """The keys that determine the numbers, by the names and with the values that a user gives them.
 
-    Settings of a solver that came later are there with what older configs, which lack them, mean.
+    Precision and settings of a solver came later, and are there with what older configs, which lack them, mean.
     """
+    config = {PRECISION: FLOAT32, **config}
     if "solver" in config:
         config = {**config, "solver": of_later() | config["solver"]}
     without_effect = _WITHOUT_EFFECT - {"solver.tol", "training.from"}

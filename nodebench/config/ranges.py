@@ -14,6 +14,7 @@ from nodebench.config.files import flatten
 from nodebench.ode.methods.traits import GRADIENTS
 from nodebench.ode.ranges import Range, either, is_number, is_whole, list_of, number, one_of, whole
 from nodebench.ode.settings import SPAN, STEPS, of_config
+from nodebench.records.precision import PRECISIONS
 
 ITEMS = whole(1, 10**9)
 SHARE: Range = ("a number from 0 up to, but not, 1", lambda v: is_number(v) and 0 <= v < 1)
@@ -24,6 +25,7 @@ ALLOWED: dict[str, Range] = {
     "seed": ("a whole number from 0 to 2**63 - 1", lambda v: is_whole(v) and 0 <= v < 2**63),
     "device": one_of("auto", "cpu", "cuda", "mps"),
     "num_threads": whole(1, 1024),  # many more crash OpenMP
+    "precision": one_of(*PRECISIONS),
     "compile": SWITCH,
     "deterministic": SWITCH,
     "output_dir": ("the name of a folder", lambda v: isinstance(v, str) and v != ""),

@@ -15,6 +15,8 @@ from yaml import YAMLError
 from nodebench.config.errors import ConfigError
 from nodebench.config.files import GROUPS, PRIMARY, flatten, load, options, shipped_folder
 from nodebench.ode.settings import of_later
+from nodebench.records.precision import FLOAT32
+from nodebench.records.precision import KEY as PRECISION
 
 _NODES = ("task", "data", "model", "optimizer", "training")
 _KEYS = (
@@ -80,6 +82,7 @@ def read_config(run: Path) -> dict[str, Any]:
     nodes = (*_NODES, "solver") if "solver" in config else _NODES
     if not all(isinstance(config.get(node), dict) for node in nodes):
         raise ConfigError(f"{path} is not the config of a run; it needs {', '.join(nodes)}")
+    config.setdefault(PRECISION, FLOAT32)
     if "solver" in config:
         config["solver"] = of_later() | config["solver"]
     shipped = load(shipped_folder() / f"{PRIMARY}.yaml")

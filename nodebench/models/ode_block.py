@@ -33,6 +33,7 @@ class ODEBlock(nn.Module):
         self.gradient = gradient
         self.t1 = t1
         self._recordings: list[list[SolveStats]] = []  # those that are open
+        self._dtype_of_products = torch.float32  # in the autocast region of the last solve
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the open recordings: they are of this block, not of its copies."""
@@ -44,6 +45,9 @@ class ODEBlock(nn.Module):
     def solve(self, y0: Tensor, ts: Sequence[float] | Tensor, args: tuple[Any, ...] = ()) -> Solution[Tensor]:
         """Solve dy/dt = vector_field(t, y, *args) with this block's settings and return y at every entry of ts.
 
+        In an autocast region the vector field alone is evaluated as it asks, also by the backward pass, which autocast
+        does not reach by itself: state, sums, error, time and the adjoint's integrals are in float32.
+
         Raises SolverError if the solve fails.
         """
         settings = {**vars(self.solver)}
@@ -54,9 +58,24 @@ class ODEBlock(nn.Module):
         stats = SolveStats()
         for recording in self._recordings:
             recording.append(stats)
-        return odeint(
-            self.vector_field, y0, ts, args, gradient=self.gradient, stats=stats, **settings, **adjoint
-        )
+        keywords = {"gradient": self.gradient, "stats": stats, **settings, **adjoint}
+        device = y0.device.type
+        if not torch.is_autocast_enabled(device):
+            return odeint(self.vector_field, y0, ts, args, **keywords)
+        self._dtype_of_products = torch.get_autocast_dtype(device)
+        y0 = y0.float() if y0.dtype in (torch.bfloat16, torch.float16) else y0
+        with torch.autocast(device, enabled=False):
+            parameters = tuple(self.vector_field.parameters())
+            return odeint(self._lowered_field, y0, ts, args, params=parameters, **keywords)
+
+    def _lowered_field(self, t: Tensor, y: Tensor, *args: Any) -> Tensor:
+        """The vector field with products in lower precision, whose result the solver casts back.
+
+        A method, as what is compiled is kept with f's owner. No cast weight is kept, see precision.products_in_bf16.
+        """
+        with torch.autocast(y.device.type, self._dtype_of_products, cache_enabled=False):
+            dy: Tensor = self.vector_field(t, y, *args)
+        return dy
 
     @torch.no_grad()
     def reconstruction_error(self, y0: Tensor) -> float:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from nodebench.counted import counted
+from nodebench.records.precision import FLOAT32
+from nodebench.records.precision import KEY as PRECISION
 from nodebench.reporting.rows import Row
+from nodebench.reporting.runs import Run
 
 
 def tell_circumstances(lines: Sequence[Sequence[Row]]) -> tuple[list[str], list[list[str]]]:
@@ -69,7 +72,17 @@ def machine_words(row: Row) -> str:
         if name:
             on_cpu = run.environment.get("device") == "cpu" and threads
             words = f"{threads} thread" if threads == 1 else f"{threads} threads"
-            compiled = ["compile=true"] if run.setting("compile") else []
             shared = [f"{run.jobs} runs at a time"] if run.jobs > 1 else []
-            machines.add(", ".join([str(name), *([words] if on_cpu else []), *compiled, *shared]))
+            machines.add(
+                ", ".join([str(name), *([words] if on_cpu else []), *_how_it_computed(run), *shared])
+            )
     return "; ".join(sorted(machines))
+
+
+def _how_it_computed(run: Run) -> Iterator[str]:
+    """`compile=true`, `precision=bf16`, and whether a machine was in the way of the latter."""
+    if run.setting("compile"):
+        yield "compile=true"
+    if (asked := run.setting(PRECISION)) not in (None, FLOAT32):
+        ran = run.environment.get(PRECISION, asked)
+        yield f"{PRECISION}={asked}" if ran == asked else f"{PRECISION}={asked}, but {ran} on this machine"

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from nodebench.ode.settings import of_later
+from nodebench.records.precision import FLOAT32
+from nodebench.records.precision import KEY as PRECISION
 from nodebench.records.summary import FILE as SUMMARY
 from nodebench.reporting import index
 from nodebench.reporting.run_files import Contents
@@ -21,7 +23,8 @@ _SECTIONS = ("task", "data", "model", "training", "optimizer")
 UNFINISHED = "unfinished"
 
 
-_LATER = {f"solver.{key}": value for key, value in of_later().items()}
+_LATER = {PRECISION: FLOAT32}
+_LATER_OF_SOLVERS = {f"solver.{key}": value for key, value in of_later().items()}
 
 
 @dataclass(frozen=True)
@@ -103,11 +106,13 @@ class Run:
     def setting(self, key: str) -> Any:
         """The config's value at a dotted key such as `solver.dt`; None where the config has no such key.
 
-        A setting of the solver that came later is what older configs, which lack it, mean.
+        Precision, and a setting of the solver that came later, is what older configs, which lack it, mean.
         """
         value: Any = self.config
-        if key in _LATER and isinstance(self.config.get("solver"), dict):
-            return self.config["solver"].get(key.removeprefix("solver."), _LATER[key])
+        if key in _LATER_OF_SOLVERS and isinstance(self.config.get("solver"), dict):
+            return self.config["solver"].get(key.removeprefix("solver."), _LATER_OF_SOLVERS[key])
+        if key in _LATER and self.config:
+            return self.config.get(key, _LATER[key])
         for part in key.split("."):
             if not isinstance(value, dict):
                 return None

@@ -13,8 +13,10 @@ from torch.nn import functional as F
 from nodebench.data import Data, ImageData
 from nodebench.data.augmentation import augment
 from nodebench.models.ode_block import ODEBlock, ode_blocks
+from nodebench.models.precision import products_in_bf16
 from nodebench.records import Column
 from nodebench.records.declared import classification
+from nodebench.records.precision import BF16, FLOAT32
 from nodebench.tasks.generators import generator, rows_of_step
 from nodebench.tasks.measuring import counting, evaluating, flops_of, nfe_column, recon_columns
 from nodebench.training.protocols import (
@@ -42,6 +44,9 @@ class Classification:
 
     Every epoch passes through the training images in an order of its own and drops an incomplete last batch. Order and
     augmentation are functions of (seed, epoch) and (seed, step), so that a resumed run needs no state of this class.
+
+    precision: of the net's convolutions and matrix products while it trains, float32 or bf16; the loss, and all that is
+    evaluated, is in float32.
     """
 
     name = "classification"
@@ -54,9 +59,15 @@ class Classification:
     columns: ClassVar[Sequence[Column]] = classification.COLUMNS
 
     def __init__(
-        self, data: ImageData, seed: int, device: torch.device | str, label_smoothing: float = 0.0
+        self,
+        data: ImageData,
+        seed: int,
+        device: torch.device | str,
+        label_smoothing: float = 0.0,
+        precision: str = FLOAT32,
     ) -> None:
         self.seed = seed
+        self.precision = precision
         self.label_smoothing = label_smoothing
         self.batch_size = data.batch_size
         self.num_classes = data.num_classes
@@ -93,7 +104,12 @@ class Classification:
 
         Raises ValueError for a net, as of one's own, with too few outputs.
         """
-        logits = module(batch.images)
+        if self.precision == BF16:
+            with products_in_bf16(batch.images.device):
+                logits = module(batch.images)
+            logits = logits.float()
+        else:
+            logits = module(batch.images)
         needed = (len(batch.labels), self.num_classes)
         if logits.ndim != 2 or len(logits) != needed[0] or logits.shape[1] < needed[1]:
             raise ValueError(

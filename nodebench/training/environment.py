@@ -13,6 +13,8 @@ from typing import Any
 import torch
 
 import nodebench
+from nodebench.records.precision import FLOAT32
+from nodebench.records.precision import KEY as PRECISION
 
 JOBS = "NODEBENCH_JOBS"
 """The variable of the environment by which a sweep tells the process of a run how many train at a time."""
@@ -21,10 +23,17 @@ _PACKAGES = ("torch", "torchvision", "numpy", "scipy")
 
 _DECIDES_NUMBERS = ("version", "git_commit", "git_dirty", "packages", "device", "device_name", "num_threads")
 """Entries whose change may change the numbers of a resumed run."""
+_LATER = {PRECISION: FLOAT32}
+"""The same, which environments of older runs lack, with what they mean."""
 
 
-def describe_environment(device: torch.device, own_code: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Commit, versions, device, threads and flags as plain values; `own_code`, hashes by choice, where there is any."""
+def describe_environment(
+    device: torch.device, own_code: Mapping[str, str] | None = None, precision: str = FLOAT32
+) -> dict[str, Any]:
+    """Commit, versions, device, threads and flags as plain values; `own_code`, hashes by choice, where there is any.
+
+    precision: of the products of training, as it really is and whatever was asked for.
+    """
     return {
         "version": nodebench.__version__,
         **git_state(Path(nodebench.__file__)),
@@ -36,6 +45,7 @@ def describe_environment(device: torch.device, own_code: Mapping[str, str] | Non
         "device": device.type,
         "device_name": _device_name(device),
         "num_threads": torch.get_num_threads(),
+        PRECISION: precision,
         **({"jobs": jobs_here()} if jobs_here() > 1 else {}),  # its times are then no measurements
         "flags": {
             "deterministic": torch.are_deterministic_algorithms_enabled(),
@@ -83,10 +93,11 @@ def is_environment(content: Mapping[str, Any]) -> bool:
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """One phrase for each entry that may change numbers and is not what it was."""
+    before, now = {**_LATER, **before}, {**_LATER, **now}
     knows_commits = before.get("git_commit") is not None and now.get("git_commit") is not None
     return [
         f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
-        for name in _DECIDES_NUMBERS
+        for name in (*_DECIDES_NUMBERS, *_LATER)
         if before.get(name) != now.get(name) and (knows_commits or not name.startswith("git_"))
     ] + code_changes(before, now)
 

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from nodebench.counted import counted
 from nodebench.records import COLUMNS
 from nodebench.records.heartbeat import Heart
+from nodebench.records.precision import FLOAT32
+from nodebench.records.precision import KEY as PRECISION
 from nodebench.records.storage import RunFolderError
 from nodebench.records.summary import declaration
 from nodebench.training.checkpoints import discard_after, load_latest_checkpoint, save_best, save_checkpoint
@@ -83,7 +85,7 @@ class _Training:
         self.device = torch.device(settings.device)
         best_by = getattr(task, "best_by", None)
         self.state = TrainingState(module, make_optimizer, settings, task.steps_per_epoch, best_by)
-        self.environment = describe_environment(self.device, run.own_code)
+        self.environment = describe_environment(self.device, run.own_code, getattr(task, PRECISION, FLOAT32))
         self.guard = InterruptGuard()
         self.teller = Teller(logger, self._say, self.run.log)
         self.last_saved = time.monotonic()

@@ -73,6 +73,7 @@ class Task(Protocol):
       held out, and then there is no best checkpoint, and no training.patience;
     - `predictions(module, split, progress)`, what the module says of each sample of a split, as columns of equal
       length, for `nodebench evaluate --predictions`;
+    - `precision`, of its net's products while it trains, float32 or bf16, where its class takes it as a keyword;
     - `ends_within_run`, the keys of its config that are a number of training steps, with what follows of one above
       training.num_steps;
     - `check_model(module)`, which raises ValueError, before a run begins, for a net of its kind that it cannot train.

@@ -282,3 +282,62 @@ def test_ode_blocks_are_found_wherever_they_are() -> None:
     net = nn.Sequential(nn.Flatten(), first, nn.Sequential(second))
     assert ode_blocks(net) == [first, second]
     assert ode_blocks(nn.Flatten()) == []
+
+
+class Watched(nn.Module):
+    """dy/dt = -A y that notes the dtypes it is given and its product's, forward and backward."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 4, bias=False)
+        self.given: set[torch.dtype] = set()
+        self.products: set[torch.dtype] = set()
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        product = self.linear(y)
+        if not torch.compiler.is_compiling():
+            self.given |= {t.dtype, y.dtype}
+            self.products.add(product.dtype)
+            if product.requires_grad:
+                product.register_hook(lambda grad: self.products.add(grad.dtype))
+        return -product
+
+
+@pytest.mark.parametrize(
+    ("gradient", "compile"),
+    [
+        ("direct", False),
+        ("checkpointed", False),
+        ("adjoint", False),
+        ("adjoint", "aot_eager"),
+        pytest.param("direct", "aot_eager", marks=pytest.mark.slow),
+        pytest.param("checkpointed", "aot_eager", marks=pytest.mark.slow),
+    ],
+)
+def test_in_an_autocast_region_the_products_of_the_field_alone_are_in_lower_precision(
+    gradient: str, compile: bool | str
+) -> None:
+    torch.manual_seed(0)
+    settings = SolverSettings(method="bosh3", rtol=1e-2, atol=1e-2, compile=compile)
+    block = ODEBlock(Watched(), settings, gradient)
+    y0 = state(3, 4).float().requires_grad_()
+
+    def gradients() -> tuple[Tensor, ...]:
+        parameters = tuple(block.parameters())
+        return torch.autograd.grad(y1.sum(), (y0, *parameters))
+
+    y1 = block(y0)
+    exact = y1, *gradients()
+    assert block.vector_field.products <= {torch.float32}
+    block.vector_field.products.clear()
+
+    with torch.autocast("cpu", torch.bfloat16):
+        y1 = block(y0.bfloat16())
+    assert y1.dtype == torch.float32
+    lowered = y1, *gradients()
+    for one, other in zip(lowered, exact, strict=True):
+        assert one.dtype == torch.float32
+        assert not torch.equal(one, other)
+        torch.testing.assert_close(one, other, rtol=3e-2, atol=3e-2)
+    assert block.vector_field.given == {torch.float32}
+    assert block.vector_field.products == {torch.bfloat16}

@@ -88,3 +88,13 @@ def test_the_vector_field_has_the_papers_parameters_and_keeps_its_input() -> Non
 def test_the_vector_field_depends_on_time() -> None:
     field, y = ConvVectorField(64), torch.randn(2, 64, 6, 6)
     assert not torch.allclose(field(torch.tensor(0.0), y), field(torch.tensor(1.0), y))
+
+
+def test_in_an_autocast_region_two_times_that_bfloat16_does_not_tell_apart_stay_two() -> None:
+    torch.manual_seed(0)
+    conv, x = TimeConv2d(2, 3), torch.zeros(1, 2, 4, 4)
+    with torch.autocast("cpu", torch.bfloat16):
+        before, behind = conv(torch.tensor(0.5), x), conv(torch.tensor(0.5001), x)
+    assert before.dtype == torch.float32
+    torch.testing.assert_close(behind - before, conv(torch.tensor(0.5001), x) - conv(torch.tensor(0.5), x))
+    assert not torch.equal(before, behind)

@@ -13,7 +13,7 @@ from nodebench.data import ImageData, ImageSet
 from nodebench.models.classifiers import MLP, ODENet, ResNet
 from nodebench.models.ode_block import ODEBlock
 from nodebench.ode.settings import SolverSettings
-from nodebench.tasks.classification import Classification
+from nodebench.tasks.classification import Batch, Classification
 from nodebench.training.protocols import Item, NonFiniteValuesError
 
 RK4 = SolverSettings(method="rk4", dt=0.5)
@@ -261,3 +261,27 @@ def test_reconstruction_is_that_of_the_worst_batch(monkeypatch: pytest.MonkeyPat
     result = make_task().reconstruct(ODENet(solver=RK4), "train", max_images=8)
     assert result == {"recon_error": 0.3, "recon_ok": False}
     assert sizes == [3, 3, 2]
+
+
+@pytest.mark.parametrize("net", [MLP, lambda: ODENet(gradient="direct", solver=RK4)])
+def test_in_bf16_the_net_trains_by_rounded_products_and_is_evaluated_in_float32(
+    net: Callable[[], nn.Module],
+) -> None:
+    torch.manual_seed(0)
+    module = net()
+    batch = Batch(torch.rand(5, 1, 28, 28), torch.arange(5))
+    losses, gradients, scores = [], [], []
+    for precision in ("float32", "bf16"):
+        task = Classification(image_data(), 0, "cpu", precision=precision)
+        module.train()
+        output = task.loss(module, batch)
+        losses.append(output.loss)
+        gradients.append(torch.autograd.grad(output.loss, tuple(module.parameters())))
+        scores.append(task.predictions(module)["nll"])
+    assert losses[1].dtype == torch.float32
+    assert losses[0] != losses[1]
+    assert losses[0].item() == pytest.approx(losses[1].item(), rel=3e-2)
+    assert {gradient.dtype for gradient in gradients[1]} == {torch.float32}
+    exact, lowered = (torch.cat([gradient.flatten() for gradient in each]) for each in gradients)
+    assert 0 < (exact - lowered).norm() < 0.3 * exact.norm()
+    assert torch.equal(*scores)
