@@ -8,8 +8,10 @@ checked here first. A group that neither the command line nor an experiment choo
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.override_parser.types import Override, OverrideType
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -30,29 +32,21 @@ from nodebench.config.files import (
     config_folders,
     content_of,
     flatten,
-    load,
     options,
+)
+from nodebench.config.keys import (
+    Choices,
+    check_files,
+    check_key,
+    file_of,
+    for_users,
+    keys_of_every_choice,
+    source_of,
+    valid_keys,
 )
 from nodebench.config.overrides import check_single, parse, text_of
 from nodebench.config.start import settle_start
 from nodebench.ode.methods.traits import needs_tolerance
-
-_NOT_FOR_USERS = ("_target_", "recommended", "name", "content", "from_weights")
-_WITH_OWN_KEYS = (
-    "task",
-    "data",
-    "model",
-    "optimizer",
-    "logger",
-)  # groups whose files bring keys of their own
-_NEEDED = {  # by everything that builds what these files name
-    "task": ("_target_", "recommended.training", "recommended.optimizer", "recommended.solver.tol"),
-    "data": ("_target_",),
-    "model": ("_target_",),
-    "optimizer": ("_target_", "lr"),
-    "logger": ("_target_",),
-}
-Choices = dict[str, str | None]  # the file chosen for each group
 
 
 @dataclass(frozen=True)
@@ -76,32 +70,92 @@ def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None)
     Raises ConfigError for a group, option or key that does not exist, for a value that cannot be read, and
     for a sweep (`seed=0,1`).
     """
-    folders = config_folders(config_dir)
-    parsed = parse(overrides)
-    for override in parsed:
-        check_single(override)
-    chosen = [o for o in parsed if o.key_or_group in GROUPS]
-    for override in chosen:
-        _check_option(override, folders)
+    return Composer(config_dir).compose(overrides)
 
-    choices, _ = _compose([text_of(o) for o in chosen], folders)
-    filled = _recommended_choices(choices, folders)
-    choices |= dict(choice.split("=") for choice in filled)
-    valid = _valid_keys(choices, folders)
-    for override in parsed:
-        if override not in chosen:
-            _check_key(override, valid, choices, folders)
 
-    spelled_out = (*filled, *(text_of(o) for o in parsed))
-    _, config = _compose(spelled_out, folders)
-    _check_files(config, valid, choices, folders)
-    given = {o.key_or_group for o in parsed}
-    plain = _resolve(config)
-    sweep = plain.pop("sweep") or {}
-    _check_sweep(sweep, choices, folders)
-    left = {key: values for key, values in sweep.items() if key not in given}
-    notes = (*finish(plain, choices, given), *settle_start(plain), *_tell_sweep(left))
-    return Composed(plain, spelled_out, notes, left)
+class Composer:
+    """Composes one config after the other, as compose does; what those with the same choices share is composed once.
+
+    Hydra takes a tenth of a second a config, and the members of a sweep mostly differ in values. The files are taken
+    as they are when the first config that chooses them is composed.
+    """
+
+    def __init__(self, config_dir: str | Path | None = None) -> None:
+        self._folders = config_folders(config_dir)
+        self._known: dict[tuple[str, ...], _Chosen] = {}
+
+    def compose(self, overrides: Sequence[str] = ()) -> Composed:
+        """As the function of this name."""
+        parsed = parse(overrides)
+        for override in parsed:
+            check_single(override)
+        chosen, folders = self._chosen([o for o in parsed if o.key_or_group in GROUPS]), self._folders
+        choices = dict(chosen.choices)
+        for override in parsed:
+            if override.key_or_group not in GROUPS:
+                check_key(override, chosen.valid, choices, folders)
+
+        spelled_out = (*chosen.filled, *(text_of(o) for o in parsed))
+        config = _varied(chosen.config, [o for o in parsed if o.key_or_group not in GROUPS])
+        if config is None:
+            _, config = _compose(spelled_out, folders)
+        check_files(config, chosen.valid, choices, folders)
+        given = {o.key_or_group for o in parsed}
+        plain = _resolve(config)
+        sweep = plain.pop("sweep") or {}
+        _check_sweep(sweep, choices, folders)
+        left = {key: values for key, values in sweep.items() if key not in given}
+        notes = (*finish(plain, choices, given), *settle_start(plain), *_tell_sweep(left))
+        return Composed(plain, spelled_out, notes, left)
+
+    def _chosen(self, overrides: Sequence[Override]) -> _Chosen:
+        for override in overrides:
+            _check_option(override, self._folders)
+        texts = tuple(text_of(o) for o in overrides)
+        if texts not in self._known:
+            self._known[texts] = _Chosen(texts, self._folders)
+        return self._known[texts]
+
+
+class _Chosen:
+    """What follows from a choice of files: that of every group, and the keys that there are.
+
+    `filled` are the choices that nobody made, as overrides.
+    """
+
+    def __init__(self, texts: tuple[str, ...], folders: tuple[Path, ...]) -> None:
+        self._texts, self._folders = texts, folders
+        self.choices, _ = _compose(texts, folders)
+        self.filled = _recommended_choices(self.choices, folders)
+        self.choices |= dict(choice.split("=") for choice in self.filled)
+        self.valid = valid_keys(self.choices, folders)
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """What the files say, no value given; composed when it is asked for, so that misspelled keys go first."""
+        return _compose((*self.filled, *self._texts), self._folders)[1]
+
+
+def _varied(config: Mapping[str, Any], overrides: Iterable[Override]) -> dict[str, Any] | None:
+    """A copy of what the files say with values in place of theirs; None where a mapping is given, or stood there.
+
+    Hydra sets values when all files are merged: a value or a list takes the place of another, and mappings it merges.
+    """
+    varied = deepcopy(dict(config))
+    for override in overrides:
+        *parents, last = override.key_or_group.split(".")
+        node = varied
+        for parent in parents:
+            node = node[parent]
+        value = override.value()
+        if isinstance(node[last], dict) or _holds_mapping(value):
+            return None
+        node[last] = value
+    return varied
+
+
+def _holds_mapping(value: Any) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and any(map(_holds_mapping, value)))
 
 
 def _check_option(override: Override, folders: tuple[Path, ...]) -> None:
@@ -125,169 +179,48 @@ def searchpath(folders: tuple[Path, ...]) -> str:
     return f"hydra.searchpath=[{','.join(quoted)}]"
 
 
-def _compose(overrides: Sequence[str], folders: tuple[Path, ...]) -> tuple[Choices, DictConfig]:
-    """Which file Hydra chose for each group, and the composed config without Hydra's own node."""
+def _compose(overrides: Sequence[str], folders: tuple[Path, ...]) -> tuple[Choices, dict[str, Any]]:
+    """Which file Hydra chose for each group, and what it composed, without its own node and with nothing resolved."""
     try:
         with initialize_config_dir(str(folders[0]), job_name="nodebench", version_base="1.3"):
             config = hydra_compose(PRIMARY, [*overrides, searchpath(folders)], return_hydra_config=True)
         choices = {group: config.hydra.runtime.choices.get(group) for group in GROUPS}
         with open_dict(config):
             del config["hydra"]
+        plain: Any = OmegaConf.to_container(config, resolve=False)
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         cause = error.__cause__ or error
         raise ConfigError(f"the config cannot be composed: {' '.join(str(cause).split())}") from error
-    return choices, config
+    return choices, plain
 
 
 def _recommended_choices(choices: Choices, folders: tuple[Path, ...]) -> list[str]:
     """`training=...` and `optimizer=...` where nobody chose them: the preset's own, else the task's."""
-    recommended = _file("task", choices, folders)["recommended"]
+    recommended = file_of("task", choices, folders)["recommended"]
     training = {**choices, "training": choices["training"] or recommended["training"]}
-    preset = _file("training", training, folders).get("training") or {}
+    preset = file_of("training", training, folders).get("training") or {}
     optimizer = (preset.get("recommended") or {}).get("optimizer") or recommended["optimizer"]
     filled = {"training": training["training"], "optimizer": optimizer}
     return [f"{group}={name}" for group, name in filled.items() if choices[group] is None]
 
 
-def _file(group: str, choices: Choices, folders: tuple[Path, ...]) -> dict[str, Any]:
-    """What the file chosen for a group says, nothing composed. Raises ConfigError if it lacks what every one needs."""
-    choice = choices[group]
-    assert choice is not None  # it was made, or is made here
-    path = options(group, folders)[choice]
-    content = load(path)
-    values = dict(flatten(content))
-    missing = [key for key in _NEEDED.get(group, ()) if key not in values]
-    if missing:
-        raise ConfigError(f"{path} has no `{missing[0]}`, which every {group} needs; see the shipped ones")
-    target = values.get("_target_", "")
-    if not isinstance(target, str):
-        raise ConfigError(
-            f"_target_ in {path} is {target}; it must be one name, such as package.module.Class"
-        )
-    return content
-
-
-def _valid_keys(choices: Choices, folders: tuple[Path, ...]) -> set[str]:
-    """Every dotted key of the primary file and of the chosen files that bring keys of their own."""
-    chosen = ((group, _file(group, choices, folders)) for group in _WITH_OWN_KEYS if choices[group])
-    return _primary_keys(folders) | _keys_below(chosen)
-
-
-def _keys_of_every_choice(folders: tuple[Path, ...]) -> set[str]:
-    """The dotted keys that are valid with one choice or another."""
-    files = ((group, load(path)) for group in _WITH_OWN_KEYS for path in options(group, folders).values())
-    return _primary_keys(folders) | _keys_below(files)
-
-
-def _primary_keys(folders: tuple[Path, ...]) -> set[str]:
-    keys = {key for key, _ in flatten(load(folders[0] / f"{PRIMARY}.yaml"))}
-    return {key for key in keys if key.split(".")[0] not in ("hydra", "defaults", "sweep")}
-
-
-def _keys_below(files: Iterable[tuple[str, dict[str, Any]]]) -> set[str]:
-    return {key for group, content in files for key, _ in flatten(content, f"{group}.")}
-
-
-def _for_users(valid: set[str]) -> set[str]:
-    return {key for key in valid if not set(key.split(".")) & set(_NOT_FOR_USERS)}
-
-
-def _check_key(override: Override, valid: set[str], choices: Choices, folders: tuple[Path, ...]) -> None:
-    key, settable = override.key_or_group, _for_users(valid)
-    if key.split(".")[0] == "sweep":
-        raise ConfigError(f"unknown key `{key}`; to sweep, give several values, key=a,b, and -m")
-    below = sorted(k for k in settable if k.startswith(f"{key}."))
-    if below:
-        raise ConfigError(f"`{text_of(override)}`: {key} holds several keys; set one of: {', '.join(below)}")
-    if key == "model.gradient" and key not in settable:
-        raise ConfigError(
-            f"`{text_of(override)}`: {choices['model']} has no ODE to take a gradient of; drop it"
-        )
-    if key not in settable:
-        similar = settable if "." in key else settable | set(GROUPS)
-        hint = (
-            _whose(key, choices, folders)
-            or did_you_mean(key, similar)
-            or " The keys are in configs/train.yaml and in the files that were chosen."
-        )
-        raise ConfigError(f"unknown key `{key}`.{hint}")
-    if override.type != OverrideType.CHANGE:
-        raise ConfigError(f"`{text_of(override)}`: {key} exists; set it without `+`")
-
-
-def _check_files(config: DictConfig, valid: set[str], choices: Choices, folders: tuple[Path, ...]) -> None:
-    """Keys that an experiment or a user's own file brings and that nothing reads."""
-    container = OmegaConf.to_container(config, resolve=False)
-    assert isinstance(container, dict)
-    for key, _ in flatten({str(k): v for k, v in container.items() if k not in ("about", "sweep")}):
-        if key in valid:
-            continue
-        _check_package(key, choices, folders)
-        if key.startswith("data.") and choices["experiment"] is None:
-            raise ConfigError(
-                f"training={choices['training']} sets {key}, which data={choices['data']} does not have; "
-                f"{_cure(choices, folders)}"
-            )
-        hint = _whose(key, choices, folders) or did_you_mean(key, _for_users(valid))
-        raise ConfigError(f"unknown key `{key}` in {_source(choices)}.{hint}")
-
-
-def _check_package(key: str, choices: Choices, folders: tuple[Path, ...]) -> None:
-    """Of files that set keys of any group, one without its first line would set them below its own group's name."""
-    group = key.split(".")[0]
-    if group == "experiment" or key.startswith("training.training."):
-        name = choices[group]
-        assert name is not None
-        raise ConfigError(
-            f"{options(group, folders)[name]} needs the line `# @package _global_` at its top, without which its keys "
-            f"stand below `{group}`"
-        )
-
-
-def _whose(key: str, choices: Choices, folders: tuple[Path, ...]) -> str:
-    """` data=two_moons does not have it; ...` with those that do; empty for a key that no choice of its group has."""
-    group = key.split(".")[0]
-    if group not in _WITH_OWN_KEYS:
-        return ""
-    keys = {name: _keys_below([(group, load(path))]) for name, path in options(group, folders).items()}
-    owners = [name for name in keys if key in _for_users(keys[name])]
-    if not owners:
-        return ""
-    return f" {group}={choices[group]} does not have it; {group}={', '.join(owners)} {'do' if owners[1:] else 'does'}."
-
-
-def _cure(choices: Choices, folders: tuple[Path, ...]) -> str:
-    """What to choose where a preset is not for the data: the task's own preset, or another task."""
-    preset = _file("task", choices, folders)["recommended"]["training"]
-    if preset != choices["training"]:
-        return f"choose training={preset}, which is for task={choices['task']}"
-    others = sorted(options("task", folders).keys() - {choices["task"]})
-    return (
-        f"choose a task for it: task={', '.join(others)}; `nodebench list tasks` says what each learns from"
-    )
-
-
-def _source(choices: Choices) -> str:
-    return f"experiment `{choices['experiment']}`" if choices["experiment"] else "the chosen files"
-
-
 def _check_sweep(sweep: Any, choices: Choices, folders: tuple[Path, ...]) -> None:
     """An experiment's `sweep` maps keys, valid with some choice of files, to lists of plain values."""
     if not isinstance(sweep, dict):
-        raise ConfigError(f"sweep={sweep} in {_source(choices)}; it must be lists by key: {{seed: [0, 1]}}")
+        raise ConfigError(f"sweep={sweep} in {source_of(choices)}; it must be lists by key: {{seed: [0, 1]}}")
     if not sweep:
         return
-    allowed = (_for_users(_keys_of_every_choice(folders)) | set(GROUPS)) - {"experiment"}
+    allowed = (for_users(keys_of_every_choice(folders)) | set(GROUPS)) - {"experiment"}
     for key, values in sweep.items():
         is_list = isinstance(values, list) and values != []
         if not is_list or any(isinstance(value, list | dict) for value in values):
             raise ConfigError(
-                f"sweep: {{{key}: {values}}} in {_source(choices)} is no list of values; "
+                f"sweep: {{{key}: {values}}} in {source_of(choices)} is no list of values; "
                 "write one list a key, with dots: {model.width: [2, 4]}"
             )
         if key not in allowed:
             raise ConfigError(
-                f"unknown key `{key}` in the sweep of {_source(choices)}.{did_you_mean(str(key), allowed)}"
+                f"unknown key `{key}` in the sweep of {source_of(choices)}.{did_you_mean(str(key), allowed)}"
             )
 
 
@@ -298,16 +231,28 @@ def _tell_sweep(sweep: dict[str, list[Any]]) -> tuple[str, ...]:
     return (f"this experiment sweeps over {', '.join(sweep)}: add -m to run all {num_runs}",)
 
 
-def _resolve(config: DictConfig) -> dict[str, Any]:
+def _resolve(config: dict[str, Any]) -> dict[str, Any]:
     """The plain dictionary, every reference replaced by what it refers to."""
+    if not any(_refers(value) for _, value in flatten(config)):
+        return config
     try:
-        missing = OmegaConf.missing_keys(config)
-        plain: Any = OmegaConf.to_container(config, resolve=True)
+        resolved = OmegaConf.create(config)
+        missing = OmegaConf.missing_keys(resolved)
+        plain: Any = OmegaConf.to_container(resolved, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(f"the config cannot be resolved: {str(error).splitlines()[0]}") from error
     if missing:
         raise ConfigError(f"{min(missing)} has no value in the chosen files; give it one")
     return dict(plain)
+
+
+def _refers(value: Any) -> bool:
+    """Whether a value is, or holds, what OmegaConf reads as a reference, or as missing."""
+    if isinstance(value, list):
+        return any(map(_refers, value))
+    if isinstance(value, dict):  # an empty one, or one in a list
+        return any(map(_refers, value.values()))
+    return isinstance(value, str) and ("${" in value or value == "???")
 
 
 def finish(plain: dict[str, Any], choices: Choices, given: set[str]) -> tuple[str, ...]:

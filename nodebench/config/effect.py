@@ -184,8 +184,12 @@ def _not_given(config: Mapping[str, Any]) -> Values:
     """
     values = dict(_primary())
     for group in NODES:
-        name = config.get(group, {}).get("name")
-        path = options(group, (shipped_folder(),)).get(name)
-        if path is not None:
-            values |= dict(flatten(load(path), "" if group == "training" else f"{group}."))
+        values |= _shipped(group, config.get(group, {}).get("name"))
     return values
+
+
+@cache
+def _shipped(group: str, name: str | None) -> Values:
+    """What the shipped file of a choice says; empty of one that is the user's own."""
+    path = options(group, (shipped_folder(),)).get(str(name))
+    return {} if path is None else dict(flatten(load(path), "" if group == "training" else f"{group}."))

@@ -14,8 +14,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from nodebench.config.compose import Choices, finish
+from nodebench.config.compose import finish
 from nodebench.config.files import GROUPS, PRIMARY, config_folders, flatten, load_once, options
+from nodebench.config.keys import Choices
 
 _NO_KEYS = ("defaults", "hydra", "sweep")
 _FLOAT = re.compile(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
+from functools import lru_cache
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, OverrideType
@@ -17,15 +19,14 @@ def parse(overrides: Sequence[str]) -> list[Override]:
 
     Raises ConfigError that quotes the argument that cannot be read, or the two that give one key.
     """
-    parser = OverridesParser.create()
-    parsed = []
+    parsed: list[Override] = []
     for text in overrides:
         if "=" not in text and not text.startswith("~"):
             raise ConfigError(
                 f"`{text}` is not of the form key=value, such as model=odenet or solver.tol=1e-2"
             )
         try:
-            parsed += parser.parse_overrides([text])
+            parsed += map(copy, _parsed(text))  # the caller's own: Hydra's sweeper writes into them
         except ValueError as error:  # Python reads whole numbers of up to 4,300 digits
             raise ConfigError(f"cannot read `{text[:60]}...`: no number is that long") from error
         except HydraException as error:
@@ -35,6 +36,12 @@ def parse(overrides: Sequence[str]) -> list[Override]:
             ) from error
     _check_given_once(parsed)
     return parsed
+
+
+@lru_cache(maxsize=1000)
+def _parsed(text: str) -> list[Override]:
+    """One argument. Of the values of a sweep most stand in many members, and each takes about a millisecond."""
+    return list(OverridesParser.create().parse_overrides([text]))
 
 
 def _check_given_once(parsed: Sequence[Override]) -> None:

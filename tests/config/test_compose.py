@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from omegaconf import OmegaConf
 
 from nodebench.config.check import check
-from nodebench.config.compose import compose
+from nodebench.config.compose import Composed, Composer, compose, finish
 from nodebench.config.errors import ConfigError
 from nodebench.config.files import GROUPS, NODES, config_folders, load, options
 from nodebench.config.identity import run_folder
@@ -428,3 +433,73 @@ def test_a_key_given_twice_is_named_with_both_values(overrides: list[str]) -> No
     with pytest.raises(ConfigError, match="give one key twice") as caught:
         compose(overrides)
     assert all(f"`{override}`" in str(caught.value) for override in overrides)
+
+
+MEMBERS = [
+    ["experiment=digits"],
+    [
+        "experiment=digits",
+        "seed=3",
+        "optimizer.betas=[0.8,0.9]",
+        "training.clip_norm=null",
+        "solver.max_step=.inf",
+    ],
+    ["experiment=digits", "data.batch_size=${seed}", "seed=5", "output_dir='a b'"],
+    [
+        "task=density",
+        "data=two_moons",
+        "model=cnf",
+        "model.width=7",
+        "training.num_steps=30",
+        "optimizer.lr=1e-3",
+    ],
+    ["experiment=fig4_cnf", "data=u1", "model.width=4"],
+    ["data.root=elsewhere", "training.schedule=multistep", "training.milestones=[1,2]", "training.epochs=3"],
+]
+WRONG = [
+    *(["model=odent"], ["solver.tl=1"], ["seed=0,1"], ["seed"], ["~seed"], ["+seed=1"], ["data={a:1}"]),
+    *(["training.clip_norm={a:1}"], ["data.root=${nothing}"], ["output_dir=???"], ["seed=${oc.env:}"]),
+]
+
+
+def as_hydra_composes(composed: Composed, given: list[str]) -> dict[str, Any]:
+    """The config of the same overrides, every file and value merged and resolved by Hydra itself."""
+    with initialize_config_dir(str(SHIPPED[0]), version_base="1.3"):
+        config = hydra_compose("train", list(composed.overrides), return_hydra_config=True)
+    choices = {group: config.hydra.runtime.choices.get(group) for group in GROUPS}
+    plain: Any = OmegaConf.to_container(
+        OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]), resolve=True
+    )
+    del plain["sweep"]
+    finish(plain, choices, {text.partition("=")[0] for text in given})
+    return dict(plain)
+
+
+@pytest.mark.parametrize("given", MEMBERS, ids=" ".join)
+def test_values_are_set_as_hydra_sets_them(given: list[str]) -> None:
+    composed = compose(given)
+    assert repr(composed.config) == repr(as_hydra_composes(composed, given))  # the order and the types too
+
+
+def told(compose: Callable[[Sequence[str]], Composed], overrides: list[str]) -> str:
+    """What is composed, or the sentence that says why nothing is."""
+    try:
+        return repr(compose(overrides))
+    except ConfigError as error:
+        return f"refused: {error}"
+
+
+def test_the_members_of_a_sweep_are_what_each_would_be_alone() -> None:
+    composer = Composer()
+    alone = [told(compose, overrides) for overrides in (*MEMBERS, *WRONG)]
+    assert [text.startswith("refused") for text in alone] == [False] * len(MEMBERS) + [True] * len(WRONG)
+    for _ in range(2):  # the second time, what they share is composed
+        assert [told(composer.compose, overrides) for overrides in (*MEMBERS, *WRONG)] == alone
+
+
+def test_what_one_member_is_given_stays_out_of_the_next() -> None:
+    composer = Composer()
+    first = composer.compose(["optimizer.betas=[0.8,0.9]", "seed=1"])
+    first.config["optimizer"]["betas"].append(7)
+    first.config["data"]["batch_size"] = 9
+    assert composer.compose([]) == compose([])
