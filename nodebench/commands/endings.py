@@ -12,6 +12,7 @@ from nodebench.config.compose import Composed
 from nodebench.config.errors import ConfigError
 from nodebench.config.identity import run_folder
 from nodebench.config.saved import config_text
+from nodebench.reporting.alike import grouped
 from nodebench.terminal import tell
 
 
@@ -69,13 +70,19 @@ def keep_failure(config: dict[str, Any], reason: str) -> Ending:
 
 
 def report(folders: Iterable[Path], endings: Sequence[Any]) -> int:
-    """Name every member that is not finished; the exit code."""
-    code = 0
+    """Name every member that is not finished, of many that ended alike the first; the exit code."""
+    unfinished = []
     for folder, ending in zip(folders, endings, strict=True):
         status, reason = (
             ending if isinstance(ending, tuple) else ("failed", f"{type(ending).__name__}: {ending}")
         )
         if status != "finished":
-            tell(f"{status:<9} {folder}: {reason}")
-            code = 1
-    return code
+            unfinished.append(((folder, reason), folder, status, str(reason)))
+    for alike in grouped(unfinished):
+        if alike.are_many:
+            number, (first, _) = len(alike.members), alike.members[0]
+            tell(f"{alike.status:<9} {number:,} runs: {alike.reason}; the first is {first}")
+            continue
+        for folder, reason in alike.members:
+            tell(f"{alike.status:<9} {folder}: {reason}")
+    return 1 if unfinished else 0

@@ -2,7 +2,7 @@
 
 It is made from the runs and never the truth. A run whose files are not those that the index knows, by size and times,
 is read anew; an index that is damaged, of another version or not to be written is as good as none.
-docs/decisions/0022 says why it is written where it is, and when.
+docs/decisions/0024 says why it is written where it is, and when.
 """
 
 from __future__ import annotations

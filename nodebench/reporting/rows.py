@@ -143,6 +143,13 @@ def _experiment(run: Run) -> dict[str, Any]:
     }
 
 
+def not_counted(run: Run) -> str:
+    """The sentence on a run that is not finished."""
+    return (
+        f"not counted: {run.group}/{run.folder.name} is {run.status}{': ' * bool(run.problem)}{run.problem}"
+    )
+
+
 def _limits(run: Run) -> str:
     """`data.limit_test=100`: the keys that limit what a run is evaluated on; empty where it is evaluated on all."""
     found = {key: run.setting(key) for key in ("data.limit_val", "data.limit_test")}
@@ -150,11 +157,7 @@ def _limits(run: Run) -> str:
 
 
 def _row(runs: list[Run], columns: Columns) -> Row:
-    notes = [
-        f"not counted: {run.group}/{run.folder.name} is {run.status}{': ' * bool(run.problem)}{run.problem}"
-        for run in runs
-        if not run.is_finished
-    ]
+    notes = [not_counted(run) for run in runs if not run.is_finished]
     counted: dict[str, Run] = {}
     finished = [run for run in runs if run.is_finished]
     experiment = _experiment(finished[0]) if finished[1:] else {}

@@ -9,10 +9,11 @@ import pandas as pd
 
 from nodebench.quoting import plain
 from nodebench.records import Columns
+from nodebench.reporting.alike import grouped
 from nodebench.reporting.columns import BOOKKEEPING, IDENTITY, RANKS, columns_of, default_columns
 from nodebench.reporting.layout import Column, Line, Table
 from nodebench.reporting.rendering import render
-from nodebench.reporting.rows import FEW_SEEDS, Row, interval95, rows_over_seeds
+from nodebench.reporting.rows import FEW_SEEDS, Row, interval95, not_counted, rows_over_seeds
 from nodebench.reporting.runs import Run
 from nodebench.reporting.screen import upright
 
@@ -31,8 +32,9 @@ def result_table(
 
     `columns` are names of the records' columns, of columns.py, or dotted keys of config.yaml (`training.epochs`); None:
     those of default_columns that are not empty in every row. Where two rows would look alike, a column with the runs'
-    hash tells them apart. `style` is one of rendering.STYLES; `width` is the terminal's, None shows all columns. In CSV
-    numbers are unrounded, intervals have a column of their own and notes are the last column.
+    hash tells them apart. Many runs that are not counted for one reason are one note. `style` is one of
+    rendering.STYLES; `width` is the terminal's, None shows all columns. In CSV numbers are unrounded, intervals have a
+    column of their own, and notes, one a run, are the last column.
 
     Raises UnknownColumnError for a column that is neither, with the nearest name.
     """
@@ -45,7 +47,25 @@ def result_table(
     alike = len({tuple(row.identity[column] for column in shown) for row in rows}) < len(rows)
     if alike and "hash" not in columns:
         columns = [*shown, "hash", *(column for column in columns if column not in shown)]
+    if style != "csv":
+        _tell_together(rows)
     return render(_table(rows, columns, known), style, width)
+
+
+def _tell_together(rows: Sequence[Row]) -> None:
+    """One sentence in place of those on runs that are not counted for the same reason, where they are many."""
+    runs = [run for row in rows for run in row.runs if not run.is_finished]
+    instead: dict[str, str] = {}
+    for alike in grouped((run, run.folder, run.status, run.problem) for run in runs):
+        if alike.are_many:
+            first, reason = alike.members[0], f": {alike.reason}" if alike.reason else ""
+            sentence = (
+                f"not counted: {len(alike.members):,} runs that are {alike.status}{reason}; the first is "
+                f"{first.group}/{first.folder.name}, and --format csv names each"
+            )
+            instead |= {not_counted(run): sentence for run in alike.members}
+    for row in rows:
+        row.notes = list(dict.fromkeys(instead.get(note, note) for note in row.notes))
 
 
 def result_summary(runs: Sequence[Run], columns: Sequence[str], width: int | None = None) -> str:
