@@ -25,11 +25,12 @@ from nodebench.config.identity import run_folder
 from nodebench.config.own_code import own_code
 from nodebench.config.saved import config_text
 from nodebench.config.size import is_out_of_memory, out_of_memory
-from nodebench.config.start import check_extension, start_from_source, started_otherwise
+from nodebench.config.start import check_extension, is_forced, start_from_source, started_otherwise
 from nodebench.data import Data
 from nodebench.models.ode_block import ode_blocks
 from nodebench.ode.settings import BUDGETS
 from nodebench.quoting import plain
+from nodebench.records.lock import refuse_if_held
 from nodebench.terminal import tell
 from nodebench.training import (
     Outcome,
@@ -143,19 +144,22 @@ def train_run(composed: Composed, config_dir: str | Path | None = None) -> Outco
     """Train what `composed` says, unless it is finished.
 
     A bug while training becomes an outcome `failed`, its traceback in the run's log.txt. Raises ConfigError if data,
-    net or settings cannot be built or the folder cannot be written, and then nothing is; RunFolderError if it is busy.
+    net or settings cannot be built or the folder cannot be written, and then nothing is; RunFolderError if it is held.
     """
     config = composed.config
-    folder, force = run_folder(config), config["training"]["force"]
+    folder, force = run_folder(config), is_forced(config)
     source = run_to_extend(config)
     print(f"run       {plain(str(folder))}", flush=True)  # one word, to be copied, however long it is
     for note in composed.notes:
         tell(f"note      {note}")
+    if config["training"]["force"] and not force:
+        tell("note      this job began it anew before it was requeued, and goes on with it")
     run = RunFolder(folder, config_text(config), _hparams(config), force, own_code(config))
     finished = None if force else finished_outcome(run)
     if finished is not None:
         return finished
     check_runs(folder)
+    refuse_if_held(folder)
     for other in started_otherwise(config):
         tell(
             f"note      {other} started from other weights of {config['training']['from']}, trained anew since"
@@ -184,7 +188,7 @@ def run_to_extend(config: Mapping[str, Any]) -> Path | None:
 
     Raises ConfigError for one that cannot be extended to this.
     """
-    has_begun = (run_folder(config) / "checkpoints").is_dir() and not config["training"]["force"]
+    has_begun = (run_folder(config) / "checkpoints").is_dir() and not is_forced(config)
     return None if has_begun else check_extension(config)
 
 

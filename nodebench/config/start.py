@@ -14,11 +14,17 @@ from typing import TYPE_CHECKING, Any
 from nodebench.config.errors import ConfigError, FailedError
 from nodebench.config.identity import hash8, run_folder, what_makes_the_numbers
 from nodebench.config.saved import read_config
+from nodebench.records.requeue import was_begun_by_this_job
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _LENGTH = ("epochs", "num_steps")
+
+
+def is_forced(config: Mapping[str, Any]) -> bool:
+    """Whether a run is to begin anew: for training.force=true, unless this is the requeue of the job that did so."""
+    return bool(config["training"]["force"]) and not was_begun_by_this_job(run_folder(config))
 
 
 def source_of(config: Mapping[str, Any], key: str) -> Path:

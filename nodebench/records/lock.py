@@ -86,6 +86,19 @@ def holder_of(folder: Path) -> Holder | None:
     return _owner(holder) if path.exists() and not _is_gone(holder, socket.gethostname()) else None
 
 
+def refuse_if_held(folder: Path) -> None:
+    """Raises RunFolderBusyError if another process trains in `folder`, before anything is made ready to train there."""
+    holder = holder_of(folder)
+    if holder is not None:
+        raise RunFolderBusyError(_busy(folder, holder))
+
+
+def who_trains(folder: Path) -> str | None:
+    """The holder of `folder` in words, with what to do about one that may be gone; None if there is none."""
+    holder = holder_of(folder)
+    return None if holder is None else f"{holder}{_if_gone(folder, holder)}"
+
+
 def _own_name() -> str:
     """What a process writes into its lock."""
     own = {"host": socket.gethostname(), "process": os.getpid(), "started": _start_of(os.getpid())}
@@ -177,11 +190,12 @@ def _owner(holder: dict[str, object]) -> Holder:
 
 
 def _busy(folder: Path, holder: Holder) -> str:
+    return f"{holder}{_if_gone(folder, holder)} is training in `{folder}`; wait for it or stop it first"
+
+
+def _if_gone(folder: Path, holder: Holder) -> str:
     if not holder.may_be_gone:
-        return f"{holder} is training in `{folder}`; wait for it or stop it first"
+        return ""
     beat = read_heartbeat(folder)
-    heard = f", last heard of {ago(beat.age_s)}" if beat is not None else ""
-    return (
-        f"{holder} is training in `{folder}`{heard}; wait for it or stop it first. "
-        f"If it is gone, remove `{folder / OWNER}`"
-    )
+    heard = f"last heard of {ago(beat.age_s)}; " if beat is not None else ""
+    return f" ({heard}if it is gone, remove `{folder / OWNER}`)"

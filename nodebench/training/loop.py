@@ -296,8 +296,7 @@ class _Training:
         received = self.guard.received
         name = received.name if received is not None else "a signal"
         reason = f"{name} at step {self.state.step} of {self.settings.num_steps}"
-        command = "the same command without training.force=true" if self.run.force else "the same command"
-        self._say(f"interrupted by {reason}; {command} continues from there")
+        self._say(f"interrupted by {reason}; {self.run.what_goes_on} continues from there")
         return self._conclude("interrupted", reason, signal=received)
 
     def _stopped(self, error: Exception) -> Outcome:

@@ -15,6 +15,7 @@ from nodebench.records import evaluations, heartbeat, metrics
 from nodebench.records.jsonl import read_mapping, write_mapping
 from nodebench.records.lock import take_lock
 from nodebench.records.metrics import Metrics
+from nodebench.records.requeue import marked, this_job
 from nodebench.records.storage import (
     RunFolderError,
     append_durably,
@@ -92,6 +93,15 @@ class RunFolder:
         """Where a finished run is kept while another is trained in its place; mostly not there."""
         return self.path / "replaced"
 
+    @property
+    def what_goes_on(self) -> str:
+        """Which command continues the run when it is interrupted."""
+        if not self.force:
+            return "the same command"
+        return (
+            f"{'this job, requeued, or ' if this_job() else ''}the same command without training.force=true"
+        )
+
     def __enter__(self) -> RunFolder:
         with named_disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
@@ -152,7 +162,7 @@ class RunFolder:
     def begin(self, environment: Mapping[str, Any]) -> None:
         """Write config.yaml and environment.json, and take away the summary of a run that goes on."""
         write_atomically(self.path / "config.yaml", self.config_text.encode())
-        write_mapping(self.path / "environment.json", environment)
+        write_mapping(self.path / "environment.json", marked(environment) if self.force else environment)
         with named_disk_errors(self.path):
             (self.path / SUMMARY).unlink(missing_ok=True)
 

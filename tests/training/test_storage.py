@@ -117,7 +117,10 @@ class TestFileSystemWithoutLocks:
 
     def test_a_process_on_another_host_may_be_alive_and_the_file_to_remove_is_named(self, tmp_path):
         self.hold(tmp_path, host="node17", process=4)
-        with pytest.raises(RunFolderBusyError, match=r"process 4 on node17 .* remove `.*lock.owner`"):
+        with pytest.raises(
+            RunFolderBusyError,
+            match=r"process 4 on node17 .if it is gone, remove `.*lock.owner`. is training",
+        ):
             RunFolder(tmp_path).__enter__()
         (tmp_path / "lock.owner").unlink()
         with RunFolder(tmp_path):
@@ -127,7 +130,7 @@ class TestFileSystemWithoutLocks:
     def test_a_file_that_tells_nothing_is_not_taken_over(self, tmp_path, text):
         (tmp_path / "lock.owner").write_text(text)
         assert str(holder_of(tmp_path)) == ("process x" if "x" in text else "a process that is not named")
-        with pytest.raises(RunFolderBusyError, match=r"If it is gone, remove `.*lock.owner`"):
+        with pytest.raises(RunFolderBusyError, match=r"if it is gone, remove `.*lock.owner`"):
             RunFolder(tmp_path).__enter__()
 
 
