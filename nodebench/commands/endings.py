@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,8 +11,13 @@ from nodebench.config.compose import Composed
 from nodebench.config.errors import ConfigError
 from nodebench.config.identity import run_folder
 from nodebench.config.saved import config_text
+from nodebench.records.lock import who_trains
 from nodebench.reporting.alike import grouped
+from nodebench.signals import pass_on
 from nodebench.terminal import tell
+
+ELSEWHERE = "elsewhere"
+"""The status of a member that another process trains: it has not ended."""
 
 
 class Ending(NamedTuple):
@@ -24,7 +28,10 @@ class Ending(NamedTuple):
 
 
 def train_member(composed: Composed, config_dir: str | Path | None = None) -> Ending:
-    """Train one member; what goes wrong is said, returned, and kept in its run folder. A signal ends all members."""
+    """Train one member; what goes wrong is said, returned, and kept in its run folder.
+
+    A signal goes on to whoever heeds it, once the run is saved: the command, which ends with all members, or submitit.
+    """
     ending = _train(composed, config_dir)
     if ending.status != "finished":
         tell(f"{ending.status:<9} {ending.reason}")
@@ -33,22 +40,30 @@ def train_member(composed: Composed, config_dir: str | Path | None = None) -> En
 
 def _train(composed: Composed, config_dir: str | Path | None) -> Ending:
     from nodebench.commands.session import train_run
-    from nodebench.training import RunFolderError
+    from nodebench.training import RunFolderBusyError, RunFolderError
 
     try:
         outcome = train_run(composed, config_dir)
     except ConfigError as error:
         return keep_failure(composed.config, str(error))
+    except RunFolderBusyError:
+        return trained_elsewhere(run_folder(composed.config))
     except RunFolderError as error:
         return Ending("failed", str(error))
     except Exception as error:
         where = keep_traceback(composed.config["output_dir"])
         return keep_failure(composed.config, f"{type(error).__name__}: {error}{where}")
-    if outcome.signal == signal.SIGINT:
-        raise KeyboardInterrupt
-    if outcome.signal is not None:
-        raise SystemExit(128 + outcome.signal)
+    try:
+        if outcome.signal is not None:
+            pass_on(outcome.signal)
+    except Exception as error:  # submitit's, which says why it does not requeue its job
+        return Ending(outcome.status, f"{outcome.reason}; {error}")
     return Ending(outcome.status, outcome.reason)
+
+
+def trained_elsewhere(folder: Path) -> Ending:
+    """The ending, for now, of a member whose folder another process holds."""
+    return Ending(ELSEWHERE, f"{who_trains(folder) or 'another process'} trains it; it is left for the end")
 
 
 def keep_failure(config: dict[str, Any], reason: str) -> Ending:

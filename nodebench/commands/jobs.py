@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
-from nodebench.commands.endings import Ending, keep_failure
+from nodebench.commands.endings import Ending, keep_failure, trained_elsewhere
 from nodebench.commands.members import Member
 from nodebench.commands.pace import PaceOfJobs
 from nodebench.commands.share import cores, share, threads_each
@@ -19,11 +19,13 @@ from nodebench.config.errors import ConfigError
 from nodebench.config.identity import run_folder
 from nodebench.config.overrides import parse
 from nodebench.counted import counted
+from nodebench.records.lock import holder_of
 from nodebench.records.summary import FILE as SUMMARY
+from nodebench.signals import ENDING
 from nodebench.terminal import tell
 
 NOT_STARTED = Ending("unfinished", "not started, for the sweep was stopped")
-_ASKED_TO_END = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)  # before Python could heed it
+_ASKED_TO_END = (signal.SIGINT, *ENDING)  # before Python could heed it
 _COMPLAINT = "nodebench: "  # how a command begins the sentence on what went wrong
 
 
@@ -103,6 +105,10 @@ class _Running:
         with self._lock:
             if self._is_stopped:
                 return NOT_STARTED
+            if holder_of(folder) is not None:
+                ending = trained_elsewhere(folder)
+                tell(f"{ending.status:<9} {label}: {ending.reason}")
+                return ending
             before = _state_of(folder / SUMMARY)
             slot = self._free[0]
             try:
@@ -218,6 +224,8 @@ def _ending(member: Member, code: int, left_summary: bool, last: str) -> Ending:
         )
     if code < 0:
         return keep_failure(config, _killed(-code))
+    if holder_of(run_folder(config)) is not None:  # another process was faster
+        return trained_elsewhere(run_folder(config))
     return keep_failure(config, last.removeprefix(_COMPLAINT))
 
 

@@ -14,6 +14,7 @@ from nodebench.commands.arguments import JOBS_HELP, Parser, count, place, seeds
 from nodebench.commands.artefacts import ARTEFACTS, RECIPES, Artefact
 from nodebench.commands.costs import cost_words, total_words
 from nodebench.commands.destinations import check_folder, writing_to
+from nodebench.commands.elsewhere import train_with_others
 from nodebench.commands.endings import Ending, report, train_member
 from nodebench.commands.jobs import run_side_by_side
 from nodebench.commands.members import (
@@ -133,16 +134,20 @@ def _train_missing(
 ) -> dict[Path, Ending]:
     """How every member ended that was not done; one that fails does not stop the others."""
     missing = {folder: member for folder, member in members.items() if states[folder] != DONE}
-    if jobs > 1 and missing:
-        return run_side_by_side(missing, [_label(member) for member in missing.values()], jobs)
-    endings = {}
-    pace = Pace([folder in missing for folder in members])
-    for index, (folder, member) in enumerate(members.items()):
-        if folder in missing:
-            print(f"\n[{pace.place(index)}] {_label(member)}", flush=True)
-            with pace.timed(index):
-                endings[folder] = train_member(member.composed)
-    return endings
+
+    def train(chosen: Mapping[Path, Member]) -> Mapping[Path, Ending]:
+        if jobs > 1:
+            return run_side_by_side(chosen, [_label(member) for member in chosen.values()], jobs)
+        endings = {}
+        pace = Pace([folder in chosen for folder in members])
+        for index, (folder, member) in enumerate(members.items()):
+            if folder in chosen:
+                print(f"\n[{pace.place(index)}] {_label(member)}", flush=True)
+                with pace.timed(index):
+                    endings[folder] = train_member(member.composed)
+        return endings
+
+    return train_with_others(missing, train)
 
 
 def _label(member: Member) -> str:

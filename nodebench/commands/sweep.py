@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from nodebench.commands.destinations import check_runs
+from nodebench.commands.elsewhere import train_with_others
 from nodebench.commands.endings import Ending, report, train_member
 from nodebench.commands.jobs import jobs_of, run_side_by_side
 from nodebench.commands.members import Member, compose_members, varied_keys
@@ -15,6 +17,7 @@ from nodebench.commands.results import show_results
 from nodebench.config.compose import compose
 from nodebench.config.errors import ConfigError
 from nodebench.config.launch import expand, launch
+from nodebench.config.start import is_forced
 from nodebench.counted import counted
 from nodebench.terminal import tell
 
@@ -39,38 +42,47 @@ def sweep(overrides: Sequence[str], config_dir: str | Path | None = None, jobs: 
     if to_train:
         check_runs(Path(output_dir))
     if jobs > 1:
-        endings = _side_by_side(members, to_train, jobs, config_dir)
+        if len(to_train) < len(members):
+            done = len(members) - len(to_train)
+            tell(f"done      {done} of them are finished; training.force=true trains anew")
+        side_by_side = partial(_side_by_side, members, jobs=jobs, config_dir=config_dir)
+        endings = train_with_others(to_train, side_by_side)
     else:
-        pace = Pace([folder in to_train for folder in members])
-        asked = [list(member.composed.overrides) for member in members.values()]
-        run_one = partial(run_member, config_dir=config_dir, asked=asked, pace=pace)
-        endings = dict(zip(members, launch(asked, run_one, launcher_overrides, config_dir), strict=True))
+        launched = partial(_launched, to_train, launcher_overrides=launcher_overrides, config_dir=config_dir)
+        endings = train_with_others(members, launched)
     show_results(list(members), output_dir, varied_keys(members.values()))
     return report(endings, list(endings.values()))
 
 
 def _side_by_side(
-    members: Mapping[Path, Member], to_train: Mapping[Path, Member], jobs: int, config_dir: str | Path | None
+    members: Mapping[Path, Member], chosen: Mapping[Path, Member], jobs: int, config_dir: str | Path | None
 ) -> dict[Path, Ending]:
-    """How the members ended that are to be trained, a process each."""
-    if len(to_train) < len(members):
-        tell(
-            f"done      {len(members) - len(to_train)} of them are finished; training.force=true trains anew"
-        )
-    if not to_train:
-        return {}
+    """How the chosen ones of the members ended, trained in a process each, named by what not all members share."""
     shared = set.intersection(*(set(member.overrides) for member in members.values()))
     labels = [
         " ".join(override for override in member.overrides if override not in shared or len(members) == 1)
-        for member in to_train.values()
+        for member in chosen.values()
     ]
-    return run_side_by_side(to_train, labels, jobs, config_dir)
+    return run_side_by_side(chosen, labels, jobs, config_dir)
+
+
+def _launched(
+    to_train: Mapping[Path, Member],
+    chosen: Mapping[Path, Member],
+    launcher_overrides: Sequence[str],
+    config_dir: str | Path | None,
+) -> dict[Path, Any]:
+    """How the chosen members ended, or what they raised, where Hydra's launcher runs them; some are only looked at."""
+    pace = Pace([folder in to_train for folder in chosen])
+    asked = [list(member.composed.overrides) for member in chosen.values()]
+    run_one = partial(run_member, config_dir=config_dir, asked=asked, pace=pace)
+    return dict(zip(chosen, launch(asked, run_one, launcher_overrides, config_dir), strict=True))
 
 
 def _is_to_train(folder: Path, member: Member) -> bool:
     from nodebench.training import RunFolder
 
-    return bool(member.composed.config["training"]["force"]) or not RunFolder(folder).is_finished()
+    return is_forced(member.composed.config) or not RunFolder(folder).is_finished()
 
 
 def run_member(
