@@ -20,6 +20,7 @@ from types import FrameType
 from typing import NoReturn
 
 from nodebench import __version__
+from nodebench.commands import starting
 from nodebench.config.errors import ConfigError, FailedError, did_you_mean
 from nodebench.quoting import plain
 from nodebench.signals import ENDING
@@ -62,7 +63,9 @@ COMMANDS = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
+    """Run one command, that of this process where none is given, and return its exit code."""
+    if argv is None:
+        starting.begin()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal that knows no `±` shows the rest of the table

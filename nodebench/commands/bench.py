@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nodebench.benchmark.workloads import run_workload, with_parts, workload_names
+from nodebench.commands import starting
 from nodebench.commands.arguments import Parser, folder
 from nodebench.commands.destinations import check_folder, writing_to
 from nodebench.config.errors import ConfigError, did_you_mean
@@ -38,6 +39,7 @@ def run(argv: Sequence[str]) -> int:
         with writing_to(options.out):
             check_folder(options.out / name)
     setup = Setup(torch.device(options.device), options.quick, _teller())
+    starting.over()
     for name in names:
         try:
             report = run_workload(name, setup)

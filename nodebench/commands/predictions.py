@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from nodebench.commands.destinations import writing_to
 from nodebench.commands.session import Session
@@ -15,6 +13,9 @@ from nodebench.counted import counted
 from nodebench.reporting.replacing import replace_file
 from nodebench.terminal import tell
 from nodebench.training.progress import shown
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def check_has_predictions(trained: Session) -> None:
@@ -31,6 +32,8 @@ def predictions(trained: Session, split: str = "test") -> pd.DataFrame:
 
     Raises ConfigError for a task that has none, FailedError if a solve fails or the net gives NaN.
     """
+    import pandas as pd
+
     check_has_predictions(trained)
     task: Any = trained.task
     with failures_told(), shown("predicting") as progress:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from nodebench.commands import starting
 from nodebench.commands.destinations import check_runs
 from nodebench.commands.plan import plan
 from nodebench.config.build import Builder, pick_device, training_settings, use_threads
@@ -114,6 +115,7 @@ def load_trained(
     """
     for change in RunFolder(folder, own_code=own_code(config)).own_code_changes():
         say(f"warning: {change}; what follows may not be of the net that was trained")
+    starting.over()
     session = assemble(config, config_dir)
     try:
         step = load_trained_weights(folder / "checkpoints", session.model, checkpoint)
@@ -164,6 +166,9 @@ def train_run(composed: Composed, config_dir: str | Path | None = None) -> Outco
         tell(
             f"note      {other} started from other weights of {config['training']['from']}, trained anew since"
         )
+    from torch import _dynamo  # noqa: F401  (imported by torch's optimizers, and better before than after `over`)
+
+    starting.over()
     session = assemble(config, config_dir)
     make_optimizer, settings = how_to_train(session)
     for line in plan(config, session.data, session.task, session.model, settings):

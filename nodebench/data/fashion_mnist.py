@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-from torchvision.datasets import FashionMNIST
-
 from nodebench.data.images import ImageData, ImageSettings, make_image_data
 from nodebench.data.torchvision_images import NUM_CLASSES, load_train_and_test
 
@@ -20,6 +18,6 @@ def fashion_mnist(
     batch_size: int = 128,
 ) -> ImageData:
     """Fashion-MNIST, 60,000 training and 10,000 test images. Raises DataError."""
-    train, test = load_train_and_test(FashionMNIST, root)
+    train, test = load_train_and_test("FashionMNIST", root)
     settings = ImageSettings(val_size, limit_train, limit_val, limit_test, augment, batch_size)
     return make_image_data("fashion_mnist", train, test, NUM_CLASSES, settings)

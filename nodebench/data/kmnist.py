@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-from torchvision.datasets import KMNIST
-
 from nodebench.data.images import ImageData, ImageSettings, make_image_data
 from nodebench.data.torchvision_images import NUM_CLASSES, load_train_and_test
 
@@ -21,6 +19,6 @@ def kmnist(
     deskew: bool = False,
 ) -> ImageData:
     """Kuzushiji-MNIST, 60,000 training and 10,000 test images. Raises DataError."""
-    train, test = load_train_and_test(KMNIST, root)
+    train, test = load_train_and_test("KMNIST", root)
     settings = ImageSettings(val_size, limit_train, limit_val, limit_test, augment, batch_size, deskew)
     return make_image_data("kmnist", train, test, NUM_CLASSES, settings)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 
-from torchvision.datasets import MNIST
-
 from nodebench.data.images import ImageData, ImageSettings, make_image_data
 from nodebench.data.torchvision_images import NUM_CLASSES, load_train_and_test
 
@@ -28,6 +26,6 @@ def mnist(
     deskew: bool = False,
 ) -> ImageData:
     """MNIST, 60,000 training and 10,000 test images; every file checked by SHA-256. Raises DataError."""
-    train, test = load_train_and_test(MNIST, root, SHA256)
+    train, test = load_train_and_test("MNIST", root, SHA256)
     settings = ImageSettings(val_size, limit_train, limit_val, limit_test, augment, batch_size, deskew)
     return make_image_data("mnist", train, test, NUM_CLASSES, settings)

@@ -1,6 +1,7 @@
 """MNIST and the data sets made in its form: torchvision knows where they come from, the checks are ours.
 
-Files are sought where torchvision puts them, `<root>/<class name>/raw`; if all are there, nothing is written.
+Files are sought where torchvision puts them, `<root>/<class name>/raw`; if all are there, nothing is written, and
+torchvision is not imported.
 """
 
 from __future__ import annotations
@@ -15,8 +16,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from torchvision.datasets import MNIST
-from torchvision.datasets import utils as torchvision_files
 
 from nodebench.data.errors import DataError
 from nodebench.data.idx_files import damaged, read_idx
@@ -48,9 +47,9 @@ def without_downloads() -> Iterator[None]:
 
 
 def load_train_and_test(
-    source: type[MNIST], root: str | os.PathLike[str], sha256: Mapping[str, str] | None = None
+    source: str, root: str | os.PathLike[str], sha256: Mapping[str, str] | None = None
 ) -> tuple[ImageSet, ImageSet]:
-    """Training and test set of `source` (torchvision's MNIST or a class made from it), downloaded if need be.
+    """Training and test set of `source` (torchvision's class: MNIST or one made from it), downloaded if need be.
 
     `sha256` maps file names to the digests of the unpacked files, where they are known. Raises DataError if
     `root` is no folder, if files are missing and cannot be downloaded, or if one is damaged.
@@ -64,11 +63,11 @@ def load_train_and_test(
             f"`data.root` is `{root}`, and there is no such home; write the whole path"
         ) from error
     if os.path.isfile(path):
-        raise DataError(f"`data.root` is a file: `{path}`; name the folder that holds {source.__name__}/raw")
-    folder = path / source.__name__ / "raw"
+        raise DataError(f"`data.root` is a file: `{path}`; name the folder that holds {source}/raw")
+    folder = path / source / "raw"
     missing = [name for name in SHAPES if not os.path.isfile(folder / name)]
     if missing and not _may_download.get():
-        raise NotDownloadedError(f"{source.__name__} is not in `{folder}` yet; training downloads it")
+        raise NotDownloadedError(f"{source} is not in `{folder}` yet; training downloads it")
     if missing:
         _fetch(source, folder, missing)
     return _read(folder, "train", sha256 or {}), _read(folder, "t10k", sha256 or {})
@@ -83,31 +82,36 @@ def _read(folder: Path, part: str, sha256: Mapping[str, str]) -> ImageSet:
     return ImageSet(images.unsqueeze(1), labels.to(torch.int64))
 
 
-def _fetch(source: type[MNIST], folder: Path, missing: list[str]) -> None:
+def _fetch(source: str, folder: Path, missing: list[str]) -> None:
     """Let torchvision download what is missing: its progress bar, its MD5 check; a .gz there is used."""
-    md5_of = {resource.removesuffix(".gz"): md5 for resource, md5 in source.resources}
+    from torchvision import datasets
+
+    known = getattr(datasets, source)
+    md5_of = {resource.removesuffix(".gz"): md5 for resource, md5 in known.resources}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with _network_timeout(TIMEOUT_S):
             for name in missing:
-                _fetch_file(source.mirrors, folder, name, md5_of[name])
+                _fetch_file(known.mirrors, folder, name, md5_of[name])
     except (OSError, RuntimeError, HTTPException) as error:
         raise DataError(
-            f"{source.__name__} in `{folder}` is not whole and cannot be downloaded ({str(error) or repr(error)}); "
+            f"{source} in `{folder}` is not whole and cannot be downloaded ({str(error) or repr(error)}); "
             f"{_what_is_wrong(folder, missing, md5_of)}. Put these files there (with or without .gz), or set "
-            f"`data.root` or NODEBENCH_DATA to a folder that holds {source.__name__}/raw, or take "
+            f"`data.root` or NODEBENCH_DATA to a folder that holds {source}/raw, or take "
             "`data=digits`, which needs no files"
         ) from error
 
 
 def _what_is_wrong(folder: Path, missing: list[str], md5_of: Mapping[str, str]) -> str:
     """`damaged: a.gz, whose MD5 is not 1f3e; missing: b`: each file that is not unpacked, by what there is of it."""
+    from torchvision.datasets.utils import check_integrity
+
     found: dict[str, list[str]] = {"damaged": [], "not unpacked": [], "missing": []}
     for name in missing:
         packed, md5 = folder / f"{name}.gz", md5_of[name]
         if not packed.is_file():
             found["missing"].append(name)
-        elif torchvision_files.check_integrity(str(packed), md5):
+        elif check_integrity(str(packed), md5):
             found["not unpacked"].append(packed.name)
         else:
             found["damaged"].append(f"{packed.name} (its MD5 is not {md5})")
@@ -116,11 +120,13 @@ def _what_is_wrong(folder: Path, missing: list[str], md5_of: Mapping[str, str]) 
 
 def _fetch_file(mirrors: list[str], folder: Path, name: str, md5: str) -> None:
     """One file from the first mirror that gives it; it gets its name only when it is complete."""
+    from torchvision.datasets.utils import download_and_extract_archive
+
     failures: list[Exception] = []
     for mirror in mirrors:
         try:
             with TemporaryDirectory(dir=folder) as scratch:
-                torchvision_files.download_and_extract_archive(
+                download_and_extract_archive(
                     f"{mirror}{name}.gz", str(folder), extract_root=scratch, filename=f"{name}.gz", md5=md5
                 )
                 os.replace(Path(scratch, name), folder / name)

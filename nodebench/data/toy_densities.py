@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 
 import torch
-from sklearn.datasets import make_circles, make_moons
 from torch import Tensor
 
 from nodebench.data.checks import check_noise
@@ -22,6 +21,8 @@ _SMALLEST_SET = 512
 
 def two_circles(noise: float = 0.06, batch_size: int = 512) -> DensityData:
     """Circles of radius 1 and 0.5, with Gaussian noise: as torchdiffeq's examples/cnf.py draws them."""
+    from sklearn.datasets import make_circles
+
     check_noise(noise)
 
     def points(n: int, generator: torch.Generator) -> Tensor:
@@ -34,6 +35,8 @@ def two_circles(noise: float = 0.06, batch_size: int = 512) -> DensityData:
 
 def two_moons(noise: float = 0.07, batch_size: int = 512) -> DensityData:
     """Two half circles of radius 1, one inside the other's opening, centred on 0, with Gaussian noise."""
+    from sklearn.datasets import make_moons
+
     check_noise(noise)
 
     def points(n: int, generator: torch.Generator) -> Tensor:

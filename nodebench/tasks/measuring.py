@@ -8,7 +8,6 @@ from contextlib import contextmanager
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from nodebench.models.ode_block import ode_blocks, recorded_solves
 from nodebench.ode import Counts
@@ -74,6 +73,10 @@ def flops_of(module: nn.Module, call: Callable[[], object]) -> int:
 
     Convolutions and matrix products alone are counted; compiled code would hide them, so the module runs eagerly.
     """
+    from torch.utils.flop_counter import (
+        FlopCounterMode,
+    )  # here: it imports triton, and an end of training has time
+
     eager = torch.compiler.set_stance("force_eager")
     with evaluating(module), eager, FlopCounterMode(display=False) as counter:
         call()

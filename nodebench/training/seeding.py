@@ -23,7 +23,10 @@ def seed_everything(seed: int, deterministic: bool = False) -> None:
     if deterministic:
         # cuBLAS asks for this workspace setting before its first call (torch's notes on reproducibility).
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.use_deterministic_algorithms(deterministic)
+    if (
+        deterministic != torch.are_deterministic_algorithms_enabled()
+    ):  # to say it imports torch's compiler, over a second
+        torch.use_deterministic_algorithms(deterministic)
     torch.backends.cudnn.benchmark = False
 
 

@@ -1,22 +1,24 @@
-"""The TensorBoard view of a run. metrics.jsonl holds the results; this shows them."""
+"""The TensorBoard view of a run. metrics.jsonl holds the results; this shows them.
+
+TensorBoard itself is imported with the first Dashboard: what only reads a run does without.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import hparams as hparams_summaries
 
 from nodebench.records import COLUMNS, Columns, Shown
 from nodebench.records.storage import named_disk_errors
 from nodebench.training.means import StepMeasurement
 from nodebench.training.protocols import Pictures
 from nodebench.training.series_image import series_image
+
+if TYPE_CHECKING:
+    from tensorboard.compat.proto.summary_pb2 import Summary
 
 EVENT_FILES = "events.out.tfevents.*"
 Hparam = bool | int | float | str | type
@@ -36,6 +38,8 @@ class Dashboard:
     def __init__(
         self, folder: Path, purge_step: int, z2_grows_down: bool = False, columns: Columns = COLUMNS
     ) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
         self._folder = folder
         self._columns = columns
         self._z2_grows_down = z2_grows_down
@@ -80,6 +84,8 @@ class Dashboard:
 
         SummaryWriter.add_hparams would open a second run for them (pytorch issue 32651).
         """
+        from torch.utils.tensorboard.summary import hparams as hparams_summaries
+
         numbers = _numbers(record)
         tags = {column.name: f"result/{column.name}" for column in self._columns.shown(Shown.HPARAMS)}
         metrics = {tag: numbers[name] for name, tag in tags.items() if name in numbers}
@@ -117,6 +123,9 @@ def _declaration(hparams: Mapping[str, Hparam], tags: Iterable[str]) -> Summary:
     It takes the declaration of whichever run it finds first for all of them, and sorts what is marked as different
     between runs to the front, by name.
     """
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+    from torch.utils.tensorboard.summary import hparams as hparams_summaries
+
     typed = {name: value() if isinstance(value, type) else value for name, value in hparams.items()}
     summary, *_ = hparams_summaries(typed, dict.fromkeys(tags, 0.0))
     plugin_data = summary.value[0].metadata.plugin_data
