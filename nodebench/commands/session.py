@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from nodebench.commands import starting
+from nodebench.commands.compile_gain import compile_advice
 from nodebench.commands.destinations import check_runs
 from nodebench.commands.plan import plan
 from nodebench.config.build import Builder, pick_device, training_settings, use_threads
@@ -174,6 +175,8 @@ def train_run(composed: Composed, config_dir: str | Path | None = None) -> Outco
     for line in plan(config, session.data, session.task, session.model, settings):
         tell(line)
     logger = session.builder.logger(folder)
+    advise = compile_advice(composed, config_dir, session.task, make_optimizer, settings)
+    settings = replace(settings, advise=advise)
     try:
         with run:
             if source is not None:

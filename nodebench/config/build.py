@@ -112,7 +112,7 @@ class Builder:
                 raise
             raise ConfigError(f"the net cannot be made: {out_of_memory(self.config)}") from error
         if self.config["compile"] and why_eager(model, pick_device(self.config["device"])) is None:
-            _compile(model)
+            compile_net(model)
         return model
 
     def task(self, data: Data, device: torch.device) -> Task:
@@ -196,7 +196,8 @@ def why_eager(model: nn.Module, device: torch.device) -> str | None:
     return missing_compiler(device)
 
 
-def _compile(model: nn.Module) -> None:
+def compile_net(model: nn.Module) -> None:
+    """Have a net's solves compiled from the next one on, or itself where there are none; see Builder.model."""
     hush_compiler()
     blocks = ode_blocks(model)
     compiled = {name for name, traits in known_methods().items() if traits.compiles}

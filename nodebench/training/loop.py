@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from nodebench.counted import counted
 from nodebench.records import COLUMNS
@@ -30,11 +30,11 @@ from nodebench.training.environment import (
 from nodebench.training.interruption import Interrupted, InterruptGuard
 from nodebench.training.loggers import Logger, Teller
 from nodebench.training.means import final_record
-from nodebench.training.memory import measure_memory
+from nodebench.training.memory import memory_of_step
 from nodebench.training.outcome import Outcome, finished_outcome, what_a_run_came_to
 from nodebench.training.patience import Patience
-from nodebench.training.progress import Progress, say
-from nodebench.training.protocols import NonFiniteValuesError, Pictures, Task
+from nodebench.training.progress import STEPS_BEFORE_ESTIMATE, Progress, say
+from nodebench.training.protocols import Advise, NonFiniteValuesError, Pictures, Task
 from nodebench.training.run_folder import RunFolder
 from nodebench.training.seeding import preserved_rng, seed_everything
 from nodebench.training.settings import TrainingSettings
@@ -227,6 +227,8 @@ class _Training:
             if self.state.step < end:  # the record of an epoch stands at its last step
                 self.dashboard.show_step(self.state.step, measured, learning_rate)
             self.progress.step(measured)
+            if self.state.step == STEPS_BEFORE_ESTIMATE and self.settings.advise is not None:
+                self._ask(self.settings.advise)
             is_due = time.monotonic() - self.last_saved >= self.settings.checkpoint_every_s
             if is_due and self.state.step < end:
                 self._save()
@@ -235,7 +237,7 @@ class _Training:
         self.guard.raise_if_received()
         record = {"kind": "epoch", "epoch": self.state.epoch + 1, "step": self.state.step}
         record |= self.state.means.columns()
-        record |= self._measure_memory()
+        record |= memory_of_step(self.task, self.state.module, self.state.step - 1, self.device)
         record |= self._evaluate("val")
         record = self.columns.ordered(record)
         pictures = self._pictures(is_final=False)
@@ -251,20 +253,17 @@ class _Training:
         if is_best:  # after the checkpoint, which can make it again where the run is stopped in between
             self._save_best()
 
-    def _measure_memory(self) -> dict[str, float | None]:
-        batch = self.task.batch(self.state.step - 1)
-
-        def loss() -> Tensor:
-            return self.task.loss(self.state.module, batch).loss
-
-        self.state.module.train()
-        return measure_memory(self.state.module, loss, self.device)
-
     @contextmanager
     def _apart(self) -> Iterator[None]:
         """Within, a signal stops the run at once, and random numbers are drawn that the training does not notice."""
         with preserved_rng(), self.guard.interruptible():  # in this order: no signal tears the putting back
             yield
+
+    def _ask(self, advise: Advise) -> None:
+        with self._apart():
+            words = advise(self.state.module, self.progress)
+        if words is not None:
+            self._say(words)
 
     def _evaluate(self, split: str) -> dict[str, float]:
         with self._apart():

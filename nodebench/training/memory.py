@@ -13,9 +13,17 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.autograd.profiler import profile
 
+from nodebench.training.protocols import Task
 from nodebench.training.seeding import preserved_rng
 
 _MIB = 2**20
+
+
+def memory_of_step(task: Task, module: nn.Module, step: int, device: torch.device) -> dict[str, float | None]:
+    """As `measure_memory`, of the training step of that number, from 0."""
+    batch = task.batch(step)
+    module.train()
+    return measure_memory(module, lambda: task.loss(module, batch).loss, device)
 
 
 def measure_memory(

@@ -18,7 +18,7 @@ from nodebench.terminal import terminal_width, wrapped
 from nodebench.training.means import StepMeasurement
 from nodebench.training.protocols import Item, ShowProgress
 
-_STEPS_BEFORE_ESTIMATE = 20
+STEPS_BEFORE_ESTIMATE = 20
 _BAR = "{percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt}, {remaining} left{postfix}"
 _MIN_BAR = 10  # characters; what is said behind it is shortened to leave it that
 
@@ -46,7 +46,7 @@ class Progress:
         self._counts_epochs = counts_epochs
         self._columns = columns
         self._heart = heart
-        self._recent: deque[StepMeasurement] = deque(maxlen=_STEPS_BEFORE_ESTIMATE)
+        self._recent: deque[StepMeasurement] = deque(maxlen=STEPS_BEFORE_ESTIMATE)
         self._bar = tqdm(
             total=num_steps,
             initial=first_step,
@@ -63,7 +63,7 @@ class Progress:
         """Show one step; after the first 20, say how long the whole run takes."""
         self._step += 1
         self._recent.append(measured)
-        if self._step - self._first_step == _STEPS_BEFORE_ESTIMATE and self._seconds_left() >= 1:
+        if self._step - self._first_step == STEPS_BEFORE_ESTIMATE and self.seconds_left() >= 1:
             say(self._estimate())
         if not self._bar.disable:
             self._bar.set_postfix_str(self._postfix(measured), refresh=False)
@@ -73,10 +73,14 @@ class Progress:
     def evaluation(self, batches: Sequence[Item], /) -> Iterator[Item]:
         """Hand on the batches of an evaluation; the bar says `evaluating 3/20`."""
         for number, batch in enumerate(batches, start=1):
-            if not self._bar.disable:
-                self._bar.set_postfix_str(f"evaluating {number}/{len(batches)}")
+            self.pause(f"evaluating {number}/{len(batches)}")
             self._beat()
             yield batch
+
+    def pause(self, what: str) -> None:
+        """Show on the bar what is done in the place of steps."""
+        if not self._bar.disable:
+            self._bar.set_postfix_str(what)
 
     def epoch(self, record: Mapping[str, Any]) -> None:
         """Print the line of an epoch."""
@@ -90,8 +94,8 @@ class Progress:
             parts.append(f"NFE {record['nfe_forward']:.1f}/{record['nfe_backward']:.1f}")
         if self._recent:
             parts.append(self._rate())
-        if self._recent and self._seconds_left() >= 1:
-            parts.append(f"{duration(self._seconds_left())} left")
+        if self._recent and self.seconds_left() >= 1:
+            parts.append(f"{duration(self.seconds_left())} left")
         epoch = f"epoch {record['epoch']}, " if self._counts_epochs else ""
         say(f"{epoch}step {record['step']}/{self._num_steps}: {', '.join(parts)}")
 
@@ -103,7 +107,7 @@ class Progress:
 
     def _beat(self) -> None:
         if self._heart is not None:
-            self._heart.beat(self._step, lambda: self._seconds_left() if self._recent else None)
+            self._heart.beat(self._step, lambda: self.seconds_left() if self._recent else None)
 
     def _postfix(self, measured: StepMeasurement) -> str:
         parts = [f"loss {measured.loss:.3f}"]
@@ -118,13 +122,13 @@ class Progress:
 
     def _room(self) -> int:
         """The characters of the terminal's line that are left behind a bar of _MIN_BAR."""
-        counts = f"100%|| {self._num_steps}/{self._num_steps}, {duration(self._seconds_left())} left, "
+        counts = f"100%|| {self._num_steps}/{self._num_steps}, {duration(self.seconds_left())} left, "
         return (terminal_width(sys.stderr) or sys.maxsize) - len(counts) - _MIN_BAR
 
     def _estimate(self) -> str:
         return (
-            f"about {duration(self._seconds_left())} of training left "
-            f"({self._seconds_a_step():.3f} s a step, {counted(self._num_steps - self._step, 'step')}; "
+            f"about {duration(self.seconds_left())} of training left "
+            f"({self.seconds_a_step():.3f} s a step, {counted(self._num_steps - self._step, 'step')}; "
             "evaluation comes on top)"
         )
 
@@ -133,11 +137,13 @@ class Progress:
         samples = sum(measured.num_samples for measured in self._recent)
         return f"{samples / max(seconds, 1e-9):.0f} {self._sample_unit}/s"
 
-    def _seconds_a_step(self) -> float:
+    def seconds_a_step(self) -> float:
+        """The median of the last steps."""
         return statistics.median(measured.time_step_ms for measured in self._recent) / 1000
 
-    def _seconds_left(self) -> float:
-        return self._seconds_a_step() * (self._num_steps - self._step)
+    def seconds_left(self) -> float:
+        """Of all steps that are left."""
+        return self.seconds_a_step() * (self._num_steps - self._step)
 
 
 @contextmanager

@@ -62,6 +62,23 @@ class StepOutput:
     metrics: Mapping[str, float | Tensor] = field(default_factory=dict)
 
 
+class Pace(Protocol):
+    """How fast a run is, to one who holds it up."""
+
+    def seconds_a_step(self) -> float:
+        """The median of the last steps."""
+
+    def seconds_left(self) -> float:
+        """Of all steps that are left."""
+
+    def pause(self, what: str) -> None:
+        """Show on the bar what is done in the place of steps."""
+
+
+Advise = Callable[[nn.Module, Pace], str | None]
+"""Asked in the middle of a run, which goes on as if it had not been: the net stays as it is. A line for the screen."""
+
+
 class Task(Protocol):
     """What is optimised and measured.
 

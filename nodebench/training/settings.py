@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+from nodebench.training.protocols import Advise
+
 SCHEDULES = ("constant", "multistep", "one_cycle")
 
 
@@ -22,6 +24,7 @@ class TrainingSettings:
     patience: end the run when so many epochs in a row have not lowered the task's column of validation; None: never.
     show_progress: draw a bar; None draws one on a terminal only.
     failure_types: exceptions of the solver that make a run `failed` instead of ending the program.
+    advise: asked once in a run, behind its first steps.
     counts_epochs: the length was given in epochs, so the screen counts them.
 
     Raises ValueError if a value is out of range.
@@ -41,6 +44,7 @@ class TrainingSettings:
     checkpoint_every_s: float = 60.0
     show_progress: bool | None = None
     failure_types: tuple[type[Exception], ...] = ()
+    advise: Advise | None = None
     counts_epochs: bool = True
 
     def __post_init__(self) -> None:

@@ -1,9 +1,10 @@
-"""A few training steps whose result is thrown away: whether they can be taken, and how long one takes."""
+"""Training steps whose result is thrown away: whether they can be taken, and how long one takes."""
 
 from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -25,13 +26,46 @@ def seconds_a_step(
     Where steps take long, the first one alone. Nothing is written; `module` is trained by them. Raises what a step
     raises.
     """
-    state = TrainingState(module, make_optimizer, settings, task.steps_per_epoch)
-    device = torch.device(settings.device)
-    module.train()
+    trial = _Trial(task, module, make_optimizer, settings)
     began = time.monotonic()
     times: list[float] = []
     while len(times) <= min(NUM_STEPS, settings.num_steps - 1) and time.monotonic() - began < ENOUGH_S:
-        with task.counting(module) as counts:
-            times.append(training_step(task, state, counts, settings.clip_norm, device).time_step_ms / 1000)
+        times.append(trial.step())
     timed = times[1:] or times
     return statistics.median(timed), len(timed)
+
+
+def raced_steps(
+    task: Task,
+    modules: Sequence[nn.Module],
+    make_optimizer: MakeOptimizer,
+    settings: TrainingSettings,
+    num_steps: int,
+) -> list[float]:
+    """The least seconds of `num_steps` steps of each module, taken in turn, behind a first one that warms up.
+
+    Taken in turn, as another load then falls on all; the least, as it only ever adds. The modules are trained by them.
+    """
+    trials = [_Trial(task, module, make_optimizer, settings) for module in modules]
+    for trial in trials:
+        trial.step()
+    rounds = [[trial.step() for trial in trials] for _ in range(num_steps)]
+    return [min(times) for times in zip(*rounds, strict=True)]
+
+
+class _Trial:
+    """Steps of one module from the first batch on, each timed."""
+
+    def __init__(
+        self, task: Task, module: nn.Module, make_optimizer: MakeOptimizer, settings: TrainingSettings
+    ) -> None:
+        self._task, self._settings = task, settings
+        self._state = TrainingState(module, make_optimizer, settings, task.steps_per_epoch)
+        module.train()
+
+    def step(self) -> float:
+        """Its seconds."""
+        device = torch.device(self._settings.device)
+        with self._task.counting(self._state.module) as counts:
+            measured = training_step(self._task, self._state, counts, self._settings.clip_norm, device)
+        return measured.time_step_ms / 1000
