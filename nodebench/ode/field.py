@@ -91,10 +91,9 @@ class CountedField:
     def __call__(self, t: Time, y: Tensor, integrand: bool = True) -> Tensor:
         """See Field."""
         time = time_tensor(t, y)
-        stage_field = partial(self.f, time)
         if self._inspect is None:
-            return self._evaluate(stage_field, y)
-        return self._inspected(partial(self._evaluate, stage_field, y), (time, y))
+            return self._evaluate(self.f, time, y)
+        return self._inspected(partial(self._evaluate, self.f, time, y), (time, y))
 
     def _inspected(self, evaluation: Callable[[], Tensor], inputs: tuple[Tensor, Tensor]) -> Tensor:
         inspect, self._inspect = self._inspect, None
@@ -108,17 +107,18 @@ class CountedField:
         """See StageFields."""
         times = time_tensors(ts, y)
         if self._stage_fields is None or not ts:
-            return [partial(self._evaluate, partial(self.f, time)) for time in times]
+            return [partial(self._evaluate, self.f, time) for time in times]
         return [partial(self._evaluate, field) for field in stage_fields_of(self._stage_fields, times)]
 
-    def _evaluate(self, stage_field: Callable[..., Any], y: Tensor) -> Tensor:
-        return checked(self._raw(stage_field, y), y)
+    def _evaluate(self, f: Callable[..., Any], *inputs: Tensor) -> Tensor:
+        return checked(self._raw(f, *inputs), inputs[-1])
 
-    def _raw(self, stage_field: Callable[..., Any], y: Tensor, *before: Tensor) -> Any:
-        """What the field returned, of y and what it takes before y; counted, and y as it was."""
+    def _raw(self, f: Callable[..., Any], *inputs: Tensor) -> Any:
+        """What f returned of (t, y), or of y alone; counted, and y as it was."""
+        y = inputs[-1]
         version = None if y.is_inference() else y._version  # inference tensors do not tell
         try:
-            dy = stage_field(*before, y, *self.args)
+            dy = f(*inputs, *self.args)
         except RuntimeError as error:
             if "does not require grad" in str(error):
                 error.add_note(_DIFFERENTIATES)

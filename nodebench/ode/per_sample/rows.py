@@ -107,6 +107,6 @@ class RowField(CountedField):
         """See Field."""
         assert isinstance(t, Tensor), "the times of rows"
         if self._inspect is not None:
-            return self._inspected(partial(self._raw, self.f, y, t), (t, y))
-        dy: Tensor = self._raw(self.f, y, t)  # a RowFunction checks what it returns
+            return self._inspected(partial(self._raw, self.f, t, y), (t, y))
+        dy: Tensor = self._raw(self.f, t, y)  # a RowFunction checks what it returns
         return dy
