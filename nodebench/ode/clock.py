@@ -69,9 +69,9 @@ class Clock:
         """The same times, to which no gradient flows."""
         return replace(self, tensor=None)
 
-    def between(self, start: float, end: float) -> Clock:
-        """The constant times of an interval, to be solved from `start` to `end`."""
-        return replace(self, ts=(start, end), tensor=None, is_open=False)
+    def through(self, ts: Sequence[float]) -> Clock:
+        """Other times as outputs, which are constant, each of them to be reached."""
+        return replace(self, ts=tuple(ts), tensor=None, is_open=False)
 
     def slack(self, size: float) -> float:
         """How much longer than `size` a step may be because its end was rounded: a hundredth at most."""

@@ -10,11 +10,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from nodebench.ode import Solution, odeint
+from nodebench.ode import Solution, SolverError, odeint
 from nodebench.ode.clock import Clock
 from nodebench.ode.counts import Counts
 from nodebench.ode.drive.control import StepControl
-from nodebench.ode.drive.solver import AdaptiveSolver, Start
+from nodebench.ode.drive.controllers import CONTROLLERS
+from nodebench.ode.drive.solver import AdaptiveSolver, Start, solve_in_parts
 from nodebench.ode.field import CountedField
 from nodebench.ode.methods.explicit import ExplicitRungeKutta
 from nodebench.ode.methods.tableaus import load_tableaus
@@ -68,6 +69,42 @@ def test_a_rejected_step_is_tried_again_from_the_same_place_with_its_first_stage
     assert f.times.count(0.0) == 1
     starts = [0.0, 0.15, 0.225, 0.3, 0.075, 0.1125, 0.15, 0.01875, 0.028125, 0.0375]
     assert f.times[:10] == pytest.approx(starts)
+
+
+@pytest.mark.parametrize("first_step", [None, 0.03])
+def test_a_solve_whose_state_jumps_at_outputs_is_that_of_one_solve_after_another(
+    first_step: float | None,
+) -> None:
+    control = StepControl(
+        Accuracy(1e-5, 1e-5), CONTROLLERS["pid"], first_step=first_step, jump_ts=(0.5, 0.7), step_ts=(0.9,)
+    )
+    solver = AdaptiveSolver(ExplicitRungeKutta(load_tableaus()["dopri5"]), control)
+    ends, counts = [], []
+
+    def jump(i: int, y: Tensor) -> Tensor:
+        ends.append(y)
+        return y + i
+
+    for solve_all in (solver.solve, lambda start: solve_in_parts(solver.solve, start)):
+        counted = Counts(steps=[])
+        clock = Clock((0.0, 0.001, 0.5, 0.6, 2.0))
+        result = solve_all(Start(CountedField(swing, (), counted), ONE, clock, enter=jump))
+        assert result.error is None
+        ends += result.outputs
+        counts.append(counted)
+    assert counts[0] == counts[1]
+    assert counts[0].num_rejected > 0
+    assert len(ends) == 2 * 4
+    assert all(torch.equal(one, other) for one, other in zip(ends[:4], ends[4:], strict=True))
+
+
+def test_a_state_that_overflows_is_not_exact_where_another_takes_its_place() -> None:
+    control = StepControl(first_step=1.0, max_step=1.0)
+    solver = AdaptiveSolver(ExplicitRungeKutta(load_tableaus()["dopri5"]), control)
+    largest = torch.tensor([1.7e308], dtype=torch.float64)
+    field = CountedField(lambda t, y: torch.full_like(y, 1e308), (), Counts())
+    result = solver.solve(Start(field, largest, Clock((0.0, 1.0, 2.0)), enter=lambda i, y: ONE))
+    assert isinstance(result.error, SolverError)
 
 
 def test_several_outputs_inside_one_step_cost_no_evaluation_and_agree_with_landing_on_them() -> None:

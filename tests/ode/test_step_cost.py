@@ -138,6 +138,34 @@ def test_a_step_and_a_solve_call_few_functions(gradient: str, of_a_step: int, of
     assert few - STEPS[0] * a_step <= of_a_solve
 
 
+def num_calls_backwards(num_outputs: int) -> int:
+    """Functions called by a backward solve of one step an output."""
+    num = 0
+
+    def count(frame: FrameType, event: str, arg: object) -> None:
+        nonlocal num
+        num += event in ("call", "c_call")
+
+    before = sys.getprofile()
+    for is_counted in (False, True):  # what is looked up once is looked up in the first
+        ts = [0.01 * i for i in range(num_outputs)]
+        y0, size = torch.ones(8, requires_grad=True), {"first_step": 0.01, "max_step": 0.01}
+        solution = odeint(Halving(), y0, ts, rtol=1e-3, atol=1e-3, gradient="adjoint", **size)  # type: ignore[arg-type]
+        loss = solution.ys.sum()
+        sys.setprofile(count if is_counted else before)
+        try:
+            loss.backward()
+        finally:
+            sys.setprofile(before)
+        assert solution.stats.backward.num_accepted == num_outputs - 1
+    return num
+
+
+def test_the_adjoint_begins_no_solve_anew_at_an_output() -> None:
+    few, many = (num_calls_backwards(num_outputs) for num_outputs in (4, 9))
+    assert (many - few) / 5 <= 870
+
+
 def test_a_step_without_a_graph_makes_one_state_a_stage_beside_what_f_makes_and_four_for_its_error() -> None:
     shape = (1000,)
     _, num_bytes = cost_a_step("forward", backward=False, shape=shape)

@@ -19,7 +19,14 @@ from nodebench.ode.compat.options import ADAPTIVE, SCIPY, controller, positive, 
 from nodebench.ode.counts import Counts
 from nodebench.ode.drive.control import StepControl
 from nodebench.ode.drive.grid import grid_records
-from nodebench.ode.drive.solver import AdaptiveSolver, GridSolver, SelfDrivenSolver, Solver, Start
+from nodebench.ode.drive.solver import (
+    AdaptiveSolver,
+    GridSolver,
+    SelfDrivenSolver,
+    Solver,
+    Start,
+    solve_in_parts,
+)
 from nodebench.ode.drive.state import LoopResult
 from nodebench.ode.methods.explicit import ExplicitRungeKutta
 from nodebench.ode.methods.method import Method, SelfDriven, Step
@@ -70,7 +77,9 @@ class AdaptedSolver:
         return self.solver.accuracy
 
     def solve(self, start: Start) -> LoopResult:
-        """See Solver."""
+        """See Solver; callbacks are told of each part from output to output as of a solve."""
+        if start.enter is not None:
+            return solve_in_parts(self.solve, start)
         solver, heard = self.solver, list(start.observers)
         if self.max_steps_per_output is not None and isinstance(solver, AdaptiveSolver):
             budget = StepsPerOutput(self.max_steps_per_output, start.f.counts)

@@ -8,7 +8,7 @@ its observers of every step. Steps on a given grid are in grid.py.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 
 import torch
@@ -32,16 +32,23 @@ UNSOLVED_FACTOR = 0.5  # of a step whose equations could not be solved
 FEW_STEPS = 4  # as many as are not worth a march
 MOST_TRIES = 1000  # of one march, so that it can be interrupted
 
+Enter = Callable[[int, Tensor], Tensor]  # the number of an output and the state there -> where to go on from
+
 
 def solve_adaptive(
-    course: Course, method: Method, observers: Sequence[Observer], watch: Watch | None = None
+    course: Course,
+    method: Method,
+    observers: Sequence[Observer],
+    watch: Watch | None = None,
+    enter: Enter | None = None,
 ) -> LoopResult:
     """Solve with steps whose estimated error meets the tolerance; the last step is clipped to the last output.
 
-    A watch may end the solve before.
+    A watch may end the solve before. With `enter` every output is stepped on; behind it the controller knows of its
+    wish for the next step alone, and the method of nothing.
     """
     assert course.control is not None, "an adaptive loop is told how to choose its steps"
-    return _AdaptiveLoop(course, method, course.control, observers, watch).run()
+    return _AdaptiveLoop(course, method, course.control, observers, watch, enter).run()
 
 
 class _AdaptiveLoop:
@@ -54,8 +61,10 @@ class _AdaptiveLoop:
         control: StepControl,
         observers: Sequence[Observer],
         watch: Watch | None,
+        enter: Enter | None,
     ) -> None:
         self.control, self.observers, self.watch, self.is_over = control, observers, watch, False
+        self.enter = enter
         self.accuracy = control.accuracy.for_states(course.y0, course.f.riding)
         self.is_recorded = course.autograd
         self.f, self.clock, self.failure = course.f, course.clock, course.failure
@@ -64,12 +73,13 @@ class _AdaptiveLoop:
         self.error_order = self.traits.error_order or self.traits.order
         self.crawl = Crawl()
         self.anchor = 0
-        self.outputs = [course.y0]
+        self.outputs, self.num_reached = [course.y0], 1
         # Steps that somebody hears of or keeps are taken one by one.
         self.can_march = not (course.autograd or observers or watch or self.counts.steps is not None)
         self.can_march &= self.traits.knows_f1 and not self.accuracy.is_shared
         start, direction = self.clock.ts[0], self.clock.direction
-        stops = {*control.step_ts, *control.jump_ts, self.clock.ts[-1]}
+        outputs = self.clock.ts[-1:] if enter is None else self.clock.ts
+        stops = {*control.step_ts, *control.jump_ts, *outputs}
         ahead = [stop for stop in stops if (stop - start) * direction > 0]
         self.stops = sorted(ahead, key=lambda stop: -stop * direction)  # the nearest is last
 
@@ -85,7 +95,7 @@ class _AdaptiveLoop:
         self.state = LoopState(t, size, self.control.controller.initial_history, self.y0, f0)
         if math.isnan(size):
             error = self._no_first_step()
-        while error is None and len(self.outputs) < len(self.clock.ts) and not self.is_over:
+        while error is None and self.num_reached < len(self.clock.ts) and not self.is_over:
             self._march()
             record = self._next_record()
             error = self._spent_budget(self._cost(record), record.t) or self._try_step(record)
@@ -101,7 +111,7 @@ class _AdaptiveLoop:
         control, state = self.control, self.state
         if not self.can_march or state.t in control.jump_ts or state.size <= control.min_step:
             return
-        following = self.clock.ts[len(self.outputs)]
+        following = self.clock.ts[self.num_reached]
         until = min(following, self.stops[-1], key=lambda t: t * self.clock.direction)
         if abs(until - state.t) < FEW_STEPS * min(state.size, control.max_step):
             return
@@ -157,9 +167,13 @@ class _AdaptiveLoop:
         traits = self.traits
         is_read = bool(record.inside) or self.watch is not None
         slope = is_read and not traits.has_interpolant and not traits.knows_f1
-        known = (traits.knows_f1 or slope) and not record.jump_end
+        known = (traits.knows_f1 or slope) and not record.jump_end and not self._is_entered(record)
         following = record.lands_on != len(self.clock.ts) - 1 and not known
         return self.steps.cost(record) + slope + following
+
+    def _is_entered(self, record: StepRecord) -> bool:
+        """Whether another state than the end of the step is gone on from."""
+        return self.enter is not None and record.lands_on is not None
 
     def _spent_budget(self, cost: int, t: float) -> SolverError | None:
         return self.failure.if_spent(self.control.budget, cost, t, self._failed_stiff)
@@ -170,7 +184,7 @@ class _AdaptiveLoop:
         size = min(max(self.state.size, control.min_step), control.max_step)
         stop, jump_ts = self.stops[-1], control.jump_ts
         t1 = stop if reaches(size, abs(stop - t), clock.rounding) else t + clock.direction * size
-        inside, lands_on = clock.split(len(self.outputs), t1)
+        inside, lands_on = clock.split(self.num_reached, t1)
         return StepRecord(t, t1 - t, t1, self.anchor, lands_on, inside, t in jump_ts, t1 in jump_ts)
 
     def _try_step(self, record: StepRecord) -> SolverError | None:
@@ -226,13 +240,13 @@ class _AdaptiveLoop:
         """The error in units of the tolerance; NaN where the end of a solve is not finite.
 
         A state that overflows makes its own tolerance infinite, and so passes for exact. Before the last step, the next
-        one tells.
+        one tells, unless it starts from another state.
         """
         ratio = step.error_ratio
         if ratio is None:
             assert step.error is not None, "a method with an error estimate gives it with each step"
             ratio = self.accuracy.error_ratio(step.error, self.state.y, step.y1)
-        if record.lands_on == len(self.clock.ts) - 1:
+        if record.lands_on == len(self.clock.ts) - 1 or self._is_entered(record):
             ratio = nan_beside(ratio, self.accuracy.part(step.y1))
         return ratio
 
@@ -244,6 +258,8 @@ class _AdaptiveLoop:
             self.is_over = self.watch.is_over
         if record.inside or record.lands_on is not None:
             new, step = step_outputs(self.f, self.clock, record, y, f0, step)
+            self.num_reached += len(new)
+            self.outputs = [] if self.enter is not None else self.outputs
             self.outputs.extend(new[i] for i in sorted(new))
         for observer in self.observers:
             observer.on_accept(record, y, f0, step)
@@ -251,9 +267,22 @@ class _AdaptiveLoop:
             self.stops.pop()
         if record.lands_on is not None:
             self.anchor = record.lands_on
-        if len(self.outputs) < len(self.clock.ts) and not self.is_over:
+        if self.num_reached < len(self.clock.ts) and not self.is_over:
+            if self._is_entered(record):
+                self._enter(record, step.y1, size)
+                return
             if step.f1 is None or record.jump_end:
                 f0 = self._first_slope(record.t1, step.y1, record.jump_end)
             else:
                 f0 = self.steps.hold(step.f1)
         self.state = LoopState(record.t1, size, history, step.y1, f0)
+
+    def _enter(self, record: StepRecord, y1: Tensor, size: float) -> None:
+        """Go on from what takes the place of an output y1, as a solve from there would begin, but for its guess."""
+        assert self.enter is not None, "asked before"
+        assert record.lands_on is not None, "asked before"
+        y = self.enter(record.lands_on, y1)
+        f0 = self._first_slope(record.t1, y, record.jump_end)
+        self.crawl, control = Crawl(), self.control
+        size = size if control.first_step is None else control.first_step
+        self.state = LoopState(record.t1, size, control.controller.initial_history, y, f0)

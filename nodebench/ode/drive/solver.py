@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
 from nodebench.ode.budget import Budget, Limits
 from nodebench.ode.clock import Clock, StepRecord
-from nodebench.ode.drive.adaptive import solve_adaptive
+from nodebench.ode.drive.adaptive import Enter, solve_adaptive
 from nodebench.ode.drive.control import StepControl
 from nodebench.ode.drive.grid import grid_records, walk_grid
 from nodebench.ode.drive.outputs import Observer, Watch
@@ -25,7 +26,8 @@ class Start(NamedTuple):
     """What is to be solved: from y0 at clock.ts[0] on. y0 is contiguous; the times are strictly monotonic, two or more.
 
     `autograd`: the accepted steps are recorded for backward(); no gradient flows through the choice of a step size.
-    `first_step` is a guess that replaces the initial-step rule; `watch` looks inside each accepted step.
+    `first_step` is a guess that replaces the initial-step rule; `watch` looks inside each accepted step. With `enter`
+    the solve goes on from what that makes of the state at each output but the last, which alone is handed out.
     """
 
     f: Field
@@ -35,6 +37,7 @@ class Start(NamedTuple):
     observers: Sequence[Observer] = ()
     first_step: float | None = None
     watch: Watch | None = None
+    enter: Enter | None = None
 
     def course(self, budget: Budget, accuracy: Accuracy | None) -> Course:
         """What a method is told of it."""
@@ -60,6 +63,19 @@ class Solver(Protocol):
         ...
 
 
+def solve_in_parts(solve: Callable[[Start], LoopResult], start: Start) -> LoopResult:
+    """A solve with `enter` as one solve from each output to the next, which begins with the wish of the one before."""
+    assert start.enter is not None, "what else would it be parted for"
+    y, size, last = start.y0, start.first_step, len(start.clock.ts) - 1
+    for i, times in enumerate(pairwise(start.clock.ts), start=1):
+        clock = start.clock.through(times)
+        result = solve(start._replace(y0=y, clock=clock, first_step=size, enter=None))
+        if result.error is not None or i == last:
+            break
+        y, size = start.enter(i, result.outputs[-1]), result.next_step
+    return result._replace(outputs=result.outputs[-1:])
+
+
 @dataclass(frozen=True)
 class AdaptiveSolver:
     """Steps whose error meets a tolerance; a first step in the control stands above the guess."""
@@ -74,13 +90,15 @@ class AdaptiveSolver:
         return self.control.accuracy
 
     def solve(self, start: Start) -> LoopResult:
-        """See Solver."""
+        """See Solver. What an implicit method remembers of its steps is of no use behind a state that jumped."""
+        if start.enter is not None and self.method.traits.is_implicit:
+            return solve_in_parts(self.solve, start)
         control = self.control
         if start.first_step is not None and control.first_step is None:
             control = replace(control, first_step=start.first_step)
         dense = self.dense or start.watch is not None
         course = start.course(control.budget, control.accuracy)._replace(control=control, dense=dense)
-        return solve_adaptive(course, self.method, start.observers, start.watch)
+        return solve_adaptive(course, self.method, start.observers, start.watch, start.enter)
 
 
 @dataclass(frozen=True)
@@ -99,6 +117,8 @@ class GridSolver:
 
     def solve(self, start: Start) -> LoopResult:
         """See Solver; the grid leaves nothing to a guess."""
+        if start.enter is not None:
+            return solve_in_parts(self.solve, start)
         grid = self.make_grid(start.clock)
         course = start.course(self.budget, self.accuracy)._replace(
             dense=self.dense or start.watch is not None
@@ -133,5 +153,7 @@ class SelfDrivenSolver:
 
     def solve(self, start: Start) -> LoopResult:
         """See Solver."""
+        if start.enter is not None:
+            return solve_in_parts(self.solve, start)
         course = start.course(self.control.budget, self.control.accuracy)
         return self.method.drive(course._replace(control=self.control))

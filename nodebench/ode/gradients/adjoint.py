@@ -26,7 +26,8 @@ Source: Chen et al., "Neural Ordinary Differential Equations", NeurIPS 2018 (arX
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -132,38 +133,50 @@ class _BackwardSolve:
         self._f = CountedField(problem.f, args, problem.stats.backward)
         self._field = AugmentedField(self._f, ys[0], leaves, None if path is None else path.nearest)
         self._integral = self._field.no_integral
-        self._next_step: float | None = None
 
     def run(self, grad_ys: Tensor, grad_ts: Tensor | None, stops: Sequence[Stop]) -> Tensor:
         """dL/dy0; dL/dts is written to grad_ts where it is wanted. grad_ys has the shape of ys.
 
         What is not among the stops, which begin at row 0, are the constants of a solve that ended before them.
         """
-        ys = self._ys
-        adj_y = torch.zeros_like(ys[0])
-        for before, stop in reversed(list(pairwise(stops))):
-            row = stop.row
-            if grad_ts is not None and row < len(grad_ts):
-                grad_ts[row] = inner(grad_ys[row], self._f(stop.t, ys[row]))
-            adj_y = self._solve_interval(stop, before, adj_y + grad_ys[row])
+        first, *others = stops
+        meetings = [list(met) for _, met in groupby(reversed(others), key=attrgetter("t"))]
+        if not meetings or meetings[-1][0].t != first.t:
+            meetings.append([first])
+        ys, last = self._ys, len(meetings) - 1
+
+        def behind(i: int, state: Tensor) -> Tensor:
+            """adj_y behind the stops of a meeting, from the state before them."""
+            y, adj_y, self._integral = self._field.split(state)
+            if self._path is None:
+                stop, before = meetings[i - 1][-1], meetings[i][0]
+                self._drifts.append((stop, before, self._off(y, before)))
+            return self._met(meetings[i], adj_y, grad_ys, grad_ts)
+
+        def start(i: int, adj_y: Tensor) -> Tensor:
+            """The state that is solved from there on."""
+            return self._field.pack(ys[meetings[i][-1].row], adj_y, self._integral)
+
+        adj_y = self._met(meetings[0], torch.zeros_like(ys[0]), grad_ys, grad_ts)
+        if last > 0:
+            clock = self._clock.through([met[0].t for met in meetings])
+            from_there = Start(self._field, start(0, adj_y), clock, enter=lambda i, y: start(i, behind(i, y)))
+            result = self._solver.solve(from_there)
+            if result.error is not None:
+                raise type(result.error)(f"in the backward solve of the adjoint: {result.error}")
+            adj_y = behind(last, result.outputs[-1])
         if grad_ts is not None:
-            grad_ts[0] = -inner(adj_y, self._f(stops[0].t, ys[0]))
+            grad_ts[0] = -inner(adj_y, self._f(first.t, ys[0]))
         return adj_y + grad_ys[0]
 
-    def _solve_interval(self, stop: Stop, before: Stop, adj_y: Tensor) -> Tensor:
-        """adj_y at the stop before from adj_y at a stop; the parameters' integral grows on the way."""
-        if stop.t == before.t:  # an event on an output, or two at once
-            return adj_y
-        state = self._field.pack(self._ys[stop.row], adj_y, self._integral)
-        clock = self._clock.between(stop.t, before.t)
-        result = self._solver.solve(Start(self._field, state, clock, first_step=self._next_step))
-        if result.error is not None:
-            raise type(result.error)(f"in the backward solve of the adjoint: {result.error}")
-        # The controller's wish, not the step clipped to the output, is where the next interval starts.
-        self._next_step = result.next_step
-        y, adj_y, self._integral = self._field.split(result.outputs[-1])
-        if self._path is None:
-            self._drifts.append((stop, before, self._off(y, before)))
+    def _met(self, stops: Sequence[Stop], adj_y: Tensor, grad_ys: Tensor, grad_ts: Tensor | None) -> Tensor:
+        """adj_y with the gradients that enter at stops of one time; that of row 0 enters at the very end."""
+        for row, t in stops:
+            if row == 0:
+                continue
+            if grad_ts is not None and row < len(grad_ts):
+                grad_ts[row] = inner(grad_ys[row], self._f(t, self._ys[row]))
+            adj_y = adj_y + grad_ys[row]
         return adj_y
 
     def warn_of_drift(self) -> None:
@@ -180,7 +193,7 @@ class _BackwardSolve:
         """By how many tolerances the output at a stop was off, seen from the one before; 1 where none can tell."""
         counts = Counts()
         f = CountedField(self._f.f, self._f.args, counts)
-        clock = self._clock.between(before.t, stop.t)
+        clock = self._clock.through((before.t, stop.t))
         result = alone(self._problem.solver).solve(Start(f, self._ys[before.row], clock))
         self._f.counts.nfe += counts.nfe
         return 1.0 if result.error is not None else self._off(result.outputs[-1], stop)
