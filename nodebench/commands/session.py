@@ -181,9 +181,10 @@ def train_run(composed: Composed, config_dir: str | Path | None = None) -> Outco
         with run:
             if source is not None:
                 extend(run, source, settings.num_steps, session.task.steps_per_epoch)
-            return _naming_the_budget(
-                train(session.task, session.model, make_optimizer, settings, run, logger)
-            )
+            outcome = train(session.task, session.model, make_optimizer, settings, run, logger)
+            if outcome.status == "finished" and not config["training"].get("keep_checkpoints", True):
+                run.remove_checkpoints()  # its summary is on the disk
+            return _naming_the_budget(outcome)
     except RunFolderError:
         raise
     except Exception as error:
@@ -196,8 +197,9 @@ def run_to_extend(config: Mapping[str, Any]) -> Path | None:
 
     Raises ConfigError for one that cannot be extended to this.
     """
-    has_begun = (run_folder(config) / "checkpoints").is_dir() and not is_forced(config)
-    return None if has_begun else check_extension(config)
+    run = RunFolder(run_folder(config))
+    has_begun = run.checkpoints.is_dir() or run.is_finished()
+    return None if has_begun and not is_forced(config) else check_extension(config)
 
 
 def how_to_train(session: Session) -> tuple[MakeOptimizer, TrainingSettings]:

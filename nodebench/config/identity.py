@@ -31,6 +31,7 @@ _WITHOUT_EFFECT = frozenset(
         "training.from",  # training.from_weights counts
         "training.extend",  # which gives the numbers that it would have without
         "training.checkpoint_every_s",
+        "training.keep_checkpoints",
         "solver.tol",
         *BUDGET_KEYS,  # with a larger one a run that has spent its own goes on: docs/decisions/0023
     }

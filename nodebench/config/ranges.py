@@ -109,6 +109,7 @@ ALLOWED: dict[str, Range] = {
     "training.extend": ("the folder of a run", lambda v: isinstance(v, str) and v != ""),
     "training.checkpoint_every_s": number(1e-3, 1e9),
     "training.force": SWITCH,
+    "training.keep_checkpoints": SWITCH,
 }
 # These may also be null.
 NULLABLE = (

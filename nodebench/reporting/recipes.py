@@ -14,7 +14,10 @@ from nodebench.reporting.runs import Run
 MAX_TOLD = 5  # differences that a sentence names
 MAX_IN_LEGEND = 3
 _WITHOUT_EFFECT = ("about", "logger", "seed", "device", "num_threads", "output_dir")
-_BUDGETS = tuple(f"solver.{name}" for name in BUDGETS)
+_NOT_OF_THE_NUMBERS = (
+    *(f"solver.{name}" for name in BUDGETS),
+    *(f"training.{name}" for name in ("force", "checkpoint_every_s", "keep_checkpoints")),
+)
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def differing_keys(runs: Sequence[Run]) -> list[str]:
         key
         for key in dict.fromkeys(key for run in runs for key, _ in run.settings)
         if key.partition(".")[0] not in _WITHOUT_EFFECT
-        and key not in _BUDGETS
+        and key not in _NOT_OF_THE_NUMBERS
         and any((run.setting(key) or None) != (runs[0].setting(key) or None) for run in runs)
     ]
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nodebench.reading import read_yaml
 from nodebench.records.storage import RunFolderError, named_disk_errors, write_atomically
 from nodebench.training.progress import say
 from nodebench.training.protocols import NonFiniteValuesError
@@ -166,7 +167,8 @@ def _last(folder: Path) -> dict[str, Any]:
     content = load_latest_checkpoint(folder, lambda _: True, skipped.append)
     if content is None:
         raise RunFolderError(
-            f"no readable checkpoint in `{folder}`, and a committed record has none: train the run, under another "
+            why_not_kept(folder)
+            or f"no readable checkpoint in `{folder}`, and a committed record has none: train the run, under another "
             f"output_dir=... if it counts as finished here. {'. '.join(skipped)}".strip()
         )
     for message in skipped:
@@ -174,11 +176,27 @@ def _last(folder: Path) -> dict[str, Any]:
     return content
 
 
+def why_not_kept(folder: Path) -> str:
+    """Why there are no checkpoints in `folder`, where the config beside it says that they were not to be kept."""
+    try:
+        config = read_yaml((folder.parent / "config.yaml").read_text(encoding="utf-8"))
+        was_kept = config["training"].get("keep_checkpoints", True) or folder.exists()
+    except (OSError, ValueError, TypeError, LookupError, AttributeError):
+        return ""
+    if was_kept:
+        return ""
+    return (
+        f"the weights of `{folder.parent}` were not kept, as training.keep_checkpoints=false asked: train it again "
+        "with training.force=true and training.keep_checkpoints=true"
+    )
+
+
 def _best(folder: Path) -> dict[str, Any]:
     path = folder / _BEST_FILE
     if not path.exists():
         raise RunFolderError(
-            f"`{folder}` has no {_BEST_FILE}: nothing was held out for validation, or the run was trained before "
+            why_not_kept(folder)
+            or f"`{folder}` has no {_BEST_FILE}: nothing was held out for validation, or the run was trained before "
             "nodebench kept one; --checkpoint last evaluates the weights that it ended with"
         )
     try:

@@ -11,7 +11,7 @@ from typing import Any
 from nodebench.records.jsonl import write_mapping
 from nodebench.records.metrics import Metrics
 from nodebench.records.storage import RunFolderError, named_disk_errors, write_atomically
-from nodebench.training.checkpoints import copy_best, load_latest_checkpoint, save_checkpoint
+from nodebench.training.checkpoints import copy_best, load_latest_checkpoint, save_checkpoint, why_not_kept
 from nodebench.training.progress import say
 from nodebench.training.run_folder import RunFolder
 
@@ -35,8 +35,9 @@ def extend(run: RunFolder, source: Path, num_steps: int, steps_per_epoch: int) -
     checkpoint = load_latest_checkpoint(source / "checkpoints", is_usable, passed_over.append)
     if checkpoint is None:
         raise RunFolderError(
-            f"`{source}` has no checkpoint to go on from, at the end of a whole epoch; train from the start, without "
-            "training.extend"
+            why_not_kept(source / "checkpoints")
+            or f"`{source}` has no checkpoint to go on from, at the end of a whole epoch; train from the start, "
+            "without training.extend"
         )
     environment = RunFolder(source).read_environment() or {}
     step = checkpoint["step"]

@@ -173,6 +173,14 @@ class RunFolder:
             with suppress(OSError):
                 remove(self.replaced)
 
+    def remove_checkpoints(self) -> None:
+        """Remove the weights of a run that is finished: what is left is what a published record has.
+
+        Raises RunFolderError if they cannot be removed.
+        """
+        with named_disk_errors(self.checkpoints):
+            remove(self.checkpoints)
+
     def write_pictures(self, pictures: Pictures) -> None:
         """Write pictures.npz, what figures are drawn from; nothing where there are none."""
         if pictures:

@@ -19,6 +19,7 @@ from nodebench.config.compose import compose
 from nodebench.config.errors import ConfigError
 from nodebench.config.identity import hash8, run_folder
 from nodebench.config.saved import read_config
+from nodebench.training import RunFolder, RunFolderError
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 TINY = (
@@ -189,3 +190,53 @@ def test_every_command_of_the_page_about_going_on_runs(monkeypatch: pytest.Monke
 def test_a_place_that_is_no_run_is_refused_when_the_config_is_composed() -> None:
     with pytest.raises(ConfigError, match=r"training\.from=outputs: outputs is no run folder"):
         compose([*TINY, "training.from=outputs"])
+
+
+class TestWeightsThatAreNotKept:
+    """training.keep_checkpoints=false: a run that is finished is left as a published record is."""
+
+    def test_a_finished_run_has_its_records_and_no_weights(self, capsys: pytest.CaptureFixture[str]) -> None:
+        asked = (*TINY, "training.epochs=1")
+        run = trained(*asked, "training.keep_checkpoints=false")
+        assert run == run_folder(compose(asked).config)
+        assert not (run / "checkpoints").exists()
+        assert {"summary.json", "metrics.jsonl", "config.yaml"} <= {path.name for path in run.iterdir()}
+
+        assert cli.main(["train", *asked]) == 0
+        assert "already finished" in capsys.readouterr().err
+
+        for checkpoint in ("last", "best"):
+            assert cli.main(["evaluate", str(run), "--checkpoint", checkpoint]) == 2
+            assert "were not kept, as training.keep_checkpoints=false asked" in capsys.readouterr().err
+        assert cli.main(["train", *asked, "seed=1", f"training.from={run}"]) == 2
+        assert "were not kept, as training.keep_checkpoints=false asked" in capsys.readouterr().err
+        assert cli.main(["train", *TINY, "training.epochs=2", f"training.extend={run}"]) == 1
+        assert "were not kept, as training.keep_checkpoints=false asked" in capsys.readouterr().err
+
+    def test_one_that_is_asked_for_anew_has_them(self) -> None:
+        asked = (*TINY, "training.epochs=1")
+        run = trained(*asked, "training.keep_checkpoints=false")
+        trained(*asked, "training.force=true")
+        assert list((run / "checkpoints").glob("step-*.pt"))
+
+    def test_a_longer_run_that_is_finished_needs_neither_its_own_nor_the_shorter_one(self) -> None:
+        shorter = trained(*TINY, "training.epochs=1")
+        asked = (*TINY, "training.epochs=2", f"training.extend={shorter}", "training.keep_checkpoints=false")
+        trained(*asked)
+        shutil.rmtree(shorter)
+        trained(*asked)
+
+    def test_nothing_is_removed_before_the_summary_is_on_the_disk(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*_: object) -> None:
+            raise RunFolderError("the disk is full")
+
+        asked = (*TINY, "training.epochs=1", "training.keep_checkpoints=false")
+        with monkeypatch.context() as patch:
+            patch.setattr(RunFolder, "write_summary", full)
+            assert cli.main(["train", *asked]) == 1
+        run = run_folder(compose(asked).config)
+        assert list((run / "checkpoints").glob("step-*.pt"))
+        trained(*asked)
+        assert not (run / "checkpoints").exists()
