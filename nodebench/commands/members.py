@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tqdm import tqdm
+
 from nodebench.config.check import check
-from nodebench.config.compose import Composed, compose
+from nodebench.config.compose import Composed, Composer
 from nodebench.config.errors import ConfigError
 from nodebench.config.files import config_folders, shipped_targets
 from nodebench.config.identity import run_folder
@@ -45,10 +47,10 @@ def compose_members(
     """
     from nodebench.config.build import Builder
 
-    allowed = shipped_targets(config_folders(config_dir))
+    allowed, composer = shipped_targets(config_folders(config_dir)), Composer(config_dir)
     members: dict[Path, Member] = {}
     repeated = 0
-    for member in (member for overrides in asked for member in _spelled_out(overrides, config_dir)):
+    for member in _spelled_out(list(asked), composer):
         with _naming(member.overrides):
             check(member.composed.config)
             Builder(member.composed.config, allowed).check_fit()
@@ -58,17 +60,24 @@ def compose_members(
     return members, repeated
 
 
-def _spelled_out(overrides: Sequence[str], config_dir: str | Path | None) -> Iterator[Member]:
-    """The one member that `overrides` are, or every member of their experiment's own sweep."""
-    with _naming(overrides):
-        composed = compose(overrides, config_dir)
-    if not composed.sweep:
-        yield Member(tuple(overrides), composed)
-        return
-    for combination in combinations(composed.sweep):
-        member = (*overrides, *combination)
-        with _naming(member):
-            yield Member(member, compose(member, config_dir))
+def _spelled_out(asked: Sequence[Sequence[str]], composer: Composer) -> Iterator[Member]:
+    """The one member that each list of overrides is, or all of its experiment's own sweep; a bar says how far it is."""
+    with tqdm(total=len(asked), desc="composing", delay=1.0, leave=False, disable=None) as bar:
+        for overrides in asked:
+            with _naming(overrides):
+                composed = composer.compose(overrides)
+            if not composed.sweep:
+                yield Member(tuple(overrides), composed)
+                bar.update()
+                continue
+            combined = combinations(composed.sweep)
+            bar.total += len(combined) - 1
+            for combination in combined:
+                member = (*overrides, *combination)
+                with _naming(member):
+                    composed = composer.compose(member)
+                yield Member(member, composed)
+                bar.update()
 
 
 @contextmanager

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tqdm import tqdm
 
 from nodebench import cli
-from nodebench.commands import session, sweep
+from nodebench.commands import members, session, sweep
 from nodebench.commands.pace import Pace
 from nodebench.commands.session import train_run
+from nodebench.config import compose as compose_module
 from nodebench.config.compose import Composed
 from nodebench.config.errors import ConfigError
 from nodebench.training import Outcome
@@ -224,3 +227,41 @@ def test_only_settings_that_differ_and_have_no_column_yet_become_columns() -> No
     asked = [f"training=smoke data.val_size={size} solver.tol={size} seed={size}".split() for size in (1, 2)]
     members, _ = sweep.compose_members([[*overrides, "solver.max_steps=9"] for overrides in asked])
     assert sweep.varied_keys(members.values()) == ["data.val_size"]
+
+
+class TestComposingManyMembers:
+    """Hydra takes a tenth of a second a config: what members share is composed once, and a bar shows how far it is."""
+
+    @pytest.fixture
+    def bars(self, monkeypatch: pytest.MonkeyPatch) -> list[tqdm]:
+        """The bars that were drawn, as they were left."""
+        drawn: list[tqdm] = []
+
+        class Bar(tqdm):  # type: ignore[type-arg]
+            def __init__(self, **options: Any) -> None:
+                super().__init__(**{**options, "disable": False, "delay": 0, "file": io.StringIO()})
+                drawn.append(self)
+
+        monkeypatch.setattr(members, "tqdm", Bar)
+        return drawn
+
+    def test_hydra_composes_once_for_each_choice(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        composed = []
+        hydras = compose_module.hydra_compose
+        monkeypatch.setattr(
+            compose_module,
+            "hydra_compose",
+            lambda *args, **keys: composed.append(args) or hydras(*args, **keys),
+        )
+        asked = [
+            [f"model={model}", "data=digits", f"seed={n}"] for model in ("mlp", "rknet") for n in range(5)
+        ]
+        found, _ = members.compose_members(asked)
+        assert len(found) == 10
+        assert len(composed) == 4  # to know what a choice of files recommends, then with that
+
+    def test_the_bar_counts_members_also_of_an_experiments_own_sweep(self, bars: list[tqdm]) -> None:
+        found, _ = members.compose_members([["experiment=fig4_cnf", "training.num_steps=9", "seed=0"]])
+        (bar,) = bars
+        assert len(found) > 1
+        assert (bar.n, bar.total) == (len(found), len(found))
