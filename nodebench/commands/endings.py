@@ -12,6 +12,7 @@ from nodebench.config.errors import ConfigError
 from nodebench.config.identity import run_folder
 from nodebench.config.saved import config_text
 from nodebench.records.lock import who_trains
+from nodebench.records.summary import FILE as SUMMARY
 from nodebench.reporting.alike import grouped
 from nodebench.signals import pass_on
 from nodebench.terminal import tell
@@ -82,6 +83,23 @@ def keep_failure(config: dict[str, Any], reason: str) -> Ending:
     except RunFolderError as error:
         reason += f"; {error}" if str(error) not in reason else ""
     return Ending("failed", reason)
+
+
+def ending_in(folder: Path) -> Ending | None:
+    """How the run in `folder` ended by its summary; None where it has none."""
+    from nodebench.training import RunFolder
+
+    summary = RunFolder(folder).read_summary()
+    return None if summary is None else Ending(summary["status"], summary.get("reason"))
+
+
+def summary_state(folder: Path) -> tuple[int, int] | None:
+    """What tells the summary of a run from one that is written in its place; None where there is none."""
+    try:
+        found = (folder / SUMMARY).stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def report(folders: Iterable[Path], endings: Sequence[Any]) -> int:

@@ -11,16 +11,23 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
-from nodebench.commands.endings import Ending, keep_failure, trained_elsewhere
+from nodebench.commands.endings import (
+    Ending,
+    ending_in,
+    keep_failure,
+    summary_state,
+    trained_elsewhere,
+)
 from nodebench.commands.members import Member
 from nodebench.commands.pace import PaceOfJobs
+from nodebench.commands.run_log import RunLog
 from nodebench.commands.share import cores, share, threads_each
 from nodebench.config.errors import ConfigError
 from nodebench.config.identity import run_folder
+from nodebench.config.launch import JOBLIB
 from nodebench.config.overrides import parse
 from nodebench.counted import counted
 from nodebench.records.lock import holder_of
-from nodebench.records.summary import FILE as SUMMARY
 from nodebench.signals import ENDING
 from nodebench.terminal import tell
 
@@ -36,7 +43,7 @@ def jobs_of(launcher_overrides: Sequence[str]) -> int | None:
     ConfigError for settings of it that do nothing here.
     """
     given = {override.key_or_group: override.value() for override in parse(launcher_overrides)}
-    if given.pop("hydra/launcher", None) != "joblib":
+    if given.pop("hydra/launcher", None) != JOBLIB:
         return None
     number = given.pop("hydra.launcher.n_jobs", -1)
     if given:
@@ -109,7 +116,7 @@ class _Running:
                 ending = trained_elsewhere(folder)
                 tell(f"{ending.status:<9} {label}: {ending.reason}")
                 return ending
-            before = _state_of(folder / SUMMARY)
+            before = summary_state(folder)
             slot = self._free[0]
             try:
                 process = self._start(member, slot)
@@ -119,10 +126,13 @@ class _Running:
             self._processes.append(process)
             self._pace.begin(slot)
             tell(f"started   {label}")
-        log = _Log(folder)
-        last = log.keep(process)
-        ending = _ending(member, process.wait(), _state_of(folder / SUMMARY) != before, last)
-        log.write()
+        log = RunLog(folder)
+        assert process.stdout is not None
+        with process.stdout as printed:
+            for line in printed:
+                log.write(line)
+        ending = _ending(member, process.wait(), summary_state(folder) != before, log.last)
+        log.flush()  # where its folder was made only now, for the row
         with self._lock:
             self._processes.remove(process)
             self._free = sorted([*self._free, slot])
@@ -170,54 +180,13 @@ def command_of(member: Member, config_dir: str | Path | None = None) -> list[str
     return [sys.executable, *alone, "-m", "nodebench", "train", *member.overrides, *where]
 
 
-class _Log:
-    """What a run's process prints, for its log.txt: held back until the run has a folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._held_back: list[str] = []
-
-    def keep(self, process: subprocess.Popen[str]) -> str:
-        """Follow the process to its end; the last line."""
-        assert process.stdout is not None
-        last = ""
-        with process.stdout as printed:
-            for line in printed:
-                if text := line.rstrip():
-                    self._held_back.append(text)
-                    last = text
-                self.write()
-        return last
-
-    def write(self) -> None:
-        """Add to log.txt what is held back, if the folder is there."""
-        from nodebench.training import RunFolder
-
-        if self._folder.is_dir():
-            for text in self._held_back:
-                RunFolder(self._folder).log(text)
-            self._held_back.clear()
-
-
-def _state_of(file: Path) -> tuple[int, int] | None:
-    """What tells a file from one that was written in its place; None where there is none."""
-    try:
-        found = file.stat()
-    except OSError:
-        return None
-    return found.st_ino, found.st_mtime_ns
-
-
 def _ending(member: Member, code: int, left_summary: bool, last: str) -> Ending:
     """How a process ended: by its exit `code`, by the summary if it left one, else by its `last` line."""
-    from nodebench.training import RunFolder
-
     if code == 0:
         return Ending("finished")
     config = member.composed.config
-    told = RunFolder(run_folder(config)).read_summary() if left_summary and code > 0 else None
-    if told is not None:
-        return Ending(told["status"], told.get("reason"))
+    if left_summary and code > 0 and (told := ending_in(run_folder(config))) is not None:
+        return told
     if code > 128 or -code in _ASKED_TO_END:
         return Ending(
             "interrupted", f"{signal.Signals(code - 128 if code > 0 else -code).name}, nothing saved"

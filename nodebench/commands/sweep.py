@@ -14,9 +14,10 @@ from nodebench.commands.jobs import jobs_of, run_side_by_side
 from nodebench.commands.members import Member, compose_members, varied_keys
 from nodebench.commands.pace import Pace
 from nodebench.commands.results import show_results
+from nodebench.commands.submitted import run_submitted
 from nodebench.config.compose import compose
 from nodebench.config.errors import ConfigError
-from nodebench.config.launch import expand, launch
+from nodebench.config.launch import BASIC, JOBLIB, expand, launch, launcher_name
 from nodebench.config.start import is_forced
 from nodebench.counted import counted
 from nodebench.terminal import tell
@@ -41,42 +42,53 @@ def sweep(overrides: Sequence[str], config_dir: str | Path | None = None, jobs: 
     output_dir = next(iter(members.values())).composed.config["output_dir"]
     if to_train:
         check_runs(Path(output_dir))
-    if jobs > 1:
+    launcher = launcher_name(launcher_overrides)
+    if jobs > 1 or launcher not in (BASIC, JOBLIB):
         if len(to_train) < len(members):
             done = len(members) - len(to_train)
             tell(f"done      {done} of them are finished; training.force=true trains anew")
-        side_by_side = partial(_side_by_side, members, jobs=jobs, config_dir=config_dir)
-        endings = train_with_others(to_train, side_by_side)
+        in_parallel = partial(
+            _in_parallel, members, jobs=jobs, launcher=launcher_overrides, config_dir=config_dir
+        )
+        endings = train_with_others(to_train, in_parallel)
     else:
-        launched = partial(_launched, to_train, launcher_overrides=launcher_overrides, config_dir=config_dir)
-        endings = train_with_others(members, launched)
+        settings = () if launcher == JOBLIB else launcher_overrides
+        endings = train_with_others(
+            members, partial(_launched, to_train, launcher=settings, config_dir=config_dir)
+        )
     show_results(list(members), output_dir, varied_keys(members.values()))
     return report(endings, list(endings.values()))
 
 
-def _side_by_side(
-    members: Mapping[Path, Member], chosen: Mapping[Path, Member], jobs: int, config_dir: str | Path | None
+def _in_parallel(
+    members: Mapping[Path, Member],
+    chosen: Mapping[Path, Member],
+    jobs: int,
+    launcher: Sequence[str],
+    config_dir: str | Path | None,
 ) -> dict[Path, Ending]:
-    """How the chosen ones of the members ended, trained in a process each, named by what not all members share."""
+    """How the chosen ones of the members ended, named by what not all members share: here, or as a launcher's jobs."""
     shared = set.intersection(*(set(member.overrides) for member in members.values()))
     labels = [
         " ".join(override for override in member.overrides if override not in shared or len(members) == 1)
         for member in chosen.values()
     ]
-    return run_side_by_side(chosen, labels, jobs, config_dir)
+    if jobs > 1:
+        return run_side_by_side(chosen, labels, jobs, config_dir)
+    return run_submitted(chosen, labels, launcher, config_dir)
 
 
 def _launched(
     to_train: Mapping[Path, Member],
     chosen: Mapping[Path, Member],
-    launcher_overrides: Sequence[str],
+    launcher: Sequence[str],
     config_dir: str | Path | None,
 ) -> dict[Path, Any]:
     """How the chosen members ended, or what they raised, where Hydra's launcher runs them; some are only looked at."""
     pace = Pace([folder in to_train for folder in chosen])
     asked = [list(member.composed.overrides) for member in chosen.values()]
     run_one = partial(run_member, config_dir=config_dir, asked=asked, pace=pace)
-    return dict(zip(chosen, launch(asked, run_one, launcher_overrides, config_dir), strict=True))
+    return dict(zip(chosen, launch(asked, run_one, launcher, config_dir), strict=True))
 
 
 def _is_to_train(folder: Path, member: Member) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,15 @@ from nodebench.config.compose import searchpath
 from nodebench.config.errors import ConfigError, FailedError, did_you_mean
 from nodebench.config.files import GROUPS, PRIMARY, config_folders, flatten, options
 from nodebench.config.overrides import parse
+
+BASIC, JOBLIB = "basic", "joblib"
+INSTALLED_WITH = {
+    "submitit_local": "nodebench[submitit]",
+    "submitit_slurm": "nodebench[submitit]",
+    "ray": "hydra-ray-launcher",
+    "ray_aws": "hydra-ray-launcher",
+}
+"""What gives a launcher that Hydra has not by itself, in pip's words."""
 
 MAX_MEMBERS = 10_000
 """Of one sweep: every member is composed and checked before the first one runs, which takes some milliseconds each."""
@@ -102,16 +112,29 @@ def _reads_back(key: str, value: str) -> bool:
     return not override.is_sweep_override() and override.value() == value
 
 
+def launcher_name(launcher_overrides: Sequence[str]) -> str:
+    """The launcher that overrides choose (`hydra/launcher=submitit_slurm`); Hydra's own where they choose none."""
+    chosen = [text.partition("=")[2] for text in launcher_overrides if text.startswith("hydra/launcher=")]
+    return chosen[-1] if chosen else BASIC
+
+
+def job_number() -> int:
+    """Which of a launcher's jobs this process runs, counted from 0."""
+    return int(HydraConfig.get().job.num)
+
+
 def launch(
     members: Sequence[Sequence[str]],
     run_member: Callable[[list[str]], Any],
     launcher_overrides: Sequence[str] = (),
     config_dir: str | Path | None = None,
+    tell_result: Callable[[Any], None] = lambda returned: None,
 ) -> list[Any]:
     """What `run_member(overrides)` returned for every member, or the exception that it raised.
 
     The launcher is Hydra's: one member after the other in this process, or a plugin that `launcher_overrides`
-    names (`hydra/launcher=submitit_slurm`), for which `run_member` must be picklable.
+    names (`hydra/launcher=submitit_slurm`), for which `run_member` must be picklable. A job of submitit that is lost
+    is an exception too, and `tell_result` is given the result of each in their order, as soon as it is there.
     Raises ConfigError if there is no such launcher or it has no such setting, FailedError if it fails itself.
     """
     folders = config_folders(config_dir)
@@ -126,13 +149,51 @@ def launch(
             task_function=_Job(run_member),
             config=config,
         )
-        returned: Sequence[JobReturn] = launcher.launch(
-            [list(member) for member in members], initial_job_idx=0
-        )
+        with _a_result_of_each_job(launcher_name(launcher_overrides), tell_result):
+            returned: Sequence[JobReturn] = launcher.launch(
+                [list(member) for member in members], initial_job_idx=0
+            )
     except Exception as error:  # a plugin's own: what members raise is returned
         name = config.hydra.runtime.choices["hydra/launcher"]
         raise FailedError(f"hydra/launcher={name} failed: {' '.join(str(error).split())}") from error
-    return [job.return_value if job.status == JobStatus.COMPLETED else job._return_value for job in returned]
+    return [_result(job) for job in returned]
+
+
+def _result(job: JobReturn) -> Any:
+    return job.return_value if job.status == JobStatus.COMPLETED else job._return_value
+
+
+@contextmanager
+def _a_result_of_each_job(launcher: str, tell_result: Callable[[Any], None]) -> Iterator[None]:
+    """Within, a job of submitit that ends without a result gives the error that it would raise.
+
+    Hydra's plugin asks one job after the other, and what the first that is lost raises would end the sweep, while the
+    others go on with nobody waiting for them.
+    """
+    if not launcher.startswith("submitit"):
+        yield
+        return
+    from submitit import Job
+
+    job_class: Any = Job
+    usual = job_class.results
+
+    def results(job: Any) -> list[Any]:
+        try:
+            found: list[Any] = usual(job)
+        except Exception as error:
+            lost = JobReturn()
+            lost.status = JobStatus.FAILED
+            lost.return_value = error
+            found = [lost]
+        tell_result(_result(found[0]))
+        return found
+
+    job_class.results = results
+    try:
+        yield
+    finally:
+        job_class.results = usual
 
 
 def _launcher_config(hydra: Hydra, where: str, overrides: Sequence[str]) -> DictConfig:
@@ -145,11 +206,13 @@ def _launcher_config(hydra: Hydra, where: str, overrides: Sequence[str]) -> Dict
     try:
         chosen = composed(choice)
     except HydraException as error:
-        known = ", ".join(hydra.config_loader.get_group_options("hydra/launcher"))
-        raise ConfigError(
-            f"cannot launch with {' '.join(choice)}; launchers here: {known}; others are Hydra plugins "
-            "to install, such as hydra-submitit-launcher"
-        ) from error
+        name, known = launcher_name(choice), hydra.config_loader.get_group_options("hydra/launcher")
+        if name in INSTALLED_WITH and name not in known:
+            raise ConfigError(
+                f"hydra/launcher={name} is not installed; pip install '{INSTALLED_WITH[name]}' installs it"
+            ) from error
+        every = sorted({*known, JOBLIB, *INSTALLED_WITH})
+        raise ConfigError(f"unknown hydra/launcher `{name}`.{did_you_mean(name, every)}") from error
     try:
         return composed(overrides)
     except HydraException as error:

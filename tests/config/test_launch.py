@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hydra.core.plugins import Plugins
 
+from nodebench.config import launch as launch_module
 from nodebench.config.errors import ConfigError, FailedError
 from nodebench.config.launch import combinations, expand, launch, override_text
 from nodebench.config.overrides import parse
@@ -108,9 +109,21 @@ def test_ctrl_c_stops_the_launch() -> None:
         launch([["seed=0"], ["seed=1"]], run_member)
 
 
-def test_a_launcher_that_is_not_installed_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"launchers here: basic; others are Hydra plugins to install"):
+def test_a_launcher_that_is_not_installed_is_a_line_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert launch_module.INSTALLED_WITH["submitit_slurm"] == "nodebench[submitit]"
+    monkeypatch.setitem(launch_module.INSTALLED_WITH, "none_such", "nodebench[submitit]")
+    with pytest.raises(ConfigError) as caught:
         launch([["seed=0"]], len, ["hydra/launcher=none_such"])
+    assert str(caught.value) == (
+        "hydra/launcher=none_such is not installed; pip install 'nodebench[submitit]' installs it"
+    )
+
+
+def test_a_misspelt_launcher_is_named_with_the_nearest() -> None:
+    with pytest.raises(
+        ConfigError, match=r"unknown hydra/launcher `submitit_slrm`\. Did you mean `submitit_slurm`"
+    ):
+        launch([["seed=0"]], len, ["hydra/launcher=submitit_slrm"])
 
 
 def test_a_key_given_twice_is_no_sweep_over_the_last() -> None:
