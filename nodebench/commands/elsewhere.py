@@ -50,7 +50,7 @@ def _wait_for_one(folders: Iterable[Path]) -> list[Path]:
             if held.keys() - {first}
             else ""
         )
-        tell(f"waiting   for {first}, which {who} trains{more}; Ctrl-C leaves them to that")
+        tell(f"waiting   for {first}, which {who} trains{more}; Ctrl-C stops waiting")
     while not free:
         time.sleep(EVERY_S)
         free = [folder for folder in held if holder_of(folder) is None]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from nodebench.counted import counted
 from nodebench.quoting import plain
+from nodebench.reporting.alike import grouped
 from nodebench.reporting.states import DAMAGED, FINISHED, RUNNING, STALE, RunState
 from nodebench.terminal import wrapped
 
@@ -20,7 +20,6 @@ _ADVICE = {
     "interrupted": "saved; the same command goes on",
     STALE: "no process is there any more; the same command goes on from the last checkpoint",
 }
-_NUMBER = re.compile(r"[+-]?\d[\d,]*(\.\d+)?(e[+-]?\d+)?")
 _INDENT = 13  # of what stands behind a word
 
 
@@ -69,20 +68,18 @@ def _duration(seconds: float) -> str:
 def _ended(states: Sequence[RunState]) -> Iterator[str]:
     if advice := _ADVICE.get(states[0].state):
         yield advice
-    kinds: dict[str, list[RunState]] = {}
-    for state in states:
-        kinds.setdefault(_NUMBER.sub("#", state.reason), []).append(state)
-    largest = sorted(kinds.values(), key=len, reverse=True)
-    for first, *others in largest[:MAX_REASONS]:
-        number = f"{len(others) + 1:,} runs, such as " if others else ""
-        yield f"{number}{first.folder}: {_reason(first)}"
-    yield from _more(sum(map(len, largest[MAX_REASONS:])))
+    kinds = grouped((state, state.folder, state.state, _reason(state)) for state in states)
+    largest = sorted(kinds, key=lambda alike: -len(alike.members))
+    for alike in largest[:MAX_REASONS]:
+        number = f"{len(alike.members):,} runs, such as " if alike.members[1:] else ""
+        reason = alike.reason if len(alike.reason) <= MAX_REASON else f"{alike.reason[: MAX_REASON - 1]}…"
+        yield f"{number}{alike.members[0].folder}: {reason}"
+    yield from _more(sum(len(alike.members) for alike in largest[MAX_REASONS:]))
 
 
 def _reason(state: RunState) -> str:
     at = f"at step {state.step:,}" if state.state == STALE and state.step is not None else ""
-    reason = ", ".join(filter(None, (at, state.reason))) or "it does not say why"
-    return reason if len(reason) <= MAX_REASON else f"{reason[: MAX_REASON - 1]}…"
+    return ", ".join(filter(None, (at, state.reason))) or "it does not say why"
 
 
 def _more(number: int) -> Iterator[str]:

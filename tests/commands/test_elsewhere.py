@@ -78,7 +78,7 @@ class TestMembersOfOneFunction:
         assert self.train(members) == (["a", "c"], dict.fromkeys(members, FINISHED))
         printed = capsys.readouterr().out
         assert printed.count("waiting ") == 1
-        assert f"waiting   for {folder}, which {ME} trains; Ctrl-C leaves them to that" in printed
+        assert f"waiting   for {folder}, which {ME} trains; Ctrl-C stops waiting" in printed
         assert f"finished  {folder}, trained elsewhere" in printed
 
     @pytest.mark.parametrize("summary", [None, "interrupted"])

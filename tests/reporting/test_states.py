@@ -166,11 +166,11 @@ class TestScreen:
     def test_counts_come_first_and_those_that_are_finished_are_counted_alone(self) -> None:
         states = [
             *[RunState(Path(f"done{i}"), FINISHED) for i in range(1200)],
-            RunState(Path("a"), "failed", reason="ValueError: no"),
+            RunState(Path("net/seed0"), "failed", reason="ValueError: no"),
         ]
         first, *rest = self.lines(states)
         assert first == "runs         1,201 runs under outputs: 1,200 finished, 1 failed"
-        assert rest == ["", "failed       a: ValueError: no"]
+        assert rest == ["", "failed       net/seed0: ValueError: no"]
 
     def test_a_running_one_is_said_with_step_time_left_and_host(self) -> None:
         holder: Any = "process 3 on node7"
@@ -180,21 +180,25 @@ class TestScreen:
             ((4000, 4000, 0.0), "step 4,000 of 4,000, evaluating, process 3 on node7"),
             ((None, None, None), "starting, process 3 on node7"),
         ]
-        states = [RunState(Path("a"), RUNNING, *values, holder) for values, _ in cases]
+        states = [RunState(Path("net/seed0"), RUNNING, *values, holder) for values, _ in cases]
         assert [line.partition(": ")[2] for line in self.lines(states)[2:]] == [words for _, words in cases]
 
     def test_those_that_ended_for_the_same_reason_are_one_line_whatever_the_numbers_in_it(self) -> None:
-        states = [RunState(Path(f"a{i}"), "diverged", reason=f"loss is {i}.5e+{i} at {i}") for i in range(5)]
-        states.append(RunState(Path("b"), "diverged", reason="weights are not finite"))
+        states = [
+            RunState(Path(f"net/seed{i}"), "diverged", reason=f"loss is {i}.5e+{i} at {i}") for i in range(5)
+        ]
+        states.append(RunState(Path("other/seed0"), "diverged", reason="weights are not finite"))
         assert self.lines(states)[2:] == [
-            "diverged     5 runs, such as a0: loss is 0.5e+0 at 0",
-            "             b: weights are not finite",
+            "diverged     5 runs, such as net/seed0: loss is … at …",
+            "             other/seed0: weights are not finite",
         ]
 
     def test_ten_thousand_runs_of_all_states_are_one_screen(self) -> None:
         kinds = (FINISHED, RUNNING, STALE, DAMAGED, "interrupted", "failed", "diverged")
         states = [
-            RunState(Path(f"run{i}"), kinds[i % len(kinds)], reason="".join(chr(97 + int(d)) for d in str(i)))
+            RunState(
+                Path(f"run{i}/seed0"), kinds[i % len(kinds)], reason="".join(chr(97 + int(d)) for d in str(i))
+            )
             for i in range(10_000)
         ]
         lines = self.lines(states)
@@ -203,7 +207,7 @@ class TestScreen:
 
     @pytest.mark.parametrize("width", [40, 100])
     def test_lines_keep_to_the_terminal_and_steer_it_nowhere(self, width: int) -> None:
-        states = [RunState(Path("a"), "failed", reason="a word \x1b[2J and another " * 20)]
+        states = [RunState(Path("net/seed0"), "failed", reason="a word \x1b[2J and another " * 20)]
         text = "\n".join(self.lines(states, width))
         assert max(map(len, text.split("\n"))) <= width
         assert "\x1b" not in text
