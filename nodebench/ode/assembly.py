@@ -77,6 +77,7 @@ class Assembly:
         params: tuple[Tensor, ...],
         stats: SolveStats,
         raise_on_failure: bool,
+        adjoint: AdjointSolve | None,
     ) -> Problem:
         """What the solver is to solve from the state."""
         return Problem(
@@ -88,6 +89,7 @@ class Assembly:
             params,
             block_sizes=self.packing.sizes or (self.y0.numel(),),
             stats=stats,
+            adjoint=adjoint,
             raise_on_failure=raise_on_failure,
         )
 

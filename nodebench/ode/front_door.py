@@ -109,10 +109,10 @@ def odeint(
     packed, events = packing.pack(y0), check_events(event, packing)
     assembly = Assembly(f, packing, packed, settings, chosen, rtol, atol, dense_output, events, together)
     backend, clock = choose_backend(compile, assembly, norm), make_clock(ts, packed)
-    solver = assembly.forward(norm, gradient, backend)
-    problem = assembly.problem(solver, clock, tuple(args), parameters(f, params), counts, raise_on_failure)
+    solver, known = assembly.forward(norm, gradient, backend), parameters(f, params)
     adjoint = assembly.backward(*backward, backend) if gradient == "adjoint" else None
-    return cast(Solution[S], _solution(replace(problem, adjoint=adjoint), gradient, assembly, ts))
+    problem = assembly.problem(solver, clock, tuple(args), known, counts, raise_on_failure, adjoint)
+    return cast(Solution[S], _solution(problem, gradient, assembly, ts))
 
 
 def _counting(stats: SolveStats | None, record_steps: bool) -> SolveStats:

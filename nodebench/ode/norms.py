@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -125,8 +125,7 @@ class Accuracy:
 
     def for_states(self, y: Tensor, riding: int) -> Accuracy:
         """The same for the steps of a solve from y, whose last `riding` entries are integrals that f does not read."""
-        rtol, atol = self.tolerances(y)
-        return replace(self, rtol=rtol, atol=atol)
+        return Accuracy(*self.tolerances(y), self.norm)  # a tenth of what dataclasses' replace costs
 
     def whole(self, *ys: Tensor) -> tuple[Tensor, ...]:
         """The entries of packed states that count."""

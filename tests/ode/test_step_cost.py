@@ -129,7 +129,7 @@ def num_calls(num_steps: int, gradient: str) -> int:
 
 
 @pytest.mark.parametrize(
-    ("gradient", "of_a_step", "of_a_solve"), [("forward", 197, 360), ("direct", 285, 340)]
+    ("gradient", "of_a_step", "of_a_solve"), [("forward", 195, 348), ("direct", 282, 327)]
 )
 def test_a_step_and_a_solve_call_few_functions(gradient: str, of_a_step: int, of_a_solve: int) -> None:
     few, many = (num_calls(num_steps, gradient) for num_steps in STEPS)
