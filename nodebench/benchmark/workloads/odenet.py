@@ -12,7 +12,7 @@ from nodebench.benchmark.report import Report
 from nodebench.models import ConvVectorField
 
 TOL = 1e-3
-FULL = (128, Effort(9, (1e-1, 1e-2, 1e-4), 2, (3e-2, 3e-3, 3e-4, 3e-5)))
+FULL = (128, Effort(9, (1e-1, 1e-2, 1e-4), 2, (3e-2, 3e-3, 3e-4, 3e-5, 1e-5)))
 QUICK = (4, Effort(2, (1e-2,)))
 
 
