@@ -5,7 +5,7 @@ Shapes: y, y1, k_i are of the state's shape; a step of a method with s stages ha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Any, Protocol
 
@@ -27,6 +27,9 @@ def _rows_as_tensors(
 
     b_err = None if tableau.b_err is None else row(tableau.b_err)
     return tuple(row(values) for values in tableau.a), row(tableau.b), b_err
+
+
+FEW = 1 << 18  # numbers, of which making some more at once costs less than an operation
 
 
 class Stages(Protocol):
@@ -180,9 +183,13 @@ class _CombineMany(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
         (grad,) = grad_outputs
-        columns = _columns(ctx.weights, grad.dim() - 1)
-        wanted = ctx.needs_input_grad[2:]
-        grads = ((grad * c).sum(0) if wants else None for c, wants in zip(columns, wanted, strict=True))
+        columns, wanted = _columns(ctx.weights, grad.dim() - 1), ctx.needs_input_grad[2:]
+        grads: Iterable[Tensor | None]
+        if all(wanted) and len(wanted) * grad.numel() <= FEW and not grad.is_complex():
+            # To the last bit the same, which sums of single complex numbers would not be.
+            grads = (grad * torch.stack(columns)).sum(1).unbind()
+        else:
+            grads = ((grad * c).sum(0) if wants else None for c, wants in zip(columns, wanted, strict=True))
         return grad.sum(0) if ctx.needs_input_grad[0] else None, None, *grads
 
 
