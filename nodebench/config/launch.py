@@ -137,12 +137,7 @@ def launch(
     is an exception too, and `tell_result` is given the result of each in their order, as soon as it is there.
     Raises ConfigError if there is no such launcher or it has no such setting, FailedError if it fails itself.
     """
-    folders = config_folders(config_dir)
-    with initialize_config_dir(str(folders[0]), job_name="nodebench", version_base="1.3"):
-        hydra = GlobalHydra.instance().hydra
-        assert hydra is not None
-        config = _launcher_config(hydra, searchpath(folders), launcher_overrides)
-    # Outside of the block above: members compose configs of their own, and Hydra knows one context at a time.
+    hydra, config = _configured(launcher_overrides, config_dir)
     try:
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(config)),
@@ -157,6 +152,20 @@ def launch(
         name = config.hydra.runtime.choices["hydra/launcher"]
         raise FailedError(f"hydra/launcher={name} failed: {' '.join(str(error).split())}") from error
     return [_result(job) for job in returned]
+
+
+def check_launcher(launcher_overrides: Sequence[str], config_dir: str | Path | None = None) -> None:
+    """Raises ConfigError if there is no such launcher or it has no such setting."""
+    _configured(launcher_overrides, config_dir)
+
+
+def _configured(launcher_overrides: Sequence[str], config_dir: str | Path | None) -> tuple[Hydra, DictConfig]:
+    """Hydra and its config with the launcher. Its context is closed: it knows one at a time; members have theirs."""
+    folders = config_folders(config_dir)
+    with initialize_config_dir(str(folders[0]), job_name="nodebench", version_base="1.3"):
+        hydra = GlobalHydra.instance().hydra
+        assert hydra is not None
+        return hydra, _launcher_config(hydra, searchpath(folders), launcher_overrides)
 
 
 def _result(job: JobReturn) -> Any:

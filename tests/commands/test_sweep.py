@@ -13,10 +13,11 @@ from tqdm import tqdm
 
 from nodebench import cli
 from nodebench.commands import members, session, sweep
+from nodebench.commands.endings import train_member
 from nodebench.commands.pace import Pace
 from nodebench.commands.session import train_run
 from nodebench.config import compose as compose_module
-from nodebench.config.compose import Composed
+from nodebench.config.compose import Composed, compose
 from nodebench.config.errors import ConfigError
 from nodebench.training import Outcome
 
@@ -137,10 +138,10 @@ def test_a_run_that_could_not_be_built_does_not_overwrite_an_earlier_runs_config
         raise ConfigError("no data")
 
     monkeypatch.setattr(session, "train_run", no_data)
-    assert sweep.run_member(overrides) == ("failed", "no data")
+    assert train_member(compose(overrides)) == ("failed", "no data")
     (path,) = Path("outputs").rglob("config.yaml")
     path.write_text("seed: 0\n")
-    assert sweep.run_member(overrides).status == "failed"
+    assert train_member(compose(overrides)).status == "failed"
     assert path.read_text() == "seed: 0\n"
 
 
@@ -148,14 +149,22 @@ def test_a_run_that_could_not_be_built_anew_stays_finished(
     smoke: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     overrides = ["model=mlp", *smoke[:-1]]
-    assert sweep.run_member(overrides).status == "finished"
+    assert train_member(compose(overrides)).status == "finished"
 
     def no_data(composed: Composed, config_dir: str | None = None) -> None:
         raise ConfigError("no data")
 
     monkeypatch.setattr(session, "train_run", no_data)
-    assert sweep.run_member([*overrides, "training.force=true"]) == ("failed", "no data")
+    assert train_member(compose([*overrides, "training.force=true"])) == ("failed", "no data")
     assert statuses() == ["finished"]
+
+
+def test_a_setting_that_the_launcher_here_does_not_have_is_refused_before_anything_runs(
+    smoke: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert multirun(*smoke, "model=mlp", "seed=0,1", "hydra.launcher.n_jobs=2") == 2
+    assert "hydra/launcher=basic has no setting `hydra.launcher.n_jobs`" in capsys.readouterr().err
+    assert not Path("outputs").exists()
 
 
 class TestAnExperimentsOwnSweep:
