@@ -364,7 +364,7 @@ def test_folder_that_cannot_be_made_is_a_clear_error(toy, tmp_path):
 def test_second_run_in_the_same_folder_is_refused_and_the_lock_ends_with_the_first(tmp_path):
     with (
         RunFolder(tmp_path),
-        pytest.raises(RunFolderBusyError, match=f"process .id {os.getpid()}. is training"),
+        pytest.raises(RunFolderBusyError, match=f"process {os.getpid()} on .* is training"),
     ):
         RunFolder(tmp_path).__enter__()
     with RunFolder(tmp_path):

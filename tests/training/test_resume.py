@@ -362,7 +362,7 @@ def test_averaged_weights_are_those_that_load_trained_weights_gives(toy, unbroke
 
 
 def test_evaluation_and_memory_step_do_not_change_the_training(toy, tmp_path, monkeypatch, unbroken):
-    monkeypatch.setattr(loop, "measure_memory", lambda module, loss, device: {})
+    monkeypatch.setattr(loop, "memory_of_step", lambda task, module, step, device: {})
     monkeypatch.setattr(toy.ToyTask, "evaluate", lambda self, module, split, progress: {})
     toy.toy_run(tmp_path / "run")
     for part in ("model", "averaged"):

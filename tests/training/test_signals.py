@@ -40,7 +40,7 @@ def run_two_epochs(toy, monkeypatch):
     """A toy run of two epochs of one step, without git, fsync and the profiler, which take most of its time."""
     environment = loop.describe_environment(torch.device("cpu"))
     monkeypatch.setattr(loop, "describe_environment", lambda *_: environment)
-    monkeypatch.setattr(loop, "measure_memory", lambda module, loss, device: {})
+    monkeypatch.setattr(loop, "memory_of_step", lambda task, module, step, device: {})
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
     class TwoEpochs(toy.ToyTask):
