@@ -21,6 +21,8 @@ from typing import Any
 
 import torch
 
+from nodebench.ode.compiled.fusible import cache_tag, decompositions
+
 DEFAULT_BACKEND = "inductor"
 MOST_VARIANTS = 32  # of shapes, methods and norms for one vector field; beyond, steps run eagerly
 FULL_TORCH = (
@@ -200,7 +202,11 @@ class _Backend:
                 return _dynamo.lookup_backend(self._name)(graph, inputs)
             from torch._inductor.compile_fx import compile_fx
 
-            return compile_fx(graph, inputs, config_patches=self._options)
+            caches: Any = torch.compiler.config  # its `patch` is made where types are not looked at
+            with caches.patch(cache_key_tag=caches.cache_key_tag + cache_tag()):
+                return compile_fx(
+                    graph, inputs, config_patches=self._options, decompositions=decompositions()
+                )
 
 
 @cache
