@@ -23,6 +23,7 @@ from nodebench import __version__
 from nodebench.commands import starting
 from nodebench.config.errors import ConfigError, FailedError, did_you_mean
 from nodebench.quoting import plain
+from nodebench.ranks import place_here
 from nodebench.signals import ENDING
 
 HELP = f"""nodebench {__version__}: Neural ODE experiments (Chen et al., 2018), measured
@@ -78,11 +79,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             if sys.stdout is not None:
                 sys.stdout.flush()  # here: at the end of Python, a failure could no longer be told
     except ConfigError as error:
-        return _complain(str(error), 2)
+        return _complain(str(error), 2, by_first=True)
     except FailedError as error:
-        return _complain(str(error), 1)
+        return _complain(str(error), 1, by_first=True)
     except KeyboardInterrupt:
-        return _complain("stopped by Ctrl-C", 130)
+        return _complain("stopped by Ctrl-C", 130, by_first=True)
     except BrokenPipeError:  # the reader of our output has gone, as in `nodebench list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -104,6 +105,12 @@ def _dispatch(arguments: list[str]) -> int:
     command, *rest = arguments
     if command not in COMMANDS:
         raise ConfigError(f"unknown command `{command}`.{did_you_mean(command, COMMANDS)}")
+    place = place_here()
+    if place is not None and command != "train":
+        raise ConfigError(
+            f"`nodebench {command}` runs in one process, and torchrun has started {place.number} of it; leave out "
+            "torchrun, which is for `train`"
+        )
     try:
         os.getcwd()
     except FileNotFoundError as error:
@@ -122,9 +129,15 @@ def _warnings_in_a_line() -> Iterator[None]:
         warnings.formatwarning = usual
 
 
-def _complain(message: str, code: int) -> int:
+def _complain(message: str, code: int, by_first: bool = False) -> int:
+    """Print what is wrong, and return the exit code; of several processes the first says what all have to say."""
+    place = place_here()
+    rank = 0 if place is None else place.rank
+    if rank and by_first:
+        return code
+    whose = f" (rank {rank})" if rank else ""
     lines = (
-        plain(line) for line in f"nodebench: {message}".split("\n")
+        plain(line) for line in f"nodebench{whose}: {message}".split("\n")
     )  # names of others' files may be in it
     print("\n".join(lines), file=sys.stderr)
     return code

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from nodebench.config.own_code import own_code
 from nodebench.config.saved import config_text
 from nodebench.config.size import is_out_of_memory, out_of_memory
 from nodebench.config.start import check_extension, is_forced, start_from_source, started_otherwise
+from nodebench.counted import counted
 from nodebench.data import Data
 from nodebench.models.ode_block import ode_blocks
 from nodebench.ode.settings import BUDGETS
@@ -47,6 +48,8 @@ from nodebench.training import (
 )
 from nodebench.training.checkpoints import LAST
 from nodebench.training.extension import extend
+from nodebench.training.follower import follow
+from nodebench.training.processes import Several
 from nodebench.training.progress import say
 from nodebench.training.protocols import NonFiniteValuesError
 from nodebench.training.seeding import preserved_rng
@@ -70,6 +73,7 @@ MAX_NFE_IN_TRAINING = 100_000
 
 A net that can be trained takes hundreds; one whose weights have run away would take for ever.
 """
+_OF_A_SHARE = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)
 _SPENT = re.compile(rf"\b({'|'.join(BUDGETS)})=(\d+) reached")
 
 
@@ -143,8 +147,10 @@ def solved_as(session: Session, config: Mapping[str, Any]) -> Session:
     return replace(session, builder=builder, model=model.to(session.device))
 
 
-def train_run(composed: Composed, config_dir: str | Path | None = None) -> Outcome:
-    """Train what `composed` says, unless it is finished.
+def train_run(
+    composed: Composed, config_dir: str | Path | None = None, processes: Several | None = None
+) -> Outcome:
+    """Train what `composed` says, unless it is finished; with several `processes`, as the first of them.
 
     A bug while training becomes an outcome `failed`, its traceback in the run's log.txt. Raises ConfigError if data,
     net or settings cannot be built or the folder cannot be written, and then nothing is; RunFolderError if it is held.
@@ -174,14 +180,18 @@ def train_run(composed: Composed, config_dir: str | Path | None = None) -> Outco
     make_optimizer, settings = how_to_train(session)
     for line in plan(config, session.data, session.task, session.model, settings):
         tell(line)
+    if processes is not None:
+        for line in shared_words(session, processes.number):
+            tell(line)
     logger = session.builder.logger(folder)
-    advise = compile_advice(composed, config_dir, session.task, make_optimizer, settings)
-    settings = replace(settings, advise=advise)
+    if processes is None:
+        advise = compile_advice(composed, config_dir, session.task, make_optimizer, settings)
+        settings = replace(settings, advise=advise)
     try:
         with run:
             if source is not None:
                 extend(run, source, settings.num_steps, session.task.steps_per_epoch)
-            outcome = train(session.task, session.model, make_optimizer, settings, run, logger)
+            outcome = train(session.task, session.model, make_optimizer, settings, run, logger, processes)
             if outcome.status == "finished" and not config["training"].get("keep_checkpoints", True):
                 run.remove_checkpoints()  # its summary is on the disk
             return _naming_the_budget(outcome)
@@ -190,6 +200,41 @@ def train_run(composed: Composed, config_dir: str | Path | None = None) -> Outco
     except Exception as error:
         reason = out_of_memory(config) if is_out_of_memory(error) else f"{type(error).__name__}: {error}"
         return Outcome("failed", {}, f"{reason} (full traceback in {folder / 'log.txt'})")
+
+
+def follow_run(composed: Composed, config_dir: str | Path | None, processes: Several) -> Outcome:
+    """Train what `composed` says as one of several processes beside the first. Raises as train_run, and for bugs."""
+    session = assemble(composed.config, config_dir)
+    make_optimizer, settings = how_to_train(session)
+    for _ in shared_words(session, processes.number):  # raises for what cannot be shared
+        pass
+    return follow(session.task, session.model, make_optimizer, settings, processes)
+
+
+def shared_words(session: Session, number: int) -> Iterator[str]:
+    """A line on how so many processes share a batch, and one on what of the net sees its share alone.
+
+    Raises ConfigError for a task whose batches cannot be cut, and for one that has fewer rows than processes.
+    """
+    task, name = session.task, session.builder.config["task"]["name"]
+    if not (hasattr(task, "size_of") and hasattr(task, "part")):
+        raise ConfigError(
+            f"task={name} is for one process: its class has no size_of(batch) and part(batch, rows), by which several "
+            "share a batch (docs/scale.md); leave out torchrun"
+        )
+    size = task.size_of(task.batch(0))
+    if size < number:
+        raise ConfigError(
+            f"a batch has {counted(size, 'row')}, and torchrun has started {number} processes, which need one each; "
+            "raise data.batch_size, or start fewer"
+        )
+    yield f"shared by {number} processes, {size / number:g} of {size:,} {task.sample_unit} of a batch each"
+    alone = [part for part in session.model.modules() if isinstance(part, _OF_A_SHARE)]
+    if alone:
+        yield (
+            f"note      {type(alone[0]).__name__} sees each process's share of a batch, so the numbers are not those "
+            "of one process"
+        )
 
 
 def run_to_extend(config: Mapping[str, Any]) -> Path | None:

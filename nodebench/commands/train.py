@@ -10,11 +10,12 @@ from collections.abc import Sequence
 
 from nodebench.commands.arguments import JOBS_HELP, Parser, count
 from nodebench.config.check import check
-from nodebench.config.compose import compose
+from nodebench.config.compose import Composed, compose
 from nodebench.config.errors import ConfigError
 from nodebench.config.files import CONFIG_DIR_HELP
 from nodebench.config.identity import run_folder
 from nodebench.config.saved import experiment_text
+from nodebench.ranks import Place, place_here
 
 EXAMPLES = """examples:
   nodebench train experiment=digits
@@ -49,12 +50,20 @@ def run(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--config-dir", help=CONFIG_DIR_HELP)
     args = parser.parse_intermixed_args(argv)
+    place = place_here()
     if args.multirun:
+        if place is not None:
+            raise ConfigError(
+                f"-m trains many runs, and torchrun has started {place.number} processes that train one together; "
+                "leave out torchrun (--jobs trains several runs at a time), or leave out -m"
+            )
         return _sweep(args)
     if args.jobs is not None:
         raise ConfigError("--jobs is for the runs of a sweep; add -m, or leave it out")
     composed = compose(args.overrides, args.config_dir)
     check(composed.config)
+    if place is not None and place.rank and (args.print_config or args.dry_run):
+        return 0  # the first process prints it
     if args.print_config:
         for note in composed.notes:
             print(f"note: {note}", file=sys.stderr)
@@ -65,24 +74,36 @@ def run(argv: Sequence[str]) -> int:
         from nodebench.commands.members import Member
 
         return dry_run(Member(tuple(args.overrides), composed), args.config_dir)
+    return _train(composed, args.config_dir, place)
+
+
+def _train(composed: Composed, config_dir: str | None, place: Place | None) -> int:
+    """Train, show what came of it, and return the exit code; of several processes the first shows it."""
     from nodebench.commands.results import show_results
     from nodebench.commands.session import train_run
     from nodebench.training import RunFolderError
     from nodebench.training.environment import jobs_here
 
     try:
-        outcome = train_run(composed, args.config_dir)
+        if place is None:
+            outcome = train_run(composed, config_dir)
+        else:
+            from nodebench.commands.processes import train_together
+
+            outcome = train_together(place, composed, config_dir)
     except RunFolderError as error:  # busy, or not to be written: the run itself is as it was
         print(f"nodebench: {error}", file=sys.stderr)
         return 1
     # SIGHUP says that the terminal is gone; a sweep has one table of all.
-    if outcome.signal != signal.SIGHUP and not jobs_here():
+    is_first = place is None or place.rank == 0
+    if outcome.signal != signal.SIGHUP and not jobs_here() and is_first:
         show_results([run_folder(composed.config)], composed.config["output_dir"])
     if outcome.status == "finished":
         return 0
     if outcome.signal is not None:
         return 128 + outcome.signal
-    print(f"nodebench: the run is {outcome.status}: {outcome.reason}", file=sys.stderr)
+    whose = "" if place is None or place.rank == 0 else f" (rank {place.rank})"
+    print(f"nodebench{whose}: the run is {outcome.status}: {outcome.reason}", file=sys.stderr)
     return 1
 
 

@@ -30,11 +30,13 @@ from nodebench.models.precision import missing_bf16
 from nodebench.ode import SolverError, hush_compiler, missing_compiler
 from nodebench.ode.methods.traits import known_methods
 from nodebench.ode.settings import AdjointSettings, SolverSettings, tolerances
+from nodebench.ranks import place_here
 from nodebench.records import COLUMNS
 from nodebench.records.precision import FLOAT32
 from nodebench.records.precision import KEY as PRECISION
 from nodebench.training import Task, TrainingSettings
 from nodebench.training.loggers import Logger
+from nodebench.training.meetings import ProcessesError
 from nodebench.training.state import MakeOptimizer
 
 Kind = TypeVar("Kind")
@@ -211,10 +213,14 @@ def compile_net(model: nn.Module) -> None:
 
 
 def pick_device(name: str) -> torch.device:
-    """`auto` is CUDA where there is one, else the CPU: float32 on mps rounds differently, so it is a choice."""
+    """`auto` is CUDA where there is one, else the CPU: float32 on mps rounds differently, so it is a choice.
+
+    Of several processes that train one net, each has the GPU of its number on its machine.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+    place = place_here()
+    return torch.device(name) if name != "cuda" or place is None else torch.device(name, place.local_rank)
 
 
 def use_threads(num_threads: int | None) -> None:
@@ -245,7 +251,7 @@ def training_settings(
         device=device,
         deterministic=config["deterministic"],
         patience=training.get("patience"),  # which runs of earlier versions do not have
-        failure_types=(SolverError,),
+        failure_types=(SolverError, ProcessesError),
         **{key: training[key] for key in taken},
     )
 

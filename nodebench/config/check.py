@@ -10,7 +10,8 @@ from typing import Any
 
 from nodebench.config.effect import check_effect, check_solver_effect
 from nodebench.config.errors import ConfigError, did_you_mean
-from nodebench.config.ranges import check_ranges
+from nodebench.config.ranges import check_ranges, is_gpu
+from nodebench.counted import counted
 from nodebench.ode.methods.traits import Traits, adaptive_methods, known_methods
 
 
@@ -113,7 +114,11 @@ def check_device(device: str) -> None:
         return
     import torch
 
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("device=cuda, but torch sees no CUDA device; use device=auto or device=cpu")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"device={device}, but torch sees no CUDA device; use device=auto or device=cpu")
+    if is_gpu(device) and (number := torch.cuda.device_count()) <= int(device.removeprefix("cuda:")):
+        raise ConfigError(
+            f"device={device}, but torch sees {counted(number, 'GPU')}, the first of which is cuda:0"
+        )
     if device == "mps" and not torch.backends.mps.is_available():
         raise ConfigError("device=mps, but torch sees no Metal device; use device=auto or device=cpu")

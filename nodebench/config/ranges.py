@@ -6,24 +6,34 @@ take, so that a slip of the keyboard is a sentence that names the key and not an
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from nodebench.config.errors import ConfigError
 from nodebench.config.files import flatten
 from nodebench.ode.methods.traits import GRADIENTS
-from nodebench.ode.ranges import Range, either, is_number, is_whole, list_of, number, one_of, whole
+from nodebench.ode.ranges import SWITCH, Range, either, is_number, is_whole, list_of, number, one_of, whole
 from nodebench.ode.settings import SPAN, STEPS, of_config
 from nodebench.records.precision import PRECISIONS
 
 ITEMS = whole(1, 10**9)
+DEVICE: Range = (
+    "one of auto, cpu, cuda, mps, or a GPU by its number such as cuda:1",
+    lambda v: v in ("auto", "cpu", "cuda", "mps") or is_gpu(v),
+)
 SHARE: Range = ("a number from 0 up to, but not, 1", lambda v: is_number(v) and 0 <= v < 1)
 PART: Range = ("a number above 0 and below 1", lambda v: is_number(v) and 0 < v < 1)
-SWITCH: Range = ("true or false", lambda v: isinstance(v, bool))
+
+
+def is_gpu(device: object) -> bool:
+    """Whether a device is a GPU by its number: `cuda:1`."""
+    return isinstance(device, str) and re.fullmatch(r"cuda:(0|[1-9]\d{0,3})", device) is not None
+
 
 ALLOWED: dict[str, Range] = {
     "seed": ("a whole number from 0 to 2**63 - 1", lambda v: is_whole(v) and 0 <= v < 2**63),
-    "device": one_of("auto", "cpu", "cuda", "mps"),
+    "device": DEVICE,
     "num_threads": whole(1, 1024),  # many more crash OpenMP
     "precision": one_of(*PRECISIONS),
     "compile": SWITCH,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
@@ -38,6 +38,8 @@ class SeriesSet:
     clean: (N, T, dim), the values without noise, where they are known.
     direction: (N,), 1 for series that turn counter-clockwise and -1 for the others, where they turn.
     centre: (N, dim), what they turn around, if that is not 0.
+    num_read, others: of series that are some of a batch, how many times of one of its series are read at most, and
+        (k,), which times that is in all.
     """
 
     times: Tensor
@@ -48,19 +50,23 @@ class SeriesSet:
     clean: Tensor | None = None
     direction: Tensor | None = None
     centre: Tensor | None = None
+    num_read: int = 0
+    others: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.values)
 
     def __getitem__(self, rows: Tensor | slice) -> SeriesSet:
         """Some of the series."""
-        shared = {"times"} if self.times.dim() == 1 else set()
-        parts = {name: part for name, part in vars(self).items() if isinstance(part, Tensor)}
+        shared = {"others", *(["times"] if self.times.dim() == 1 else [])}
+        parts: dict[str, Any] = {name: part for name, part in vars(self).items() if isinstance(part, Tensor)}
         return replace(self, **{name: part[rows] for name, part in parts.items() if name not in shared})
 
     def to(self, device: torch.device | str) -> SeriesSet:
         """The same on another device."""
-        moved = {name: part.to(device) for name, part in vars(self).items() if isinstance(part, Tensor)}
+        moved: dict[str, Any] = {
+            name: part.to(device) for name, part in vars(self).items() if isinstance(part, Tensor)
+        }
         return replace(self, **moved)
 
     @property
@@ -68,11 +74,20 @@ class SeriesSet:
         """The times of each series, (N, T)."""
         return self.times.expand(self.values.shape[:2])
 
+    def part(self, rows: slice, t0: float) -> SeriesSet:
+        """Some of the series of a batch, which are read and solved for as many times as they are among the others."""
+        read = self.readings()
+        others = None
+        if self.times.dim() == 2:
+            others = torch.where(read.is_there.any(2), read.times, t0).flatten()
+        return replace(self[rows], num_read=read.times.shape[1], others=others)
+
     def readings(self) -> Readings:
         """What is observed, without the times at which nothing is."""
         is_read = self.observed.any(2)
         lengths = is_read.sum(1)
-        first = torch.argsort(~is_read, dim=1, stable=True)[:, : int(lengths.max())]
+        num_read = max(int(lengths.max()), self.num_read)
+        first = torch.argsort(~is_read, dim=1, stable=True)[:, :num_read]
         is_there = self.observed.gather(1, first[..., None].expand(-1, -1, self.values.shape[2]))
         values = self.values.gather(1, first[..., None].expand_as(is_there))
         times = self.own_times.gather(1, first) * is_read.gather(1, first)

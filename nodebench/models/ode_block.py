@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from nodebench.ode import Solution, SolverError, SolveStats, odeint
 from nodebench.ode.settings import SolverSettings
+from nodebench.ranks import together
 
 
 class ODEBlock(nn.Module):
@@ -54,11 +55,12 @@ class ODEBlock(nn.Module):
         if settings["max_nfe"] is None and settings["dt"] is None:
             settings["max_nfe"] = self.default_max_nfe
         settings["compile"] = settings["compile"] if self.training else False
+        shared_with = together() if settings.pop("sync") else None
         adjoint = {f"adjoint_{name}": value for name, value in vars(settings.pop("adjoint")).items()}
         stats = SolveStats()
         for recording in self._recordings:
             recording.append(stats)
-        keywords = {"gradient": self.gradient, "stats": stats, **settings, **adjoint}
+        keywords = {"gradient": self.gradient, "stats": stats, "together": shared_with, **settings, **adjoint}
         device = y0.device.type
         if not torch.is_autocast_enabled(device):
             return odeint(self.vector_field, y0, ts, args, **keywords)

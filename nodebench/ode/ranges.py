@@ -7,6 +7,8 @@ from typing import Any
 
 Range = tuple[str, Callable[[Any], bool]]
 
+SWITCH: Range = ("true or false", lambda v: isinstance(v, bool))
+
 
 def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, TypeVar
 
 from nodebench.ode.methods.traits import Traits
-from nodebench.ode.ranges import Range, either, number, one_of, whole
+from nodebench.ode.ranges import SWITCH, Range, either, number, one_of, whole
 
 if TYPE_CHECKING:
     from nodebench.ode.drive.controllers import Controller
@@ -148,6 +148,7 @@ class SolverSettings(StepSettings):
     norm: str = setting("rms", one_of("rms", "max_sample"), OUR_CONTROL, TOLERATED_ERROR)
     compile: bool | str = False  # while training: evaluation has batches of other sizes and few of them
     adjoint: AdjointSettings = AdjointSettings()
+    sync: bool = setting(True, SWITCH, later=True)  # the steps of several processes that train one net
 
 
 def settings_of(kind: type) -> dict[str, Setting]:

@@ -14,7 +14,7 @@ OWN = "columns"
 
 _ABOUT_THE_RUN = {
     *("status", "reason", "seed", "num_steps", "version", "git_commit", "git_dirty", "mixed_versions"),
-    *("torch", "device", "device_name", "num_threads", OWN),
+    *("torch", "device", "device_name", "num_threads", "num_processes", OWN),
 }
 
 

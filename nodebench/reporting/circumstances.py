@@ -72,9 +72,13 @@ def machine_words(row: Row) -> str:
         if name:
             on_cpu = run.environment.get("device") == "cpu" and threads
             words = f"{threads} thread" if threads == 1 else f"{threads} threads"
+            processes = run.environment.get("num_processes", 1)
+            together = [f"{processes} processes"] if processes != 1 else []
             shared = [f"{run.jobs} runs at a time"] if run.jobs > 1 else []
             machines.add(
-                ", ".join([str(name), *([words] if on_cpu else []), *_how_it_computed(run), *shared])
+                ", ".join(
+                    [str(name), *([words] if on_cpu else []), *together, *_how_it_computed(run), *shared]
+                )
             )
     return "; ".join(sorted(machines))
 

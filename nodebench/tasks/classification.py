@@ -99,6 +99,14 @@ class Classification:
         chance = generator("augmentation", self.seed, step)
         return Batch(augment(chosen.images, self.augmentation, chance), chosen.labels)
 
+    def size_of(self, batch: Batch) -> int:
+        """See the protocol."""
+        return len(batch.labels)
+
+    def part(self, batch: Batch, rows: slice) -> Batch:
+        """See the protocol."""
+        return Batch(batch.images[rows], batch.labels[rows])
+
     def loss(self, module: nn.Module, batch: Batch) -> StepOutput:
         """Mean cross-entropy, with label smoothing, and `error_train` of the batch.
 

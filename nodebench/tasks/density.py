@@ -40,6 +40,14 @@ class Density(FlowTask[DensityData]):
             self.device
         )
 
+    def size_of(self, batch: Tensor) -> int:
+        """See the protocol."""
+        return len(batch)
+
+    def part(self, batch: Tensor, rows: slice) -> Tensor:
+        """See the protocol."""
+        return batch[rows]
+
     def loss(self, module: Flow, batch: Tensor) -> StepOutput:
         """The mean negative log-likelihood of the points, and the same as `nll_train`."""
         loss = -module.log_prob(batch).mean()

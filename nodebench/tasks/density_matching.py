@@ -70,6 +70,14 @@ class DensityMatching(FlowTask[EnergyData]):
         beta = 1.0 if step >= self.anneal_steps else min(1.0, INITIAL_BETA + step / self.anneal_steps)
         return Batch(self._noise("training", self.seed, step, self.data.batch_size), beta)
 
+    def size_of(self, batch: Batch) -> int:
+        """See the protocol."""
+        return len(batch.noise)
+
+    def part(self, batch: Batch, rows: slice) -> Batch:
+        """See the protocol."""
+        return batch._replace(noise=batch.noise[rows])
+
     def loss(self, module: Flow, batch: Batch) -> StepOutput:
         """E_q[log q + beta (U + wall)] + ln Z, the KL at beta = 1, and `kl_train`."""
         _, log_q, potential = self._push(module, batch.noise)

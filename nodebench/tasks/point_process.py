@@ -83,6 +83,18 @@ class PointProcess:
         events = events._replace(times=events.times[:, : int(events.lengths.max())])
         return Batch(events, generator("posterior", self.seed, step))
 
+    def size_of(self, batch: Batch) -> int:
+        """See the protocol."""
+        return len(batch.events.times)
+
+    def part(self, batch: Batch, rows: slice) -> Batch:
+        """See the protocol."""
+        events = batch.events
+        times, lengths = events.times[rows], events.lengths[rows]
+        return batch._replace(
+            events=events._replace(times=times, lengths=lengths, others=events.times.flatten())
+        )
+
     def loss(self, module: LatentRate, batch: Batch) -> StepOutput:
         """The negative log-likelihood of the batch, or the bound on it, in nats, and `nll_event_train`.
 

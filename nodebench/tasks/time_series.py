@@ -95,6 +95,14 @@ class TimeSeries:
         rows = rows_of_step(step, self.seed, len(series), size)
         return Batch(series[rows.to(series.values.device)], generator("posterior", self.seed, step))
 
+    def size_of(self, batch: Batch) -> int:
+        """See the protocol."""
+        return len(batch.series)
+
+    def part(self, batch: Batch, rows: slice) -> Batch:
+        """See the protocol."""
+        return batch._replace(series=batch.series.part(rows, self.data.t0))
+
     def loss(self, module: SequenceModel, batch: Batch) -> StepOutput:
         """The negative ELBO, or negative log-likelihood, of the batch, in nats an observed scalar.
 
@@ -102,11 +110,12 @@ class TimeSeries:
         so that no learning rate depends on that number.
         """
         losses = module.losses(batch.series, self.data.t0, self.data.noise_std, batch.chance)
-        loss = losses.negative_elbo.sum() / losses.num_scalars.sum()
+        num_scalars = losses.num_scalars.sum()
         return StepOutput(
-            loss,
+            losses.negative_elbo.sum() / num_scalars,
             len(batch.series),
             {f"{name}_train": column for name, column in _likelihoods(losses).items()},
+            weight=num_scalars,
         )
 
     def counting(self, module: nn.Module) -> AbstractContextManager[ReadCounts]:

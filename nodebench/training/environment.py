@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,20 +19,27 @@ from nodebench.records.precision import KEY as PRECISION
 JOBS = "NODEBENCH_JOBS"
 """The variable of the environment by which a sweep tells the process of a run how many train at a time."""
 
+PROCESSES = "num_processes"
+"""How many processes trained the net; one where it is not said."""
+
 _PACKAGES = ("torch", "torchvision", "numpy", "scipy")
 
 _DECIDES_NUMBERS = ("version", "git_commit", "git_dirty", "packages", "device", "device_name", "num_threads")
 """Entries whose change may change the numbers of a resumed run."""
-_LATER = {PRECISION: FLOAT32}
+_LATER: dict[str, Any] = {PRECISION: FLOAT32, PROCESSES: 1}
 """The same, which environments of older runs lack, with what they mean."""
 
 
 def describe_environment(
-    device: torch.device, own_code: Mapping[str, str] | None = None, precision: str = FLOAT32
+    device: torch.device,
+    own_code: Mapping[str, str] | None = None,
+    precision: str = FLOAT32,
+    num_processes: int = 1,
 ) -> dict[str, Any]:
     """Commit, versions, device, threads and flags as plain values; `own_code`, hashes by choice, where there is any.
 
-    precision: of the products of training, as it really is and whatever was asked for.
+    precision: of the products of training, as it really is and whatever was asked for. num_processes: those that train
+    the net together.
     """
     return {
         "version": nodebench.__version__,
@@ -46,6 +53,7 @@ def describe_environment(
         "device_name": _device_name(device),
         "num_threads": torch.get_num_threads(),
         PRECISION: precision,
+        **({PROCESSES: num_processes} if num_processes > 1 else {}),
         **({"jobs": jobs_here()} if jobs_here() > 1 else {}),  # its times are then no measurements
         "flags": {
             "deterministic": torch.are_deterministic_algorithms_enabled(),
@@ -86,6 +94,7 @@ def is_environment(content: Mapping[str, Any]) -> bool:
         and content.keys() >= set(_DECIDES_NUMBERS)
         and "torch" in content["packages"]
         and isinstance(content.get("jobs", 0), int)
+        and isinstance(content.get(PROCESSES, 1), int)
         and isinstance(later, list)
         and all(isinstance(environment, dict) and is_environment(environment) for environment in later)
     )
@@ -100,6 +109,18 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         for name in (*_DECIDES_NUMBERS, *_LATER)
         if before.get(name) != now.get(name) and (knows_commits or not name.startswith("git_"))
     ] + code_changes(before, now)
+
+
+def continued_in(
+    began_in: Mapping[str, Any] | None, now: Mapping[str, Any], say: Callable[[str], None]
+) -> dict[str, Any]:
+    """The environment that began a run; if this is not the latest one that it was continued in, said and added."""
+    began_in = began_in or now
+    changes = differences(latest_environment(began_in), now)
+    if changes:
+        say(f"warning: continuing in another environment, numbers may differ: {'; '.join(changes)}")
+        began_in = {**began_in, "resumed_in": [*began_in.get("resumed_in", []), now]}
+    return marked_as_shared(began_in, now)
 
 
 def mixes_versions(environments: Iterable[Mapping[str, Any]]) -> bool:

@@ -27,10 +27,11 @@ class InterruptGuard:
     training state and may take long, so it runs inside `interruptible()` and is left at once. A Ctrl-C after the first
     signal raises KeyboardInterrupt, the way out of a step that hangs. The others never do: `timeout`, batch systems and
     a shell whose connection drops send theirs twice. A signal that is ignored, as `nohup` ignores SIGHUP, stays so.
-    Outside the main thread no handler can be set and the guard does nothing.
+    Outside the main thread no handler can be set and the guard does nothing. `tells`: it says that a signal has come.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tells: bool = True) -> None:
+        self._tells = tells
         self.received: signal.Signals | None = None
         self._is_interruptible = False
         self._previous: dict[signal.Signals, Any] = {}
@@ -70,6 +71,8 @@ class InterruptGuard:
         if self._is_interruptible:
             self._is_interruptible = False  # here: the next signal may come before `finally` has done it
             raise Interrupted(self.received.name)
+        if not self._tells:
+            return
         again = "Ctrl-C again" if number == signal.SIGINT else "Ctrl-C"
         _write_at_once(
             f"{self.received.name}: finishing the step in hand, then saving; {again} stops at once"

@@ -20,19 +20,15 @@ from nodebench.records.precision import KEY as PRECISION
 from nodebench.records.storage import RunFolderError
 from nodebench.records.summary import declaration
 from nodebench.training.checkpoints import discard_after, load_latest_checkpoint, save_best, save_checkpoint
-from nodebench.training.environment import (
-    describe_environment,
-    differences,
-    jobs_here,
-    latest_environment,
-    marked_as_shared,
-)
+from nodebench.training.environment import continued_in, describe_environment, jobs_here
 from nodebench.training.interruption import Interrupted, InterruptGuard
 from nodebench.training.loggers import Logger, Teller
 from nodebench.training.means import final_record
+from nodebench.training.meetings import LeftError
 from nodebench.training.memory import memory_of_step
 from nodebench.training.outcome import Outcome, finished_outcome, what_a_run_came_to
 from nodebench.training.patience import Patience
+from nodebench.training.processes import Alone, Processes
 from nodebench.training.progress import STEPS_BEFORE_ESTIMATE, Progress, say
 from nodebench.training.protocols import Advise, NonFiniteValuesError, Pictures, Task
 from nodebench.training.run_folder import RunFolder
@@ -50,11 +46,12 @@ def train(
     settings: TrainingSettings,
     run: RunFolder,
     logger: Logger | None = None,
+    processes: Processes | None = None,
 ) -> Outcome:
     """Train `module` on `task` in an entered `run` folder, from its last checkpoint if it has one, and tell `logger`.
 
-    On CPU, at the same number of threads, a run that was stopped any number of times ends in the same numbers as
-    one that never was. A finished run is returned as it is.
+    Of several `processes` this is the first. On CPU, at the same number of threads and processes, a run that was
+    stopped any number of times ends in the same numbers as one that never was. A finished run is returned as it is.
 
     Losses and outputs that are not finite and an exception of `settings.failure_types` end the run with a status and
     a reason. Any other exception is written to log.txt, sets the status `failed` and is raised again. Raises
@@ -65,7 +62,7 @@ def train(
     if finished is not None:
         return finished
     seed_everything(settings.seed, settings.deterministic)
-    return _Training(task, module, make_optimizer, settings, run, logger).run_to_end()
+    return _Training(task, module, make_optimizer, settings, run, logger, processes or Alone()).run_to_end()
 
 
 class _Training:
@@ -77,15 +74,18 @@ class _Training:
         settings: TrainingSettings,
         run: RunFolder,
         logger: Logger | None,
+        processes: Processes,
     ) -> None:
         self.task = task
+        self.processes = processes
         self.settings = settings
         self.run = run
         self.columns = COLUMNS.and_own(getattr(task, "columns", ()))
         self.device = torch.device(settings.device)
         best_by = getattr(task, "best_by", None)
         self.state = TrainingState(module, make_optimizer, settings, task.steps_per_epoch, best_by)
-        self.environment = describe_environment(self.device, run.own_code, getattr(task, PRECISION, FLOAT32))
+        precision = getattr(task, PRECISION, FLOAT32)
+        self.environment = describe_environment(self.device, run.own_code, precision, processes.number)
         self.guard = InterruptGuard()
         self.teller = Teller(logger, self._say, self.run.log)
         self.last_saved = time.monotonic()
@@ -102,6 +102,8 @@ class _Training:
                 return self._finish()
             except Interrupted:
                 return self._interrupted()
+            except LeftError as error:
+                return self._left(error)
             except RunFolderError as error:
                 self.run.log(str(error))
                 raise
@@ -165,6 +167,7 @@ class _Training:
         )
         stack.callback(self.progress.close)
         self.patience = stack.enter_context(Patience(self._say))
+        self.processes.start(self.state, self.guard)
 
     def _restore(self, checkpoint: dict[str, Any]) -> None:
         if checkpoint["num_steps"] != self.settings.num_steps:
@@ -179,17 +182,7 @@ class _Training:
                 f"the checkpoint in `{self.run.path}` is of another model or optimizer ({error}); "
                 "choose another output_dir=..., or training.force=true to train anew"
             ) from error
-        self._note_changes()
-
-    def _note_changes(self) -> None:
-        """Keep the environment that began the run; if this is not the latest one, say so and add it."""
-        began_in = self.run.read_environment() or self.environment
-        resumed_in = began_in.get("resumed_in", [])
-        changes = differences(latest_environment(began_in), self.environment)
-        if changes:
-            self._say(f"warning: continuing in another environment, numbers may differ: {'; '.join(changes)}")
-            began_in = {**began_in, "resumed_in": [*resumed_in, self.environment]}
-        self.environment = marked_as_shared(began_in, self.environment)
+        self.environment = continued_in(self.run.read_environment(), self.environment, self._say)
 
     def _goes_on(self) -> bool:
         """Whether there is an epoch to train or its record to write; says so where patience has run out."""
@@ -222,7 +215,9 @@ class _Training:
             learning_rate = self.state.learning_rate
             with self.task.counting(self.state.module) as counts:
                 self.patience.begin(self.state.step + 1, counts)
-                measured = training_step(self.task, self.state, counts, self.settings.clip_norm, self.device)
+                measured = training_step(
+                    self.task, self.state, counts, self.settings.clip_norm, self.device, self.processes
+                )
                 self.patience.end()
             if self.state.step < end:  # the record of an epoch stands at its last step
                 self.dashboard.show_step(self.state.step, measured, learning_rate)
@@ -237,7 +232,8 @@ class _Training:
         self.guard.raise_if_received()
         record = {"kind": "epoch", "epoch": self.state.epoch + 1, "step": self.state.step}
         record |= self.state.means.columns()
-        record |= memory_of_step(self.task, self.state.module, self.state.step - 1, self.device)
+        batch = self.processes.cut(self.task, self.task.batch(self.state.step - 1))
+        record |= memory_of_step(self.task, self.state.module, batch, self.device)
         record |= self._evaluate("val")
         record = self.columns.ordered(record)
         pictures = self._pictures(is_final=False)
@@ -276,7 +272,8 @@ class _Training:
     def _finish(self) -> Outcome:
         with self._apart():
             final_metrics = self.task.final_metrics(self.state.evaluated_module)
-        measured = [final_metrics, self._best_step(), self._evaluate("test")]
+        best = {"step_best": self.state.best.step} if self.state.best.step else {}
+        measured = [final_metrics, best, self._evaluate("test")]
         record = self.columns.ordered(final_record(self.run.metrics.read(), measured))
         pictures = self._pictures(is_final=True)
         # From here on no signal interrupts: the run ends as finished.
@@ -287,9 +284,6 @@ class _Training:
         self.teller.tell(record)
         return self._conclude("finished", None, record, self.guard.received)
 
-    def _best_step(self) -> dict[str, int]:
-        return {"step_best": self.state.best.step} if self.state.best.step else {}
-
     def _interrupted(self) -> Outcome:
         self._save()
         received = self.guard.received
@@ -297,6 +291,14 @@ class _Training:
         reason = f"{name} at step {self.state.step} of {self.settings.num_steps}"
         self._say(f"interrupted by {reason}; {self.run.what_goes_on} continues from there")
         return self._conclude("interrupted", reason, signal=received)
+
+    def _left(self, error: LeftError) -> Outcome:
+        """A step that not all processes ended is not saved: the last checkpoint stands."""
+        if error.reason:
+            return self._conclude("failed", error.reason)
+        reason = f"{error} in step {self.state.step + 1} of {self.settings.num_steps}"
+        self._say(f"interrupted: {reason}; the same command continues from the last checkpoint")
+        return self._conclude("interrupted", reason, signal=self.guard.received)
 
     def _stopped(self, error: Exception) -> Outcome:
         self.run.log(traceback.format_exc())

@@ -13,7 +13,7 @@ from nodebench.records.metrics import FINAL
 from nodebench.training.protocols import SolveCounts
 
 _TIMES = ("time_forward_ms", "time_backward_ms", "time_step_ms")
-_COUNTS = tuple(field.name for field in fields(SolveCounts) if field.name != "nfe_of_samples")
+COUNTS = tuple(field.name for field in fields(SolveCounts) if field.name != "nfe_of_samples")
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class EpochMeans:
         self.num_steps = 0
         self.num_samples = 0
         self._sums: dict[str, float] = {}
-        self._counts: dict[str, int | None] = {}
+        self._counts: dict[str, float | None] = {}
         self._times: dict[str, list[float]] = {name: [] for name in _TIMES}
 
     def add(self, measured: StepMeasurement) -> None:
@@ -45,7 +45,7 @@ class EpochMeans:
         self.num_samples += measured.num_samples
         for name, value in {**measured.metrics, "loss_train": measured.loss}.items():
             self._sums[name] = self._sums.get(name, 0.0) + value * measured.num_samples
-        for name in _COUNTS:
+        for name in COUNTS:
             count = None if measured.counts is None else getattr(measured.counts, name)
             total = self._counts.get(name, 0)
             # One step without a count leaves the whole mean unknown.

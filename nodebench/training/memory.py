@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +20,10 @@ from nodebench.training.seeding import preserved_rng
 _MIB = 2**20
 
 
-def memory_of_step(task: Task, module: nn.Module, step: int, device: torch.device) -> dict[str, float | None]:
-    """As `measure_memory`, of the training step of that number, from 0."""
-    batch = task.batch(step)
+def memory_of_step(
+    task: Task, module: nn.Module, batch: Any, device: torch.device
+) -> dict[str, float | None]:
+    """As `measure_memory`, of the training step of a batch."""
     module.train()
     return measure_memory(module, lambda: task.loss(module, batch).loss, device)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from nodebench.training.environment import describe_environment, describe_version, mixes_versions
+from nodebench.training.environment import PROCESSES, describe_environment, describe_version, mixes_versions
 from nodebench.training.progress import say
 from nodebench.training.run_folder import RunFolder
 from nodebench.training.settings import TrainingSettings
@@ -62,4 +62,5 @@ def what_a_run_came_to(
         "mixed_versions": mixes_versions([environment, *environment.get("resumed_in", [])]),
         "torch": environment["packages"]["torch"],
         **{name: environment[name] for name in ("device", "device_name", "num_threads")},
+        **({PROCESSES: environment[PROCESSES]} if PROCESSES in environment else {}),
     }

@@ -34,14 +34,17 @@ class NonFiniteValuesError(ArithmeticError):
 
 @dataclass(frozen=True)
 class SolveCounts:
-    """What the ODE solvers did in one training step, all solves together; None where one does not tell its steps."""
+    """What the ODE solvers did in one training step, all solves together; None where one does not tell its steps.
 
-    nfe_forward: int
-    nfe_backward: int
-    num_accepted_forward: int | None = None
-    num_rejected_forward: int | None = None
-    num_accepted_backward: int | None = None
-    num_rejected_backward: int | None = None
+    Of several processes, whose solves may differ, it is the mean over them.
+    """
+
+    nfe_forward: float
+    nfe_backward: float
+    num_accepted_forward: float | None = None
+    num_rejected_forward: float | None = None
+    num_accepted_backward: float | None = None
+    num_rejected_backward: float | None = None
     nfe_of_samples: Sequence[int] | None = None
     """Forward, of each sample of each solve, where samples had steps of their own."""
 
@@ -55,11 +58,13 @@ class StepOutput:
     """The loss of one batch, a 0-d tensor, and what else is worth a column.
 
     `metrics` is keyed by column name (`error_train`, in percent); 0-d tensors are read once, after backward.
+    `weight`: what loss and metrics count by where they are means over parts of a batch; None: num_samples.
     """
 
     loss: Tensor
     num_samples: int
     metrics: Mapping[str, float | Tensor] = field(default_factory=dict)
+    weight: float | Tensor | None = None
 
 
 class Pace(Protocol):
@@ -93,6 +98,8 @@ class Task(Protocol):
     - `precision`, of its net's products while it trains, float32 or bf16, where its class takes it as a keyword;
     - `ends_within_run`, the keys of its config that are a number of training steps, with what follows of one above
       training.num_steps;
+    - `size_of(batch)` and `part(batch, rows)`, the rows of a batch and some of them (a slice) as a batch: with these,
+      several processes train its nets;
     - `check_model(module)`, which raises ValueError, before a run begins, for a net of its kind that it cannot train.
     """
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from nodebench.training.processes import Alone
 from nodebench.training.protocols import Task
 from nodebench.training.settings import TrainingSettings
 from nodebench.training.state import MakeOptimizer, TrainingState
@@ -67,5 +68,7 @@ class _Trial:
         """Its seconds."""
         device = torch.device(self._settings.device)
         with self._task.counting(self._state.module) as counts:
-            measured = training_step(self._task, self._state, counts, self._settings.clip_norm, device)
+            measured = training_step(
+                self._task, self._state, counts, self._settings.clip_norm, device, Alone()
+            )
         return measured.time_step_ms / 1000

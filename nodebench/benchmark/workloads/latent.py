@@ -111,7 +111,7 @@ class RacedLatentODE(LatentODE):
         self.library, self.solve_gradient = library, gradient
         self.solved: Solved | None = None
 
-    def latent(self, z0: Tensor, times: Tensor, t0: float) -> Tensor:
+    def latent(self, z0: Tensor, times: Tensor, t0: float, others: Tensor | None = None) -> Tensor:
         """See LatentODE; `times` begin at t0."""
         solve = Problem(self.ode_block.vector_field, OWN, z0, tuple(times.tolist()))
         self.solved = self.library.solve(solve, TOL, self.solve_gradient)

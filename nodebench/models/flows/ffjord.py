@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from nodebench.models.flows.continuous import ContinuousFlow
 from nodebench.ode.settings import SolverSettings
+from nodebench.ranks import drawn
 
 DIVERGENCES = ("exact", "hutchinson")
 NOISES = ("rademacher", "gaussian")
@@ -142,9 +143,11 @@ class FFJORD(ContinuousFlow):
     def field_args(self, like: Tensor) -> tuple[Any, ...]:
         if self.divergence == "exact" or not self.training:
             return ()
+
         # On the CPU, as the base is drawn: the same noise on every device.
-        if self.noise == "gaussian":
-            noise = torch.randn(like.shape, dtype=like.dtype)
-        else:
-            noise = torch.randint(2, like.shape, dtype=torch.int8).to(like.dtype) * 2 - 1
-        return (noise.to(like.device),)
+        def draw(num_points: int) -> Tensor:
+            if self.noise == "gaussian":
+                return torch.randn(len(like), num_points, dtype=like.dtype)
+            return torch.randint(2, (len(like), num_points), dtype=torch.int8).to(like.dtype) * 2 - 1
+
+        return (drawn(draw, like.shape[1], dim=1).to(like.device),)

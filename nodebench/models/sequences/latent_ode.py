@@ -13,6 +13,7 @@ from nodebench.models.ode_block import ODEBlock
 from nodebench.models.sequences.encoders import ENCODERS, ODERNNEncoder, RecurrentEncoder
 from nodebench.models.sequences.sequence_model import Losses, SequenceModel, gaussian_nll
 from nodebench.ode.settings import SolverSettings
+from nodebench.ranks import drawn
 
 ACTIVATIONS = {"tanh": nn.Tanh, "elu": nn.ELU}
 NOISES = ("fixed", "learned")
@@ -87,12 +88,17 @@ class LatentODE(SequenceModel):
         mean, log_variance = self.to_posterior(self.encoder(seen.readings(), t0)).chunk(2, dim=1)
         return mean, log_variance
 
-    def latent(self, z0: Tensor, times: Tensor, t0: float) -> Tensor:
+    def latent(self, z0: Tensor, times: Tensor, t0: float, others: Tensor | None = None) -> Tensor:
         """z (N, T, latent_dim) at `times`, (T,) for all or (N, T), of z(t0) = z0: one solve over the times of all.
 
-        Times of their own are solved for together: outputs cost a solver no evaluation.
+        Times of their own are solved for together: outputs cost a solver no evaluation. `others`: times of series of
+        the same batch that are not among these.
         """
-        grid, place = (times, None) if times.dim() == 1 else torch.unique(times, return_inverse=True)
+        grid, place = times, None
+        if times.dim() == 2:
+            everybodys = times.flatten() if others is None else torch.cat([times.flatten(), others])
+            grid, place = torch.unique(everybodys, return_inverse=True)
+            place = place[: times.numel()].view(times.shape)
         starts = float(grid[0]) == t0
         zs = self.ode_block.solve(z0, grid if starts else torch.cat([grid.new_tensor([t0]), grid])).ys
         zs = zs if starts else zs[1:]
@@ -110,7 +116,7 @@ class LatentODE(SequenceModel):
         if times.dim() == 2:  # of their own: solved for where something was observed, and nowhere else
             times, values, is_there, _ = seen.readings()
             times = torch.where(is_there.any(2), times, t0)
-        predicted = self.decoder(self.latent(z0, times, t0))
+        predicted = self.decoder(self.latent(z0, times, t0, seen.others))
         nll = gaussian_nll(values, predicted, self._log_noise_variance(noise_std), is_there)
         return Losses(nll, kl_to_prior(mean, log_variance), seen.observed.sum((1, 2)))
 
@@ -133,8 +139,11 @@ class LatentODE(SequenceModel):
 
 def sample(mean: Tensor, log_variance: Tensor, chance: torch.Generator | None) -> Tensor:
     """One sample of a diagonal Gaussian, differentiable in both; the noise is drawn on the CPU."""
-    noise = torch.randn(mean.shape, generator=chance, dtype=mean.dtype).to(mean.device)
-    return mean + noise * torch.exp(0.5 * log_variance)
+
+    def draw(num_rows: int) -> Tensor:
+        return torch.randn(num_rows, mean.shape[1], generator=chance, dtype=mean.dtype)
+
+    return mean + drawn(draw, len(mean)).to(mean.device) * torch.exp(0.5 * log_variance)
 
 
 def kl_to_prior(mean: Tensor, log_variance: Tensor) -> Tensor:

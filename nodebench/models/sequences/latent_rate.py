@@ -24,13 +24,15 @@ class Events(NamedTuple):
 
     times: float64 (N, n) on the CPU, from the window's begin on, each row in order; what lies behind a sequence's last
     event is 0 and counts for nothing. lengths: (N,), on the CPU too. duration: of the window. usual_rate: events a unit
-    of time over all training sequences, which the rates are multiples of.
+    of time over all training sequences, which the rates are multiples of. others: times of sequences of the same batch
+    that are not among these.
     """
 
     times: Tensor
     lengths: Tensor
     duration: float
     usual_rate: float
+    others: Tensor | None = None
 
     @property
     def is_event(self) -> Tensor:
@@ -148,14 +150,14 @@ class LatentRate(nn.Module):
         serves the whole batch anyway.
         """
         t1 = self.ode_block.t1
-        clock = (times * (t1 / events.duration)).clamp(0.0, t1)
-        grid, place = torch.unique(
-            torch.cat([clock.new_tensor([0.0, t1]), clock.flatten()]), return_inverse=True
-        )
+        everybodys = times.flatten() if events.others is None else torch.cat([times.flatten(), events.others])
+        clock = (everybodys * (t1 / events.duration)).clamp(0.0, t1)
+        grid, place = torch.unique(torch.cat([clock.new_tensor([0.0, t1]), clock]), return_inverse=True)
         ys = self.ode_block.solve(self.state(z0), grid.tolist()).ys
         ys = ys.expand(-1, len(times), -1)
         rows = torch.arange(len(times), device=z0.device)
-        ys_at = ys[place[2:].view(times.shape).to(z0.device), rows[:, None]]
+        place = place[2 : 2 + times.numel()].view(times.shape).to(z0.device)
+        ys_at = ys[place, rows[:, None]]
         field = self.ode_block.vector_field
         assert isinstance(field, RateField), "made so, and nobody else's"
         log_ratio = field.log_ratio(ys_at[..., :-1])[..., 0]

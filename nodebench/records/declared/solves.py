@@ -8,11 +8,14 @@ from nodebench.records.column import YES_NO, Column, Shown
 
 _nfe = partial(Column, format=".1f", unit="nfe in evaluations a batch", chart="nfe")
 _sample = partial(Column, format=".1f", unit="nfe_sample in evaluations a sample", chart="nfe")
+# nfe_..._max: of several processes the most of one, where the others are means over them.
 _steps = partial(Column, format=".1f", shown=Shown.NOWHERE)
 
 COUNTS = (
     _nfe("nfe_forward", rank=6),
     _nfe("nfe_backward", rank=7),
+    _nfe("nfe_forward_max", shown=Shown.NOWHERE),
+    _nfe("nfe_backward_max", shown=Shown.NOWHERE),
     _nfe("nfe_eval", shown=Shown.HPARAMS),
     _sample("nfe_sample_mean", rank=8),
     _sample("nfe_sample_median", rank=9),
