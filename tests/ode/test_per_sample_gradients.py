@@ -319,3 +319,30 @@ def test_a_sample_that_came_to_rest_before_the_others_has_its_gradient(gradient:
     expected, _, _ = gradients("direct", ts=ts, rtol=1e-11, atol=1e-11)
     found, _, _ = gradients(gradient, ts=ts, rtol=1e-9, atol=1e-9)
     close(found, expected, 1e-5)
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+@pytest.mark.parametrize("where", [1e300, float("inf"), float("nan")])
+def test_a_sample_at_rest_where_f_is_not_finite_leaves_the_gradients_of_the_others_finite(
+    gradient: str, where: float
+) -> None:
+    rate = nn.Parameter(torch.tensor(1.0, dtype=DTYPE))
+    alone, beside = (
+        odeint(
+            lambda t, y: rate * y * y,
+            y0,
+            ts,
+            params=(rate,),
+            steps="per_sample",
+            gradient=gradient,
+            raise_on_failure=False,
+        )
+        for y0, ts in (
+            (torch.tensor([[0.5]], dtype=DTYPE), [[0.0, 1.0]]),
+            (torch.tensor([[where], [0.5]], dtype=DTYPE), [[0.0, 0.0], [0.0, 1.0]]),
+        )
+    )
+    (expected,) = torch.autograd.grad(alone.ys[1, 0].sum(), rate)
+    (got,) = torch.autograd.grad(beside.ys[1, 1].sum(), rate)
+    assert torch.equal(beside.ys[1, 0], beside.ys[0, 0]) or where != where
+    assert got.item() == pytest.approx(expected.item(), rel=1e-12)

@@ -96,8 +96,9 @@ class _SampleLoop:
             sizes = np.full(len(self.y), np.nan)
         guesses = bool((np.isnan(sizes) & rows.is_under_way).any())
         self._check_budgets(np.full(len(self.y), 1 + guesses), rows.is_under_way)
-        start = to_device(course.times.ts[:, 0].copy(), self.y)
-        self.f0 = kept(course.f(start, self.y))
+        # Rows that are at rest from the start may be anywhere, also where f is not finite.
+        start, _ = self._moved(course.times.ts[:, 0].copy(), places(~rows.is_under_way))
+        self.f0 = kept(course.f(to_device(start, self.y), self.y))
         rows.count_evaluations(1 + guesses)
         if guesses:
             accuracy = course.control.accuracy
@@ -123,17 +124,24 @@ class _SampleLoop:
 
         Where a row is not finite, its part in a gradient is 0 times that: NaN.
         """
+        t, of = self._moved(t, lost)
+        if of is not None:
+            self.f0 = self.f0.index_select(0, of)
+            if self.course.retakes:  # the graph of f0 had the lost rows in it
+                self.f0 = kept(self.course.f(to_device(t, self.y), self.y))
+        return t
+
+    def _moved(self, t: Floats, lost: list[int]) -> tuple[Floats, Tensor | None]:
+        """See _set_aside, without f0: the times, and of which row each is now, if any was moved."""
         rows, under_way = self.rows, places(self.rows.is_under_way)
         if not (lost and under_way):
-            return t
+            return t, None
         index = np.arange(len(t))
         index[lost] = under_way[0]
         t, of = t[index], to_device(index, self.y)
         rows.t = np.where(np.isin(np.arange(len(t)), lost), t, rows.t)
-        self.y, self.f0 = self.y.index_select(0, of), self.f0.index_select(0, of)
-        if self.course.retakes:  # the graph of f0 had the lost rows in it
-            self.f0 = kept(self.course.f(to_device(t, self.y), self.y))
-        return t
+        self.y = self.y.index_select(0, of)
+        return t, of
 
     def _march(self) -> None:
         """Have the steps take as many as need no more than stepping, where they can."""
