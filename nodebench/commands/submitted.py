@@ -14,9 +14,11 @@ from nodebench.commands.members import Member
 from nodebench.commands.run_log import kept_in_log
 from nodebench.commands.share import share
 from nodebench.config.compose import compose
+from nodebench.config.errors import FailedError
 from nodebench.config.identity import run_folder
 from nodebench.config.launch import job_number, launch, launcher_name
 from nodebench.counted import counted
+from nodebench.records.lock import holder_of
 from nodebench.terminal import tell
 from nodebench.training.environment import JOBS, jobs_here
 
@@ -31,7 +33,8 @@ def run_submitted(
 ) -> dict[Path, Ending]:
     """How every member ended that the launcher ran, a job each; one that is lost is a failure and no end of the others.
 
-    Raises ConfigError if there is no such launcher, FailedError if it fails itself. A signal ends the waiting alone.
+    Raises ConfigError if there is no such launcher, FailedError if it fails before a member has begun. A signal ends
+    the waiting alone.
     """
     name = launcher_name(launcher_overrides)
     tell(f"jobs      {counted(len(members), 'job')} of {name}; `nodebench status` says how far they are")
@@ -53,6 +56,11 @@ def run_submitted(
                 config_dir,
                 tell_result,
             )
+    except FailedError as error:
+        if not any(summary_state(folder) != before[folder] or holder_of(folder) for folder in members):
+            raise
+        tell(str(error))
+        returned = [error] * len(members)
     except (KeyboardInterrupt, SystemExit):
         tell("stopped   jobs that were submitted may go on; the same command submits what is not finished")
         raise

@@ -31,8 +31,8 @@ BASIC, JOBLIB = "basic", "joblib"
 INSTALLED_WITH = {
     "submitit_local": "nodebench[submitit]",
     "submitit_slurm": "nodebench[submitit]",
-    "ray": "hydra-ray-launcher",
-    "ray_aws": "hydra-ray-launcher",
+    "ray": "nodebench[ray]",
+    "ray_aws": "nodebench[ray]",
 }
 """What gives a launcher that Hydra has not by itself, in pip's words."""
 

@@ -13,6 +13,7 @@ from nodebench import cli
 from nodebench.commands import submitted
 from nodebench.commands.endings import Ending
 from nodebench.commands.run_log import RunLog, kept_in_log
+from nodebench.config.errors import FailedError
 from nodebench.config.launch import launch
 from nodebench.training import environment
 
@@ -61,6 +62,29 @@ def test_a_job_that_is_lost_is_a_row_and_the_same_command_submits_what_is_missin
     assert "2 finished, 1 failed, 1 interrupted" in printed  # the table's row
     assert "seed2: its job ended without a result, as when it is killed or its node fails: no" in printed
     assert "seed3: SIGTERM at step 1 of 2" in printed
+
+
+def test_a_launcher_that_fails_on_the_way_leaves_a_table_and_one_that_cannot_begin_leaves_nothing(
+    smoke: tuple[str, ...],
+    leave_run: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object) -> list[Any]:
+        if begins:
+            leave_run(*smoke[:-1], "model=mlp", "seed=0", version="0.1.0", git_commit=None, git_dirty=None)
+        raise FailedError("hydra/launcher=ray failed: a worker crashed")
+
+    monkeypatch.setattr(submitted, "launch", fail)
+    begins = False
+    assert sweep_of(smoke) == 1
+    assert "nodebench: hydra/launcher=ray failed: a worker crashed\n" in capsys.readouterr().err
+    assert not list(Path("outputs").rglob("summary.json"))
+    begins = True
+    assert sweep_of(smoke) == 1
+    printed = capsys.readouterr().out
+    assert "\nhydra/launcher=ray failed: a worker crashed\n" in printed
+    assert "1 finished, 3 failed" in printed
 
 
 def test_jobs_on_this_machine_share_its_cores_and_the_environment_is_as_it_was(
