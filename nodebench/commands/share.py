@@ -18,7 +18,9 @@ def cores() -> int:
 
 def threads_each(jobs: int) -> int:
     """The threads of each of `jobs` runs: what the environment gives a process, else an equal share of the cores."""
-    given = os.environ.get(THREADS, "")
+    given, _, _ = os.environ.get(THREADS, "").partition(
+        ","
+    )  # behind it are those of regions inside of others
     return int(given) if given.isdecimal() and int(given) else max(1, cores() // jobs)
 
 
@@ -31,7 +33,7 @@ def share(slot: int, jobs: int, device: str) -> dict[str, str]:
     gpus = visible_gpus() if device in ("auto", "cuda") else []
     return {
         JOBS: str(jobs),
-        THREADS: str(threads_each(jobs)),
+        **({} if os.environ.get(THREADS) else {THREADS: str(threads_each(jobs))}),
         **({GPUS: gpus[slot % len(gpus)]} if gpus else {}),
     }
 

@@ -151,8 +151,9 @@ def test_a_share_of_the_cores_goes_to_each_unless_the_environment_gives_another(
     played("finish", "finish")
     assert sweep_of(smoke, 2, "hydra/launcher=joblib", "hydra.launcher.n_jobs=9") == 0
     assert [path.read_text() for path in Path("outputs").rglob("threads")] == ["3", "3"]
-    monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    monkeypatch.setenv("OMP_NUM_THREADS", "2,1")
     assert share.threads_each(2) == 2
+    assert "OMP_NUM_THREADS" not in share.share(0, 2, "cpu")
 
 
 def test_runs_whose_device_is_left_open_are_spread_over_the_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
