@@ -1,17 +1,24 @@
 """Run folders as thousands of trainings would leave them, without training: what tables of many runs are tried on.
 
-scripts/many_runs.py FOLDER NUMBER [MAX_SEEDS] writes them below FOLDER. Configs, folder names and environment are
-nodebench's own, numbers are drawn. Three experiments with nets, solvers, tolerances, rates of learning and seeds; of
-twenty runs one failed, for one of four reasons, one was interrupted, and one has no summary yet; of two hundred one is
-damaged. docs/results/many has what tables over them cost.
+scripts/many_runs.py FOLDER NUMBER writes them below FOLDER. scripts/many_runs.py FOLDER measures what commands take on
+100, 1,000 and 10,000 of them, which it makes below FOLDER, and prints docs/results/many/README.md.
+
+Configs, folder names and environment are nodebench's own, numbers are drawn. Five experiments with nets, solvers,
+tolerances, rates of learning and seeds. Of twenty runs one failed, for one of four reasons, one was interrupted, and
+one has no summary yet; of two hundred one is damaged.
 """
 
 from __future__ import annotations
 
 import itertools
 import json
+import os
+import platform
 import random
+import shutil
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,6 +46,22 @@ REASONS = (
     "OutOfMemoryError: the batch of {} images does not fit (full traceback in log.txt)",
     "ConfigError: data.root holds no such file",
 )
+
+NUMBERS = (100, 1_000, 10_000)
+PAGE_BEGINS = """# Ten thousand runs
+
+What commands take on folders of many runs, made by a script and not by training, five seeds an experiment; of twenty
+runs one failed, one was interrupted and one is without a summary. The second time, the table finds what the files of
+250 runs or more say in [an index beside them](../../decisions/0024-an-index-of-many-runs.md). Each is a command as it
+is typed, from its start to its end: seconds, seconds of a processor, and the peak of its memory; but for the first, the
+least of three times.
+
+```sh
+python scripts/many_runs.py /tmp/many
+```
+
+| runs | table, first | table, again | status | plot fig5 | plot curves |
+|---|---|---|---|---|---|"""
 
 
 def configs(num_runs: int, max_seeds: int) -> Iterator[dict[str, Any]]:
@@ -94,11 +117,51 @@ def _record(config: dict[str, Any], epoch: int, draw: random.Random) -> dict[str
     }
 
 
-def main(folder: str, num_runs: str, max_seeds: str = "5") -> None:
+def write(folder: Path, num_runs: int) -> None:
+    """So many runs below `folder`, five seeds an experiment."""
     environment = json.dumps(describe_environment(torch.device("cpu")), indent=2)
     draw = random.Random(0)
-    for config in configs(int(num_runs), int(max_seeds)):
-        leave(config, Path(folder), environment, draw)
+    for config in configs(num_runs, max_seeds=5):
+        leave(config, folder, environment, draw)
+
+
+def cost(command: str, runs: Path, times: int = 3) -> str:
+    """`1.9 s, 1.6 s CPU, 160 MB` of a command on these runs: the least of so many times, each."""
+    words = [sys.executable, "-m", "nodebench", *command.split(), "--runs", str(runs)]
+    taken = []
+    for _ in range(times):
+        began = time.monotonic()
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+        _, status, used = os.wait4(process.pid, 0)
+        assert status == 0, words
+        taken.append((time.monotonic() - began, used.ru_utime + used.ru_stime, used.ru_maxrss / 1000))
+    wall, processor, memory = (min(each) for each in zip(*taken, strict=True))
+    return f"{wall:.1f} s, {processor:.1f} s CPU, {memory:.0f} MB"
+
+
+def measure(folder: Path) -> None:
+    """Print the page."""
+    print(PAGE_BEGINS)
+    figures = folder / "figures"
+    for num_runs in NUMBERS:
+        runs = folder / str(num_runs)
+        if not runs.exists():
+            write(runs, num_runs)
+            time.sleep(3)  # what has just been written is not kept in an index
+        shutil.rmtree(runs / ".nodebench", ignore_errors=True)
+        first = cost("table", runs, times=1)
+        drawing = (f"plot {words} --out {figures}" for words in ("fig5", "curves --columns loss_train"))
+        again = [cost(command, runs) for command in ("table", "status", *drawing)]
+        print(f"| {num_runs:,} | " + " | ".join([first, *again]) + " |")
+    machine = platform.processor() or platform.machine()
+    print(f"\nOn {machine}, {os.cpu_count()} cores, Python {platform.python_version()}.")
+
+
+def main(folder: str, num_runs: str = "") -> None:
+    if num_runs:
+        write(Path(folder), int(num_runs))
+    else:
+        measure(Path(folder))
 
 
 if __name__ == "__main__":
