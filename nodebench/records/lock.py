@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import socket
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -19,6 +20,7 @@ from nodebench.records.storage import RunFolderError, open_to_write
 
 LOCK, OWNER = "lock", "lock.owner"
 _WITHOUT_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)  # what NFS and Lustre say where flock is off
+_TRIES = 3
 _LONGEST = 1000  # bytes of what is read of a lock, which somebody else may have written
 
 
@@ -51,7 +53,7 @@ def take_lock(folder: Path) -> Callable[[], None]:
     """
     descriptor = open_to_write(folder / LOCK, os.O_RDWR | os.O_CREAT)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(descriptor)
     except OSError as error:
         holder = Holder(*_named_in(descriptor))
         os.close(descriptor)
@@ -62,7 +64,26 @@ def take_lock(folder: Path) -> Callable[[], None]:
         raise
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, _own_name().encode(), 0)
-    return partial(os.close, descriptor)
+    return partial(_unlock, descriptor)
+
+
+def _lock(descriptor: int) -> None:
+    """Take the kernel's lock. Raises BlockingIOError if another process keeps it, not if one only looks at it."""
+    for left in reversed(range(_TRIES)):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if not left:
+                raise
+            time.sleep(0.02)
+
+
+def _unlock(descriptor: int) -> None:
+    """Let the kernel's lock go, with no name in it: a folder that is handed on tells nothing of who trained there."""
+    with suppress(OSError):
+        os.ftruncate(descriptor, 0)
+    os.close(descriptor)
 
 
 def holder_of(folder: Path) -> Holder | None:

@@ -374,7 +374,8 @@ def test_second_run_in_the_same_folder_is_refused_and_the_lock_ends_with_the_fir
 def test_lock_file_of_a_dead_process_does_not_stop_the_next(tmp_path):
     (tmp_path / "lock").write_text("1\n")
     with RunFolder(tmp_path):
-        assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+        assert json.loads((tmp_path / "lock").read_text())["process"] == os.getpid()
+    assert (tmp_path / "lock").read_text() == ""
 
 
 def test_environment_and_config_hold_no_path_and_no_host_name(unbroken):

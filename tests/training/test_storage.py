@@ -10,10 +10,11 @@ import shutil
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
-from nodebench.records import storage
+from nodebench.records import lock, storage
 from nodebench.records.lock import Holder, holder_of
 from nodebench.training import RunFolder, RunFolderBusyError, RunFolderError
 
@@ -144,6 +145,17 @@ def test_who_trains_is_told_and_whoever_looks_keeps_nobody_out(tmp_path):
     (tmp_path / "lock").unlink()
     os.mkfifo(tmp_path / "lock")
     assert holder_of(tmp_path) is None
+
+
+def test_who_only_looks_at_that_moment_keeps_nobody_out(tmp_path, monkeypatch):
+    (tmp_path / "lock").touch()
+    looking = os.open(tmp_path / "lock", os.O_RDONLY)
+    fcntl.flock(looking, fcntl.LOCK_SH)
+    waited = SimpleNamespace(sleep=lambda seconds: fcntl.flock(looking, fcntl.LOCK_UN))
+    monkeypatch.setattr(lock, "time", waited)
+    with RunFolder(tmp_path):
+        pass
+    os.close(looking)
 
 
 def test_lock_that_the_system_refuses_is_an_error(tmp_path, monkeypatch):
