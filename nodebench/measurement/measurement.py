@@ -24,6 +24,7 @@ from nodebench.measurement.reference import (
 from nodebench.models.classifiers import ODENet
 from nodebench.models.ode_block import ODEBlock
 from nodebench.ode import Counts, SolverError
+from nodebench.ode.settings import SolverSettings
 from nodebench.records.measures import NUM_TIMED, Key, Row
 from nodebench.tasks.classification import Batch, Classification
 from nodebench.training.protocols import ShowProgress, show_nothing
@@ -33,11 +34,13 @@ MeasureMemory = Callable[[nn.Module, Callable[[], Tensor], torch.device], Mappin
 
 
 class _Prepared(NamedTuple):
-    """A batch at the ODE block's input, and its reference."""
+    """A batch at the ODE block's input, its reference, and what rows of it share or a first look has left for them."""
 
     y0: Tensor
     labels: Tensor
     reference: Reference
+    passes: dict[Key, Pass]
+    recon_errors: dict[SolverSettings, float]  # of a solver, whatever the gradient
 
 
 class Measurement:
@@ -83,7 +86,7 @@ class Measurement:
         batch = self._prepare(first)
         reference_s = (now_ms(batch.y0.device) - start) / 1000
         cases = list({case.key(0): case for case, _ in todo}.values())
-        passes_s = {case.key(0): self._time_pass(case, batch) for case in progress(cases)}
+        passes_s = {case.key(0): self._time_pass(case, first, batch) for case in progress(cases)}
         seconds: dict[Key, float] = {}
         seen = {first}
         for case, index in todo:
@@ -112,13 +115,14 @@ class Measurement:
 
     def _measure(self, case: Case, index: int, batch: _Prepared) -> dict[str, str | float | None]:
         block = self._block(case)
-        found = self._pass(case, block, batch)
+        found = batch.passes.pop(case.key(index), None) or self._pass(case, block, batch)
+        stats = found.solution.stats
         columns = {
-            **_count_columns(found.stats.forward, "forward"),
-            **(_count_columns(found.stats.backward, "backward") if case.has_backward else {}),
+            **_count_columns(stats.forward, "forward"),
+            **(_count_columns(stats.backward, "backward") if case.has_backward else {}),
             "error_endpoint": endpoint_error(found.y1, batch.reference.y1),
             "error_reference": self.errors.endpoint if self.errors is not None and index == 0 else None,
-            "recon_error": _reconstruction_error(block, batch.y0),
+            "recon_error": _reconstruction_error(case, block, batch, found),
         }
         if case.has_backward and case.gradient == "adjoint":
             adjoint = case.solver.adjoint
@@ -146,13 +150,13 @@ class Measurement:
         # Of the sum, autograd keeps nothing.
         return self._measure_memory(block, lambda: block(y0).sum(), y0.device)["memory_saved_mib"]
 
-    def _time_pass(self, case: Case, batch: _Prepared) -> float:
-        """Seconds of one pass and of the reconstruction after it."""
+    def _time_pass(self, case: Case, index: int, batch: _Prepared) -> float:
+        """Seconds of one pass and of the reconstruction after it, both of which its row finds there."""
         start = now_ms(batch.y0.device)
         try:
             block = self._block(case)
-            self._pass(case, block, batch)
-            _reconstruction_error(block, batch.y0)
+            found = batch.passes[case.key(index)] = self._pass(case, block, batch)
+            _reconstruction_error(case, block, batch, found)
         except SolverError:
             pass  # its row will say so
         return (now_ms(batch.y0.device) - start) / 1000
@@ -176,7 +180,7 @@ class Measurement:
             with torch.no_grad():
                 y0 = self._net.stem(chosen.images.float() / 255)
             reference = self._solver.solve(self._settings, y0, chosen.labels, index < NUM_TIMED)
-            self._kept = {index: _Prepared(y0, chosen.labels, reference)}
+            self._kept = {index: _Prepared(y0, chosen.labels, reference, {}, {})}
         return self._kept[index]
 
     def _reference_errors(self, batch: _Prepared) -> ReferenceErrors:
@@ -197,9 +201,17 @@ class Measurement:
         return adj_y1
 
 
-def _reconstruction_error(block: Block, y0: Tensor) -> float | None:
-    """Of a solve by another library it is not measured."""
-    return block.reconstruction_error(y0) if isinstance(block, ODEBlock) else None
+def _reconstruction_error(case: Case, block: Block, batch: _Prepared, found: Pass) -> float | None:
+    """From the end of the pass that was `found`, but for a pass that autograd recorded, whose last bits are others.
+
+    Of a solve by another library it is not measured.
+    """
+    if not isinstance(block, ODEBlock):
+        return None
+    if case.solver not in batch.recon_errors:
+        there = None if case.gradient == "direct" else found.solution
+        batch.recon_errors[case.solver] = block.reconstruction_error(batch.y0, there)
+    return batch.recon_errors[case.solver]
 
 
 def _count_columns(counts: Counts, direction: str) -> dict[str, str | float | None]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nodebench.measurement.baselines import TorchdiffeqBlock
 from nodebench.models.ode_block import ODEBlock
-from nodebench.ode import SolveStats
+from nodebench.ode import Solution
 
 Block = ODEBlock | TorchdiffeqBlock
 LossGradient = Callable[[Tensor], Tensor]
@@ -20,13 +20,20 @@ LossGradient = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Pass:
-    """y1 = y(t1); `gradient` is dL/d(y0, theta), flat. What belongs to the backward pass is None without one."""
+    """The solve and what it gave, without a graph; `gradient` is dL/d(y0, theta), flat.
 
-    y1: Tensor
-    stats: SolveStats
+    What belongs to the backward pass is None without one.
+    """
+
+    solution: Solution[Tensor]
     time_forward_ms: float
     gradient: Tensor | None = None
     time_backward_ms: float | None = None
+
+    @property
+    def y1(self) -> Tensor:
+        """y(t1)."""
+        return self.solution.ys[-1]
 
 
 def run_pass(block: Block, y0: Tensor, loss_gradient: LossGradient | None) -> Pass:
@@ -39,16 +46,17 @@ def run_pass(block: Block, y0: Tensor, loss_gradient: LossGradient | None) -> Pa
     with torch.set_grad_enabled(loss_gradient is not None):
         solution = block.solve(y0, (0.0, block.t1))
     time_forward_ms = now_ms(y0.device) - start
-    y1 = solution.ys[-1]
     if loss_gradient is None:
-        return Pass(y1, solution.stats, time_forward_ms)
+        return Pass(solution, time_forward_ms)
+    y1 = solution.ys[-1]
     adj_y1 = loss_gradient(y1.detach())
     start = now_ms(y0.device)
     wanted = [y0, *(theta for theta in block.vector_field.parameters() if theta.requires_grad)]
     grads = torch.autograd.grad(y1, wanted, adj_y1, materialize_grads=True)
     time_backward_ms = now_ms(y0.device) - start
     gradient = torch.cat([grad.reshape(-1) for grad in grads])
-    return Pass(y1.detach(), solution.stats, time_forward_ms, gradient, time_backward_ms)
+    solved = Solution(solution.ts, solution.ys.detach(), solution.stats)
+    return Pass(solved, time_forward_ms, gradient, time_backward_ms)
 
 
 def now_ms(device: torch.device) -> float:

@@ -80,16 +80,17 @@ class ODEBlock(nn.Module):
         return dy
 
     @torch.no_grad()
-    def reconstruction_error(self, y0: Tensor) -> float:
+    def reconstruction_error(self, y0: Tensor, there: Solution[Tensor] | None = None) -> float:
         """||z - y0|| / ||y0|| over the whole batch, where z is y0 solved from t = 0 to t1 and back to 0.
 
         Small where the solve stands for an ODE, whose flow can be inverted; large where the net has come to depend on
         the solver's errors (Ott et al. 2021, "ResNet after all?"). Infinite if a solve fails or overflows, or if the
-        one back takes a thousand times the evaluations of the one there.
+        one back takes a thousand times the evaluations of the one there. `there`: the solve from y0 to t1, where it has
+        been made already.
         """
         own = self.solver
         try:
-            there = self.solve(y0, (0.0, self.t1))
+            there = self.solve(y0, (0.0, self.t1)) if there is None else there
         except SolverError:
             return math.inf
         if own.max_nfe is None:

@@ -17,7 +17,8 @@ from nodebench.measurement import Case, Measurement, ReferenceErrors, ReferenceS
 from nodebench.measurement.baselines import METHODS
 from nodebench.measurement.reference import ReferenceSolver
 from nodebench.models.classifiers import ODENet
-from nodebench.ode import odeint
+from nodebench.models.ode_block import ODEBlock
+from nodebench.ode import Solution, odeint
 from nodebench.ode.settings import AdjointSettings, SolverSettings
 from nodebench.records.measures import NAMES, OWN, Key
 from nodebench.tasks.classification import Classification
@@ -248,6 +249,35 @@ def test_the_reference_is_solved_once_a_batch(bench: Bench, monkeypatch: pytest.
     assert solves == [1e-9, 1e-9]
     assert len(estimate) == 6
     assert all(math.isfinite(seconds) and seconds > 0 for seconds in estimate.values())
+
+
+def test_no_solve_is_made_twice_for_what_another_row_or_the_estimate_has_found(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of each row of a first batch: the pass, three more for times, one for memory. Back from y(t1): once a solver.
+
+    There for the way back: once a solver too, where the row that needs it first is of direct, which autograd records.
+    """
+    solve, there, back = ODEBlock.solve, [], []
+
+    def noted(block: ODEBlock, y0: torch.Tensor, ts: Sequence[float]) -> Solution[torch.Tensor]:
+        if y0.dtype == torch.float32:  # the reference's are in float64
+            (there if ts[0] == 0.0 else back).append(block.solver.rtol)
+        return solve(block, y0, ts)
+
+    cases = [Case(at(tol), gradient, 1) for tol in (1e-1, 1e-3) for gradient in GRADIENTS]
+    monkeypatch.setattr(ODEBlock, "solve", noted)
+    bench.measurement.estimate(order(cases))
+    rows = bench.rows(cases)
+    assert len(there) == len(cases) * (1 + 3 + 1) + 2
+    assert sorted(back) == [1e-3, 1e-1]
+    there.clear()
+    rows += bench.rows([replace(cases[-1], num_batches=2)])
+    assert len(there) == 2 * (1 + 3) + 1
+    monkeypatch.undo()
+    for row in rows:
+        alone = ODEBlock(bench.net.ode_block.vector_field, at(row["tol"]), row["gradient"])
+        assert row["recon_error"] == alone.reconstruction_error(bench.y0(row["batch"]))
 
 
 def test_measuring_leaves_the_net_as_it_was(bench: Bench) -> None:
