@@ -27,8 +27,8 @@ from nodebench.training.protocols import Advise, Pace
 from nodebench.training.state import MakeOptimizer
 from nodebench.training.trial import raced_steps
 
-LONG_S = 20 * 60.0
-"""Of a run: compiling takes a minute where nothing of it has been compiled here before."""
+LONG_S = 30 * 60.0
+"""Of a run: compiling takes about a minute where nothing of it has been compiled here before."""
 MOST_STEPS = 5  # of each copy, in a hundredth of the run
 LEAST_GAIN = 1.1  # below, other load on the machine explains it
 

@@ -81,7 +81,7 @@ def test_the_line_has_the_gain_the_time_and_the_command(races: list[int]) -> Non
 
 
 def test_a_short_run_and_a_net_without_an_ode_are_not_measured(races: list[int]) -> None:
-    assert asked(hours=0.3) is None
+    assert asked(hours=0.4) is None
     assert asked(["experiment=table1_mlp"], net=MLP) is None
     assert races == []
 
