@@ -65,19 +65,17 @@ def run_side_by_side(
     jobs: int,
     config_dir: str | Path | None = None,
 ) -> dict[Path, Ending]:
-    """How every member ended that was trained, `jobs` at a time, in the order in which they stand.
+    """How every member ended that was trained, at most `jobs` at a time, in the order in which they stand.
 
     Each is `nodebench train`, in a process of its own, with its share of the machine; what it prints goes to its run's
     log.txt, and the screen has a line when it starts and one when it ends. A signal to this process (KeyboardInterrupt,
     SystemExit) is handed on, so that all save a checkpoint and end, and is raised again; a second Ctrl-C does not wait
     for the step in hand.
     """
-    jobs = min(jobs, len(members))
-    tell(
-        f"jobs      {jobs} at a time, {counted(threads_each(jobs), 'thread')} each; what a run prints is in its log.txt"
-    )
+    at_once, threads = min(jobs, len(members)), counted(threads_each(jobs), "thread")
+    tell(f"jobs      {at_once} at a time, {threads} each; what a run prints is in its log.txt")
     running, futures = _Running(len(members), jobs, config_dir), {}
-    with ThreadPoolExecutor(jobs) as pool:
+    with ThreadPoolExecutor(at_once) as pool:
         try:
             for (folder, member), label in zip(members.items(), labels, strict=True):
                 futures[folder] = pool.submit(running.train, folder, member, label)
@@ -101,7 +99,8 @@ class _Running:
     def __init__(self, number: int, jobs: int, config_dir: str | Path | None) -> None:
         self._jobs = jobs
         self._config_dir = config_dir
-        self._pace = PaceOfJobs(number, jobs)
+        self._at_once = min(jobs, number)
+        self._pace = PaceOfJobs(number, self._at_once)
         self._lock = threading.Lock()  # over all that follows, and the screen
         self._free = list(range(jobs))
         self._processes: list[subprocess.Popen[str]] = []
@@ -158,7 +157,7 @@ class _Running:
 
     def _start(self, member: Member, slot: int) -> subprocess.Popen[str]:
         """The member's process, which the signals of this one's terminal do not reach: they are handed on once."""
-        shared = share(slot, self._jobs, str(member.composed.config["device"]))
+        shared = share(slot, self._jobs, str(member.composed.config["device"]), self._at_once)
         return subprocess.Popen(
             command_of(member, self._config_dir),
             env={**os.environ, **shared},

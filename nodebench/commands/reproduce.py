@@ -137,7 +137,9 @@ def _train_missing(
 
     def train(chosen: Mapping[Path, Member]) -> Mapping[Path, Ending]:
         if jobs > 1:
-            return run_side_by_side(chosen, [_label(member) for member in chosen.values()], jobs)
+            return run_side_by_side(
+                chosen, [_label(member) for member in chosen.values()], min(jobs, len(members))
+            )
         endings = {}
         pace = Pace([folder in chosen for folder in members])
         for index, (folder, member) in enumerate(members.items()):

@@ -24,15 +24,17 @@ def threads_each(jobs: int) -> int:
     return int(given) if given.isdecimal() and int(given) else max(1, cores() // jobs)
 
 
-def share(slot: int, jobs: int, device: str) -> dict[str, str]:
+def share(slot: int, jobs: int, device: str, at_once: int | None = None) -> dict[str, str]:
     """The variables of the environment by which the run in `slot`, counted from 0, of `jobs` keeps to its share.
 
-    They are set before its process begins, since OpenMP and CUDA read them once, and no run is named by them. A run
-    whose `device` is left open gets the GPU of its slot, modulo the GPUs that this process sees.
+    Threads are those of `jobs` runs where fewer go on `at_once` too, as in a sweep that is given again: a run that is
+    continued is bit-identical at the same number. They are set before its process begins, since OpenMP and CUDA read
+    them once, and no run is named by them. A run whose `device` is left open gets the GPU of its slot, modulo the GPUs
+    that this process sees.
     """
     gpus = visible_gpus() if device in ("auto", "cuda") else []
     return {
-        JOBS: str(jobs),
+        JOBS: str(at_once or jobs),
         **({} if os.environ.get(THREADS) else {THREADS: str(threads_each(jobs))}),
         **({GPUS: gpus[slot % len(gpus)]} if gpus else {}),
     }

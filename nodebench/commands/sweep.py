@@ -41,7 +41,7 @@ def sweep(overrides: Sequence[str], config_dir: str | Path | None = None, jobs: 
     output_dir = next(iter(members.values())).composed.config["output_dir"]
     if to_train:
         check_runs(Path(output_dir))
-    launcher = launcher_name(launcher_overrides)
+    launcher, jobs = launcher_name(launcher_overrides), min(jobs, len(members))
     if jobs > 1 or launcher not in (BASIC, JOBLIB):
         if len(to_train) < len(members):
             done = len(members) - len(to_train)

@@ -151,6 +151,10 @@ def test_a_share_of_the_cores_goes_to_each_unless_the_environment_gives_another(
     played("finish", "finish")
     assert sweep_of(smoke, 2, "hydra/launcher=joblib", "hydra.launcher.n_jobs=9") == 0
     assert [path.read_text() for path in Path("outputs").rglob("threads")] == ["3", "3"]
+    next(Path("outputs").rglob("seed1/summary.json")).unlink()
+    next(Path("outputs").rglob("seed1/threads")).unlink()
+    assert sweep_of(smoke, 2, "--jobs", "2") == 0  # one is left, at the threads that it began with
+    assert [path.read_text() for path in Path("outputs").rglob("threads")] == ["3", "3"]
     monkeypatch.setenv("OMP_NUM_THREADS", "2,1")
     assert share.threads_each(2) == 2
     assert "OMP_NUM_THREADS" not in share.share(0, 2, "cpu")

@@ -207,7 +207,7 @@ def test_with_jobs_what_lacks_is_trained_side_by_side_then_the_table_is_drawn(
     monkeypatch.setattr(reproduce, "run_side_by_side", run_side_by_side)
     for _ in range(2):
         assert cli.main(["reproduce", "small", "--recipe", "paper", "--seeds", "1", "--jobs", "3"]) == 0
-    assert asked == [(2, 3)]
+    assert asked == [(2, 2)]
     assert "2 runs: 2 done" in capsys.readouterr().out
 
 
