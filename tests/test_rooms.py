@@ -36,7 +36,16 @@ ROOMS: dict[str, set[str]] = {
     "models": {"ode", "data.trajectories", "ranks"},
     "tasks": {"ode", "models", "data", "records", "training.protocols"},
     "measurement": {"ode", "models", "data", "tasks", "records", "training.protocols"},
-    "benchmark": {"ode", "models", "data", "measurement", "training.memory", "reporting.replacing"},
+    "benchmark": {
+        "ode",
+        "models",
+        "data",
+        "measurement",
+        "tasks",
+        "training",
+        "ranks",
+        "reporting.replacing",
+    },
 }
 OPEN_ROOMS = {"config", "commands", "cli", "api", "__main__", "__init__"}
 # Inside ode, each module may import those before it and none after, as docs/architecture.md draws them.

@@ -297,7 +297,7 @@ class _Training:
         if error.reason:
             return self._conclude("failed", error.reason)
         reason = f"{error} in step {self.state.step + 1} of {self.settings.num_steps}"
-        self._say(f"interrupted: {reason}; the same command continues from the last checkpoint")
+        self._say(f"interrupted: {reason}; {self.run.what_goes_on} continues from the last checkpoint")
         return self._conclude("interrupted", reason, signal=self.guard.received)
 
     def _stopped(self, error: Exception) -> Outcome:

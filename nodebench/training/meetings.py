@@ -30,6 +30,7 @@ _LOOK_EVERY = timedelta(seconds=0.5)
 _SETTLE_IN_S = (
     10.0  # what the others have to come to a meeting once a signal has come; torchrun kills after 30 s
 )
+_HOST = torch.device("cpu")
 _NO_END = timedelta(days=365)  # one process evaluates, and the others wait as long as it takes
 
 
@@ -106,9 +107,9 @@ class Meetings:
         sent = x.new_zeros(number, -(-size // number))
         sent.view(-1)[:size] = x
         parts = torch.empty_like(sent)
-        self._wait(dist.all_to_all_single(parts, sent, async_op=True))
+        self._wait(dist.all_to_all_single(parts, sent, async_op=True), x.device)
         own = reduce(torch.add, parts.unbind())
-        self._wait(dist.all_gather(list(sent.unbind()), own, async_op=True))
+        self._wait(dist.all_gather(list(sent.unbind()), own, async_op=True), x.device)
         self.seconds += time.perf_counter() - began
         return sent.view(-1)[:size]
 
@@ -164,19 +165,36 @@ class Meetings:
     def _key(self, rank: int) -> str:
         return f"nodebench/reason/{rank}"
 
-    def _wait(self, work: Any) -> None:
-        """Wait for a collective, so that signals are heard; raises LeftError if it cannot end."""
+    def _wait(self, work: Any, device: torch.device = _HOST) -> None:
+        """Wait for a collective, so that signals are heard; raises LostError if it cannot end."""
         asked_at: float | None = None
         while True:
             try:
-                if work.wait(_LOOK_EVERY) is not False:
+                if _has_ended(work, device):
                     return
             except RuntimeError as error:
-                if work.is_completed():  # what it raises is no time that is up
-                    self._is_over = True
-                    raise LostError("another process was lost") from error
+                self._is_over = True
+                raise LostError("another process was lost") from error
             if asked_at is None and self.is_asked_to_stop():
                 asked_at = time.monotonic()
             if asked_at is not None and time.monotonic() - asked_at > _SETTLE_IN_S:
                 self._is_over = True
                 raise LostError("the others did not come to stop together")
+
+
+def _has_ended(work: Any, device: torch.device) -> bool:
+    """Whether a collective has ended, waited for a while; RuntimeError if it has failed."""
+    if device.type == "cpu":
+        try:
+            work.wait(_LOOK_EVERY)
+        except RuntimeError:
+            if work.is_completed():  # else the while is over
+                raise
+            return False
+        return True
+    # With a time to wait, nccl would give the whole group up when that is over.
+    if not work.is_completed():
+        time.sleep(1e-4)
+        return False
+    work.wait()
+    return True

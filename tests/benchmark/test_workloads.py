@@ -15,6 +15,7 @@ from nodebench.benchmark.report import Report, left_out, write
 from nodebench.benchmark.rows import COLUMNS
 from nodebench.benchmark.workloads import (
     cnf,
+    ddp,
     epoch,
     latent,
     mixed,
@@ -51,6 +52,7 @@ def modes(rows: pd.DataFrame, library: str, field: str, tol: float) -> list[str]
 def test_the_folder_is_the_list() -> None:
     assert workload_names() == [
         "cnf",
+        "ddp",
         "epoch",
         "latent",
         "mixed",
@@ -348,3 +350,16 @@ def test_a_report_is_written_whole_into_a_folder_of_its_name(tmp_path: Path) -> 
     assert (folder / "work.csv").read_text() == "a,b\n1,x\n2,\n"
     assert (folder / "ratios.csv").read_text() == "a,b\n"
     assert (folder / "work.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_ddp_tells_what_two_processes_gain_and_what_they_exchange() -> None:
+    report = ddp.ddp(SETUP)
+    rows = report.tables["ddp"]
+    assert list(zip(rows["net"], rows["gradient"], strict=True)) == [
+        *(("ODE-Net", "direct"), ("ODE-Net", "adjoint"), ("CNF, width 64", "direct")),
+    ]
+    assert (rows["gain"] > 0).all()
+    assert (rows["meetings"] > 4).all()
+    assert rows["exchange_percent"].between(0, 100).all()
+    assert "## An exchange" in report.page

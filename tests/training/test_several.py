@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -83,3 +85,90 @@ def test_what_is_drawn_for_a_share_is_its_rows_of_what_is_drawn_for_the_batch(di
             parts.append(drawn(draw, stop - start, dim))
     assert torch.equal(torch.cat(parts, dim), whole)
     assert torch.equal(drawn(draw, 10, dim), whole)
+
+
+def command(folder: Path, *overrides: str) -> list[str]:
+    return [
+        *(sys.executable, "-m", "nodebench", "train", "task=density", "data=two_moons", "model=cnf"),
+        *("model.width=4", "data.batch_size=16", "solver.tol=1e-2", "training.checkpoint_every_s=0.2"),
+        *(f"output_dir={folder}", *overrides),
+    ]
+
+
+def start(folder: Path, *overrides: str, number: int = 2) -> list[subprocess.Popen]:
+    return [
+        subprocess.Popen(
+            command(folder, *overrides), env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for env in environments(number)
+    ]
+
+
+def end(running: list[subprocess.Popen]) -> tuple[list[int], list[str]]:
+    """Exit codes, and what each said on stderr; none may hang."""
+    errors = [process.communicate(timeout=120)[1] for process in running]
+    return [process.returncode for process in running], errors
+
+
+def wait_for_checkpoint(folder: Path, running: list[subprocess.Popen]) -> Path:
+    """The run's folder, once it has a checkpoint."""
+    began = time.monotonic()
+    while not (found := list(folder.glob("*/*/seed0/checkpoints/step-*.pt"))):
+        assert all(process.poll() is None for process in running)
+        assert time.monotonic() - began < 300
+        time.sleep(0.05)
+    return found[0].parents[1]
+
+
+def test_a_killed_process_ends_the_others_with_a_status_and_the_first_alone_writes(tmp_path):
+    running = start(tmp_path, "training.num_steps=1000000")
+    run = wait_for_checkpoint(tmp_path, running)
+    running[1].kill()
+    codes, errors = end(running)
+    assert codes == [1, -signal.SIGKILL]
+    assert "continues from the last checkpoint" in errors[0]
+    assert errors[1] == ""
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["status"] == "interrupted"
+    assert "another process was lost" in summary["reason"]
+    assert summary["num_processes"] == 2
+    assert json.loads((run / "environment.json").read_text())["num_processes"] == 2
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_process_saves_the_run_which_goes_on_bit_for_bit(tmp_path):
+    steps = "training.num_steps=150"
+    whole, torn = tmp_path / "whole", tmp_path / "torn"
+    assert end(start(whole, steps))[0] == [0, 0]
+    running = start(torn, steps)
+    run = wait_for_checkpoint(torn, running)
+    running[1].send_signal(signal.SIGTERM)
+    assert end(running)[0] == [128 + signal.SIGTERM, 0]
+    stopped = json.loads((run / "summary.json").read_text())
+    assert stopped["reason"] == f"SIGTERM at step {stopped['step']} of 150"
+    assert (run / "checkpoints" / f"step-{stopped['step']:09d}.pt").is_file()
+    assert end(start(torn, steps))[0] == [0, 0]
+    (one,), (other,) = (
+        [torch.load(file, weights_only=True)["model"] for file in folder.glob("*/*/*/*/step-000000150.pt")]
+        for folder in (whole, torn)
+    )
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.slow
+def test_another_number_of_processes_is_warned_of(tmp_path):
+    running = start(tmp_path, "training.num_steps=1000000")
+    run = wait_for_checkpoint(tmp_path, running)
+    running[0].send_signal(signal.SIGTERM)
+    assert end(running)[0][0] == 128 + signal.SIGTERM
+    alone = subprocess.Popen(
+        command(tmp_path, "training.num_steps=1000000"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while "num_processes was 2 and is 1" not in (run / "log.txt").read_text():
+        assert alone.poll() is None
+        time.sleep(0.1)
+    alone.terminate()
+    assert alone.communicate(timeout=120)[0] is not None
