@@ -2,7 +2,7 @@
 
 All draw the same batch, and each takes its rows. The loss is that of the whole batch, so each differentiates its own
 times its share of the weight; the gradients are summed in one vector, and every process takes the same optimizer step.
-The first one, the leader, is an ordinary run with a folder; the others follow its steps. docs/decisions/0025 says why
+The first one, the leader, is an ordinary run with a folder; the others follow its steps. docs/decisions/0027 says why
 this is no DistributedDataParallel.
 """
 
