@@ -6,7 +6,7 @@ RUN is the folder of a trained ODE-Net, whose weights and first training batch a
 kinds in each round, so that other load falls on all of them. An error is that of the gradient of all weights, relative,
 in the Euclidean norm, against float64 at a tolerance of 1e-8 through the steps (`exact`), and against the same solve in
 float64 (`same solve`), which leaves rounding alone and how it moves the steps; the last column is that of the block's
-weights alone. Writes steps.csv and table.md.
+weights alone. Writes steps.csv and README.md.
 """
 
 from __future__ import annotations
@@ -26,13 +26,28 @@ from torch import Tensor, nn
 from nodebench.commands.session import Session, load_trained
 from nodebench.config.build import use_threads
 from nodebench.config.saved import read_config
+from nodebench.counted import counted
 from nodebench.models.classifiers import ODENet
 from nodebench.models.ode_block import recorded_solves
 from nodebench.models.precision import missing_bf16
 from nodebench.records.precision import FLOAT32, PRECISIONS
 from nodebench.tasks.classification import Batch, Classification
+from nodebench.training.environment import describe_environment
 
 GRADIENTS, TOLS, EXACT = ("direct", "checkpointed", "adjoint"), (1e-2, 1e-3), 1e-8
+INTRODUCTION = """# Training steps in bfloat16
+
+The ODE-Net of Table 1 behind {steps} in float32, on one batch of {images} images: loss and backward pass with the
+products of stem, field and head in float32 and in bfloat16 (`precision=bf16`), all else in float32.
+{machine}, {threads}, torch {torch}.
+
+- *Times* are the least of {rounds} steps, all kinds taken in turn, forward and backward; the median is of both.
+- *Error, exact*: of the gradient of all weights, relative, against float64 at a tolerance of 1e-8 through the steps.
+  *Same solve*: against the same gradient and tolerance in float64, so rounding alone and the steps that it moves;
+  *of the block*: the same of the block's weights.
+
+`scripts/bf16.py RUN` makes it.
+"""
 SAID = ("gradient", "tol", "execution", "precision")
 
 
@@ -161,7 +176,16 @@ def main() -> None:
         writer.writerows(rows)
     lines = [list(rows[0]), ["---"] * len(rows[0]), *([str(cell) for cell in row.values()] for row in rows)]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    (args.out / "table.md").write_text(f"{table}\n")
+    config, machine = session.builder.config, describe_environment(session.device)
+    about = INTRODUCTION.format(
+        steps=counted(session.step, "training step"),
+        images=config["data"]["batch_size"],
+        threads=counted(args.threads, "thread"),
+        rounds=args.rounds,
+        machine=machine["device_name"],
+        torch=machine["packages"]["torch"],
+    )
+    (args.out / "README.md").write_text(f"{about}\n{table}\n")
     print(table)
 
 
