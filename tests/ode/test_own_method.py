@@ -15,7 +15,8 @@ from nodebench.benchmark.libraries import Library, make_contestant, solve_nodebe
 from nodebench.benchmark.problems import Problem
 from nodebench.benchmark.race import race
 from nodebench.benchmark.rows import make_rows
-from nodebench.ode import ButcherTableau, OneStep, compat, odeint
+from nodebench.ode import ButcherTableau, OneStep, Step, Traits, compat, odeint
+from nodebench.ode.methods.method import Steps
 
 PAGE = Path(__file__).parents[2] / "docs" / "architecture.md"
 TS = torch.linspace(0, 1, 5, dtype=torch.float64)
@@ -122,3 +123,38 @@ def test_what_is_no_method_is_refused(method: Any) -> None:
         TypeError, match=r"`method` is .*; it must be one of list_methods\(\), a ButcherTableau"
     ):
         odeint(lambda t, y: -y, torch.ones(1), [0.0, 1.0], method=method)
+
+
+class Remembering(Steps):
+    """Heun's steps of one solve, each of which has to begin where the one before it ended."""
+
+    def __init__(self, course: Any) -> None:
+        self._f, self._ends = course.f, [course.y0]
+
+    def first(self, record: Any, y0: Tensor) -> Tensor:
+        return self._f(record.t, y0).clone()
+
+    def take(self, record: Any, y0: Tensor, f0: Tensor) -> Step:
+        assert any(
+            torch.equal(y0, end) for end in self._ends[-2:]
+        )  # the latest, or that before a rejected step
+        f1 = self._f(record.t1, y0 + record.dt * f0)
+        self._ends += [y0, y0 + record.dt / 2 * (f0 + f1)]
+        return Step(self._ends[-1], error=record.dt / 2 * (f1 - f0))
+
+    def cost(self, record: Any) -> int:
+        return 1
+
+
+class MultiStep:
+    """A method whose steps follow from those before them."""
+
+    traits = Traits("remembering", order=2, has_error=True, is_one_step=False)
+    begin = staticmethod(Remembering)
+
+
+def test_the_adjoint_begins_a_method_with_a_memory_anew_behind_each_output(time_net: Any) -> None:
+    net, y0 = time_net(), torch.ones(3, dtype=torch.float64, requires_grad=True)
+    solution = odeint(net, y0, TS, rtol=1e-4, gradient="adjoint", adjoint_method=MultiStep())
+    solution.ys.square().sum().backward()
+    assert solution.stats.backward.num_accepted > len(TS)

@@ -90,8 +90,9 @@ class AdaptiveSolver:
         return self.control.accuracy
 
     def solve(self, start: Start) -> LoopResult:
-        """See Solver. What an implicit method remembers of its steps is of no use behind a state that jumped."""
-        if start.enter is not None and self.method.traits.is_implicit:
+        """See Solver. What a method remembers of its steps is of no use behind a state that jumped."""
+        traits = self.method.traits
+        if start.enter is not None and (traits.is_implicit or not traits.is_one_step):
             return solve_in_parts(self.solve, start)
         control = self.control
         if start.first_step is not None and control.first_step is None:
