@@ -128,7 +128,7 @@ class Assembly:
         self, method: Method | SelfDriven, accuracy: Accuracy, backend: str | None, dense: bool = False
     ) -> Solver:
         if self.together is not None:
-            check_together(method.traits, self.options)
+            check_together(method.traits, self.options, bool(self.events))
         if backend is not None and isinstance(method, ExplicitRungeKutta):
             method = CompiledRungeKutta(method, self.f, self.packing, backend)
         return make_solver(method, accuracy, self.options, dense=dense)
@@ -164,8 +164,15 @@ def check_mode(traits: Traits, gradient: str, dense_output: bool, has_events: bo
         raise ValueError(f"`{traits.name}` has no interpolant for dense_output; name the times in `ts`")
 
 
-def check_together(traits: Traits, options: SolverOptions) -> None:
-    """Raises ValueError for a method whose steps hang on more than their error, where several processes share them."""
+def check_together(traits: Traits, options: SolverOptions, has_events: bool) -> None:
+    """Raises ValueError for what each of several processes that share their steps would find of its own rows alone:
+
+    events, and steps of a method that hang on more than their error.
+    """
+    if has_events:
+        raise ValueError(
+            "an `event` is one of each process's own rows, so it cannot end the solve of all; drop `together`"
+        )
     if options.dt is None and (traits.is_implicit or traits.is_self_driven):
         why = "takes its steps inside SciPy" if traits.is_self_driven else "iterates for each step"
         raise ValueError(

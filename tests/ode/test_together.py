@@ -161,6 +161,11 @@ def test_methods_whose_steps_hang_on_more_than_their_error_are_refused(method, w
         odeint(lambda t, y: -y, torch.ones(2), [0.0, 1.0], method=method, together=Hand(Hands(1), 0))
 
 
+def test_an_event_which_would_be_of_one_hands_rows_is_refused():
+    with pytest.raises(ValueError, match="`event` is one of each process's own rows"):
+        solved(slice(None), Hand(Hands(1), 0), event=lambda t, y: y.sum())
+
+
 def test_a_norm_of_ones_own_is_refused():
     with pytest.raises(ValueError, match="a norm of your own"):
         odeint(
