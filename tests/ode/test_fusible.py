@@ -104,6 +104,15 @@ def test_the_forms_change_values_by_rounding_alone(dim: int) -> None:
         assert (actual - expected).abs().max() < max(3 * (beside - expected).abs().max(), 2e-6 * scale)
 
 
+def test_what_is_added_by_a_factor_of_zero_does_not_count() -> None:
+    inputs = torch.full((3, 3), torch.nan), torch.ones(3, 2), torch.ones(2, 3)
+
+    def f(*inputs: Tensor) -> Tensor:
+        return torch.addmm(*inputs, beta=0.0)
+
+    assert torch.equal(make_fx(f, decomposition_table=decompositions())(*inputs)(*inputs), f(*inputs))
+
+
 def test_half_precision_and_other_devices_are_left_alone() -> None:
     left = operations(lambda a, b: torch.tanh(a @ b), *(torch.ones(2, 2, dtype=torch.bfloat16) for _ in "ab"))
     assert left[aten.mm.default] == 1

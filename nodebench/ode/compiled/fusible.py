@@ -76,6 +76,8 @@ def decompositions() -> Decompositions:
         if product is None:
             return others[aten.addmm.default](c, a, b, *args, beta=beta, alpha=alpha, **kwargs)
         product = product if alpha == 1 else alpha * product
+        if beta == 0:  # then nothing of c counts, not even NaN
+            return product
         return product + (c if beta == 1 else beta * c)
 
     def tanh(x: Tensor) -> Any:
