@@ -170,7 +170,7 @@ class Meetings:
         asked_at: float | None = None
         while True:
             try:
-                if _has_ended(work, device):
+                if has_ended(work, device):
                     return
             except RuntimeError as error:
                 self._is_over = True
@@ -182,15 +182,15 @@ class Meetings:
                 raise LostError("the others did not come to stop together")
 
 
-def _has_ended(work: Any, device: torch.device) -> bool:
+def has_ended(work: Any, device: torch.device) -> bool:
     """Whether a collective has ended, waited for a while; RuntimeError if it has failed."""
     if device.type == "cpu":
         try:
             work.wait(_LOOK_EVERY)
         except RuntimeError:
-            if work.is_completed():  # else the while is over
-                raise
-            return False
+            if not work.is_completed():  # the while is over
+                return False
+            work.wait()  # it may have ended right behind that; raises what it has failed with
         return True
     # With a time to wait, nccl would give the whole group up when that is over.
     if not work.is_completed():

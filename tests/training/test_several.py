@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from nodebench.ranks import Place, Share, drawn, of_batch, place_here
+from nodebench.training.meetings import has_ended
 
 SCRIPT = Path(__file__).with_name("several.py")
 
@@ -85,6 +86,29 @@ def test_what_is_drawn_for_a_share_is_its_rows_of_what_is_drawn_for_the_batch(di
             parts.append(drawn(draw, stop - start, dim))
     assert torch.equal(torch.cat(parts, dim), whole)
     assert torch.equal(drawn(draw, 10, dim), whole)
+
+
+class Work:
+    """A collective whose waits end as listed: None is done, a text what is raised; and whether it is complete."""
+
+    def __init__(self, *waits: str | None, is_complete: bool) -> None:
+        self.waits, self.is_complete = list(waits), is_complete
+
+    def wait(self, timeout: object = None) -> None:
+        if (error := self.waits.pop(0)) is not None:
+            raise RuntimeError(error)
+
+    def is_completed(self) -> bool:
+        return self.is_complete
+
+
+def test_a_collective_that_ends_just_when_the_wait_is_over_is_no_failure():
+    cpu = torch.device("cpu")
+    assert has_ended(Work(None, is_complete=True), cpu)
+    assert not has_ended(Work("timed out", is_complete=False), cpu)
+    assert has_ended(Work("timed out", None, is_complete=True), cpu)
+    with pytest.raises(RuntimeError, match="closed by peer"):
+        has_ended(Work("closed by peer", "closed by peer", is_complete=True), cpu)
 
 
 def command(folder: Path, *overrides: str) -> list[str]:
