@@ -90,7 +90,7 @@ for precision in float32 bf16; do
 done
 for workload in odenet cnf latent; do
     for execution in eager compiled graphs; do
-        part "${workload}_$execution" 75 "$python" scripts/gpu_race.py "$workload" "$execution" "$device" "$race" $quick
+        part "${workload}_$execution" 90 "$python" scripts/gpu_race.py "$workload" "$execution" "$device" "$race" $quick
     done
 done
 [ -n "$dry" ] || cat "$folder/table.md"
