@@ -186,15 +186,17 @@ def _ending(member: Member, code: int, left_summary: bool, last: str) -> Ending:
     config = member.composed.config
     if left_summary and code > 0 and (told := ending_in(run_folder(config))) is not None:
         return told
-    if code > 128 or -code in _ASKED_TO_END:
-        return Ending(
-            "interrupted", f"{signal.Signals(code - 128 if code > 0 else -code).name}, nothing saved"
-        )
+    if (number := code - 128 if code > 0 else -code) in _ASKED_TO_END:
+        return Ending("interrupted", f"{signal.Signals(number).name}, nothing saved")
     if code < 0:
         return keep_failure(config, _killed(-code))
     if holder_of(run_folder(config)) is not None:  # another process was faster
         return trained_elsewhere(run_folder(config))
-    return keep_failure(config, last.removeprefix(_COMPLAINT))
+    said = f"; the last that it printed: {last}" if last else ""
+    is_told = last.startswith(_COMPLAINT)
+    return keep_failure(
+        config, last.removeprefix(_COMPLAINT) if is_told else f"its process ended with code {code}{said}"
+    )
 
 
 def _killed(number: int) -> str:

@@ -60,6 +60,8 @@ if behaviour == "refuse":
 begin()
 if behaviour == "die":
     os.kill(os.getpid(), signal.SIGKILL)
+if behaviour == "abort":
+    os._exit(255)
 if behaviour == "fail":
     end("failed", "not finite")
     sys.exit(1)
@@ -130,6 +132,15 @@ def test_a_member_that_is_killed_is_a_row_and_the_others_finish(
     assert "done      5 of them are finished; training.force=true trains anew\n" in printed
     assert "3 of 3 done\n" in printed
     assert "started   seed=0" not in printed
+
+
+def test_a_member_that_a_library_ends_with_any_code_is_a_row_too(
+    smoke: tuple[str, ...], played: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    played("abort", "finish")
+    assert sweep_of(smoke, 2, "--jobs", "2") == 1
+    printed = capsys.readouterr().out
+    assert "its process ended with code 255; the last that it printed: the plan" in printed
 
 
 def test_what_a_member_prints_is_in_its_log_alone(
