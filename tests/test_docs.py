@@ -10,6 +10,8 @@ from pages import BLOCKS, COMMANDS, DOCS, PAGES, ROOT, blocks_of, name_of
 
 import nodebench.ode
 import nodebench.ode.compat
+from nodebench.config.check import check
+from nodebench.config.compose import compose
 
 
 def slugs_of(page: Path) -> set[str]:
@@ -75,6 +77,10 @@ def test_what_is_no_command_of_nodebench_is_a_script_a_target_or_pip(page: Path,
     if words[0] == "make":
         targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.M)
         assert words[1] in targets
+    elif words[0] == "torchrun":  # which several processes train by: tests/training/test_several.py
+        start = words.index("-m")
+        assert words[start : start + 3] == ["-m", "nodebench", "train"]
+        check(compose(words[start + 3 :]).config)
     elif words[0] not in ("pip", "source"):
         (script,) = [word for word in words[:2] if word.startswith("scripts/")]
         assert (ROOT / script).is_file()

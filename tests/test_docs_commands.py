@@ -50,6 +50,7 @@ CHEAP: dict[str, Words] = {
 }
 NOT_RUN = {
     "make": "the targets are tests/test_makefile.py's",
+    "torchrun": "tests/training/test_several.py has several processes train",
     "pip": "installs from the network; tests/test_packaging.py builds what it would install",
     "scripts/fig3.sh": "trains on MNIST for half an hour, and measures as long",
     "scripts/per_image.sh": "the same",

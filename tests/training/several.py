@@ -43,6 +43,8 @@ OF_LONG_RUNS = (
     *("classification checkpointed state", "classification adjoint seminorm", "classification adjoint joint"),
     *("density matching", "time series direct"),
 )
+OWN_STEPS = "own steps"
+"""How cases are called in which each process takes the steps of its own rows."""
 Case = tuple[Any, Callable[[], nn.Module]]
 
 
@@ -117,6 +119,14 @@ def cases(device: torch.device) -> Iterator[tuple[str, Case]]:
                 lambda own=own, gradient=gradient: Classifier(gradient, own),
             ),
         )
+    for name, own in (
+        ("no sync", SolverSettings(rtol=1e-4, atol=1e-4, sync=False)),
+        ("per sample", SolverSettings(rtol=1e-4, atol=1e-4, steps="per_sample")),
+    ):
+        yield (
+            f"{OWN_STEPS}, {name}",
+            (Classification(images(), 0, device), partial(Classifier, "direct", own)),
+        )
     hutchinson = lambda: FFJORD([8], "hutchinson", solver=solver)  # noqa: E731
     yield "density, hutchinson", (Density(points(), 0, device), hutchinson)
     energy = EnergyData("bowl", lambda z: z.square().sum(1), 11)
@@ -142,17 +152,19 @@ def trained(case: Case, processes: Processes, num_steps: int, device: torch.devi
     module = make()
     state = TrainingState(module, lambda params: torch.optim.SGD(params, lr=0.05), settings, num_steps)
     processes.start(state, InterruptGuard(tells=False))
-    losses, counts = [], []
+    losses, counts, most = [], [], []
     for _ in range(num_steps):
         with task.counting(module) as read:
             measured = training_step(task, state, read, settings.clip_norm, device, processes)
         losses.append(measured.loss)
         assert measured.counts is not None
         counts.append([measured.counts.nfe_forward, measured.counts.nfe_backward])
+        most.append(measured.metrics.get("nfe_forward_max"))
     weights = torch.cat([p.detach().reshape(-1) for p in state.evaluated_module.parameters()])
     return {
         "losses": losses,
         "counts": counts,
+        "most": most,
         "weights": weights.tolist(),
         "means": state.means.state_dict(),
     }
