@@ -16,10 +16,10 @@ from nodebench.records.precision import FLOAT32
 from nodebench.records.precision import KEY as PRECISION
 from nodebench.records.summary import FILE as SUMMARY
 from nodebench.reporting import index
-from nodebench.reporting.run_files import Contents
+from nodebench.reporting.run_files import Contents, read_files
 
 # What every run's config has. Training writes the optimizer last, so a file that was cut off lacks it.
-_SECTIONS = ("task", "data", "model", "training", "optimizer")
+SECTIONS = ("task", "data", "model", "training", "optimizer")
 UNFINISHED = "unfinished"
 
 
@@ -138,6 +138,11 @@ def find_runs(folder: Path | str) -> list[Run]:
     return [_run_of(path, each) for path, each in zip(paths, contents, strict=True)]
 
 
+def read_run(folder: Path) -> Run:
+    """The run in one folder, from its files as they stand."""
+    return _run_of(folder, read_files(folder))
+
+
 def run_folders(folder: Path | str, at_most: int | None = None) -> Iterator[Path]:
     """Every run folder at or below `folder`: one that holds config.yaml or summary.json.
 
@@ -162,7 +167,7 @@ def nothing_under(folder: Path | str, what: str = "no runs") -> str:
 def _run_of(folder: Path, contents: Contents) -> Run:
     config, summary = contents.config or {}, contents.summary or {}
     problems = list(contents.problems)
-    lacking = [name for name in _SECTIONS if not isinstance(config.get(name), dict)]
+    lacking = [name for name in SECTIONS if not isinstance(config.get(name), dict)]
     if lacking and not problems:
         problems.append(f"config.yaml has no `{lacking[0]}`, so it is cut off or not a run's")
     if problems:

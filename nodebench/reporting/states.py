@@ -1,6 +1,7 @@
 """What every run under a folder is doing, by its summary, and of one that is not finished its lock and heartbeat.
 
-A finished run is opened no further, and no config is read, so that ten thousand take a second or two.
+A finished run is opened no further, and a config is read only where nothing else tells that there was a run, so that
+ten thousand take a second or two.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from nodebench.records.heartbeat import Heartbeat, ago, read_heartbeat
 from nodebench.records.jsonl import is_number, read_mapping, read_records
 from nodebench.records.lock import OWNER, Holder, holder_of
 from nodebench.records.summary import FILE as SUMMARY
-from nodebench.reporting.runs import run_folders
+from nodebench.reporting.runs import read_run, run_folders
 
 RUNNING, STALE, DAMAGED, FINISHED = "running", "stale", "damaged", "finished"
-"""Beside a summary's statuses: a process trains it; its process is gone and left no summary; that cannot be read."""
+"""Beside a summary's statuses: a process trains it; its process is gone and left none; its files cannot be read."""
 SILENT_S = 900.0
 """A process on another host, of whose lock nobody can ask, counts as gone when it was not heard of for so long."""
 
@@ -58,6 +59,10 @@ def _state(folder: Path) -> RunState:
     if status:
         step, num_steps = (_whole(summary.get(name)) for name in ("step", "num_steps"))
         return RunState(folder, status, step, num_steps, reason=str(summary.get("reason") or ""))
+    if (
+        holder is None and beat is None and (run := read_run(folder)).status == DAMAGED
+    ):  # was it a run at all?
+        return RunState(folder, DAMAGED, reason=run.problem)
     return _stale(folder, holder, beat)
 
 

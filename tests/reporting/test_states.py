@@ -17,6 +17,7 @@ import pytest
 from nodebench.records import heartbeat
 from nodebench.records.heartbeat import Heart
 from nodebench.records.lock import OWNER, take_lock
+from nodebench.reporting.runs import SECTIONS, find_runs
 from nodebench.reporting.states import (
     DAMAGED,
     FINISHED,
@@ -36,7 +37,7 @@ def begun(tmp_path: Path) -> Path:
     """The folder of a run as it is from its first step on, in `runs`."""
     folder = tmp_path / "runs" / "run" / "seed0"
     folder.mkdir(parents=True)
-    (folder / "config.yaml").write_text("seed: 0\n")
+    (folder / "config.yaml").write_text("seed: 0\n" + "".join(f"{section}: {{}}\n" for section in SECTIONS))
     return folder
 
 
@@ -109,6 +110,14 @@ class TestStates:
         (begun / "summary.json").write_text(text)
         assert state_of(begun).state == DAMAGED
         assert "summary.json" in state_of(begun).reason
+
+    @pytest.mark.parametrize("text", ["version: 2\n", "[]", "a: ["])
+    def test_a_config_that_is_not_a_runs_is_told_as_tables_do(self, begun: Path, text: str) -> None:
+        (begun / "config.yaml").write_text(text)
+        (run,) = find_runs(begun)
+        state = state_of(begun)
+        assert (state.state, state.reason) == (run.status, run.problem)
+        assert state.state == DAMAGED
 
     def test_a_finished_run_is_opened_no_further_than_its_summary(
         self, begun: Path, monkeypatch: pytest.MonkeyPatch
