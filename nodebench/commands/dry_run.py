@@ -8,6 +8,7 @@ from statistics import mean
 
 from nodebench.commands.costs import MINUTES, cost_words, time_words, total_words
 from nodebench.commands.destinations import check_runs
+from nodebench.commands.jobs import jobs_of
 from nodebench.commands.members import DONE, Member, compose_members, counts, member_line, state_of
 from nodebench.commands.plan import net_words, plan
 from nodebench.commands.run_words import how_it_went, seconds_of_training
@@ -88,9 +89,10 @@ def _tell_cost(cost: str, asked: Member) -> None:
 def dry_run_of_sweep(overrides: Sequence[str], config_dir: str | Path | None = None) -> int:
     """Print a line a member of a sweep, how many of them are done, and what the others cost; returns 0.
 
-    Raises ConfigError, naming the member, for the first that cannot be trained.
+    Raises ConfigError, naming the member, for the first that cannot be trained, and for a launcher that cannot be had.
     """
-    expanded, _ = expand(overrides, config_dir)
+    expanded, launcher_overrides = expand(overrides, config_dir)
+    jobs_of(launcher_overrides, config_dir)
     members, _ = compose_members(expanded, config_dir)
     states = {folder: state_of(folder) for folder in members}
     option = ["--config-dir", str(config_dir)] if config_dir else []

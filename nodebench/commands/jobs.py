@@ -24,7 +24,7 @@ from nodebench.commands.run_log import RunLog
 from nodebench.commands.share import cores, share, threads_each
 from nodebench.config.errors import ConfigError
 from nodebench.config.identity import run_folder
-from nodebench.config.launch import JOBLIB
+from nodebench.config.launch import JOBLIB, NUM_JOBS, check_launcher, launcher_name
 from nodebench.config.overrides import parse
 from nodebench.counted import counted
 from nodebench.records.lock import holder_of
@@ -36,24 +36,28 @@ _ASKED_TO_END = (signal.SIGINT, *ENDING)  # before Python could heed it
 _COMPLAINT = "nodebench: "  # how a command begins the sentence on what went wrong
 
 
-def jobs_of(launcher_overrides: Sequence[str]) -> int | None:
+def jobs_of(launcher_overrides: Sequence[str], config_dir: str | Path | None = None) -> int | None:
     """How many runs at a time `hydra/launcher=joblib` asks for; None where another launcher is meant, or none.
 
     Hydra's plugin of that name is not asked: a worker of its pool that is killed ends the sweep (decision 22). Raises
-    ConfigError for settings of it that do nothing here.
+    ConfigError for settings of it that do nothing here, and for a launcher that there is not or its unknown settings.
     """
-    given = {override.key_or_group: override.value() for override in parse(launcher_overrides)}
-    if given.pop("hydra/launcher", None) != JOBLIB:
+    if launcher_name(launcher_overrides) != JOBLIB:
+        if launcher_overrides:
+            check_launcher(launcher_overrides, config_dir)
         return None
-    number = given.pop("hydra.launcher.n_jobs", -1)
+    given = {override.key_or_group: override.value() for override in parse(launcher_overrides)}
+    del given["hydra/launcher"]
+    number = given.pop(NUM_JOBS, -1)
     if given:
         raise ConfigError(
-            f"hydra/launcher=joblib takes hydra.launcher.n_jobs alone, and not `{next(iter(given))}`: nodebench starts "
+            f"hydra/launcher=joblib takes {NUM_JOBS} alone, and not `{next(iter(given))}`: nodebench starts "
             "a process for each run itself"
         )
-    if not isinstance(number, int) or number == 0:
+    if not isinstance(number, int) or isinstance(number, bool) or number == 0:
+        typed = next(text for text in launcher_overrides if NUM_JOBS in text)
         raise ConfigError(
-            f"hydra.launcher.n_jobs={number} is not possible; it must be a whole number, 1 or above, or -1 for as many "
+            f"{typed} is not possible; it must be a whole number, 1 or above, or -1 for as many "
             "as there are cores"
         )
     return number if number > 0 else max(1, cores() + 1 + number)

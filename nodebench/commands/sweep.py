@@ -16,7 +16,7 @@ from nodebench.commands.pace import Pace
 from nodebench.commands.results import show_results
 from nodebench.commands.submitted import run_submitted
 from nodebench.config.errors import ConfigError
-from nodebench.config.launch import BASIC, JOBLIB, check_launcher, expand, launcher_name
+from nodebench.config.launch import BASIC, JOBLIB, expand, launcher_name
 from nodebench.config.start import is_forced
 from nodebench.counted import counted
 from nodebench.terminal import tell
@@ -33,7 +33,7 @@ def sweep(overrides: Sequence[str], config_dir: str | Path | None = None, jobs: 
         raise ConfigError(
             f"--jobs {jobs} runs the members here; drop it, or drop {' '.join(launcher_overrides)}"
         )
-    jobs = jobs or jobs_of(launcher_overrides) or 1
+    jobs = jobs or jobs_of(launcher_overrides, config_dir) or 1
     members, repeated = compose_members(expanded, config_dir)
     note = f"; {counted(repeated, 'more combination')} asked for one of them again" if repeated else ""
     print(f"sweep     {counted(len(members), 'run')}{note}", flush=True)
@@ -51,8 +51,6 @@ def sweep(overrides: Sequence[str], config_dir: str | Path | None = None, jobs: 
         )
         endings = train_with_others(to_train, in_parallel)
     else:
-        if launcher == BASIC and launcher_overrides:
-            check_launcher(launcher_overrides, config_dir)
         endings = train_with_others(members, partial(_one_by_one, to_train, config_dir=config_dir))
     show_results(list(members), output_dir, varied_keys(members.values()))
     return report(endings, list(endings.values()))

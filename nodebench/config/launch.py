@@ -28,6 +28,8 @@ from nodebench.config.files import GROUPS, PRIMARY, config_folders, flatten, opt
 from nodebench.config.overrides import parse
 
 BASIC, JOBLIB = "basic", "joblib"
+NUM_JOBS = "hydra.launcher.n_jobs"
+"""joblib's setting: how many runs at a time."""
 INSTALLED_WITH = {
     "submitit_local": "nodebench[submitit]",
     "submitit_slurm": "nodebench[submitit]",
@@ -232,8 +234,17 @@ def _launcher_config(hydra: Hydra, where: str, overrides: Sequence[str]) -> Dict
         name = chosen.hydra.runtime.choices["hydra/launcher"]
         if not unknown:
             raise ConfigError(f"cannot launch with {' '.join(overrides)}: {error}") from error
-        hint = did_you_mean(unknown[0], known_keys) if known_keys else " It has none at all."
-        raise ConfigError(f"hydra/launcher={name} has no setting `{unknown[0]}`.{hint}") from error
+        raise ConfigError(
+            f"hydra/launcher={name} has no setting `{unknown[0]}`{_hint(name, overrides, unknown[0], known_keys)}"
+        ) from error
+
+
+def _hint(launcher: str, overrides: Sequence[str], unknown: str, known: Sequence[str]) -> str:
+    """What to write for a setting that the launcher has not, as the sentence about it goes on."""
+    if launcher == BASIC and unknown == NUM_JOBS:
+        asked = next(text for text in overrides if NUM_JOBS in text).partition("=")[2]
+        return f"; --jobs {asked if asked.isdecimal() and int(asked) else 'N'} runs so many members at a time"
+    return f".{did_you_mean(unknown, known)}" if known else ". It has none at all."
 
 
 class _Job:

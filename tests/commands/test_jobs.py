@@ -238,6 +238,8 @@ def test_a_second_ctrl_c_is_handed_on_too(
     [
         (["hydra.launcher.verbose=3"], "takes hydra.launcher.n_jobs alone, and not `hydra.launcher.verbose`"),
         (["hydra.launcher.n_jobs=0"], "n_jobs=0 is not possible; it must be a whole number, 1 or above"),
+        (["hydra.launcher.n_jobs=true"], "n_jobs=true is not possible; it must be a whole number"),
+        (["hydra.launcher.n_jobs=1,2"], "n_jobs=1,2 is not possible; it must be a whole number"),
         (["--jobs", "2"], "--jobs 2 runs the members here; drop it, or drop hydra/launcher=joblib"),
     ],
 )

@@ -17,6 +17,7 @@ from nodebench.commands.endings import train_member
 from nodebench.commands.pace import Pace
 from nodebench.commands.session import train_run
 from nodebench.config import compose as compose_module
+from nodebench.config import launch
 from nodebench.config.compose import Composed, compose
 from nodebench.config.errors import ConfigError
 from nodebench.training import Outcome
@@ -165,6 +166,32 @@ def test_a_setting_that_the_launcher_here_does_not_have_is_refused_before_anythi
     assert multirun(*smoke, "model=mlp", "seed=0,1", "hydra.launcher.n_jobs=2") == 2
     assert "hydra/launcher=basic has no setting `hydra.launcher.n_jobs`" in capsys.readouterr().err
     assert not Path("outputs").exists()
+
+
+@pytest.mark.parametrize(
+    ("launcher", "sentence"),
+    [
+        ("jobli", "unknown hydra/launcher `jobli`. Did you mean `joblib`?"),
+        ("joblib,basic", "unknown hydra/launcher `joblib,basic`"),
+        ("none_such", "hydra/launcher=none_such is not installed; pip install 'nodebench[none]' installs it"),
+    ],
+)
+@pytest.mark.parametrize("done", [True, False])
+def test_a_launcher_that_cannot_be_had_is_refused_before_a_line_is_printed(
+    launcher: str,
+    sentence: str,
+    done: bool,
+    smoke: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setitem(launch.INSTALLED_WITH, "none_such", "nodebench[none]")
+    monkeypatch.setattr(sweep, "_is_to_train", lambda folder, member: not done)
+    for more in ([], ["--dry-run"]):
+        assert multirun(*smoke, "seed=0,1", f"hydra/launcher={launcher}", *more) == 2
+        printed = capsys.readouterr()
+        assert sentence in printed.err
+        assert printed.out == ""
 
 
 class TestAnExperimentsOwnSweep:

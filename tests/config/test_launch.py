@@ -10,7 +10,7 @@ from hydra.core.plugins import Plugins
 
 from nodebench.config import launch as launch_module
 from nodebench.config.errors import ConfigError, FailedError
-from nodebench.config.launch import combinations, expand, launch, override_text
+from nodebench.config.launch import check_launcher, combinations, expand, launch, override_text
 from nodebench.config.overrides import parse
 
 
@@ -156,6 +156,16 @@ def test_a_list_of_no_values_is_no_sweep(override: str) -> None:
 def test_a_misspelt_setting_of_a_launcher_is_named_and_not_the_launcher() -> None:
     with pytest.raises(ConfigError, match=r"hydra/launcher=basic has no setting `hydra\.launcher\.tiemout`"):
         launch([["seed=0"]], len, ["hydra.launcher.tiemout=3"])
+
+
+@pytest.mark.parametrize(("asked", "number"), [("2", "2"), ("-1", "N"), ("0", "N"), ("true", "N")])
+def test_joblibs_number_of_jobs_without_joblib_is_answered_by_jobs(asked: str, number: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        check_launcher([f"hydra.launcher.n_jobs={asked}"])
+    assert str(caught.value) == (
+        "hydra/launcher=basic has no setting `hydra.launcher.n_jobs`; "
+        f"--jobs {number} runs so many members at a time"
+    )
 
 
 def test_a_launcher_that_fails_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
