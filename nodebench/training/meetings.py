@@ -11,6 +11,7 @@ on a GPU, else over gloo. So all have the same bits, the same in every run with 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -75,7 +76,10 @@ class Meetings:
         self._is_over = False
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         try:
-            self._store, rank, size = next(dist.rendezvous("env://"))
+            store, rank, size = next(dist.rendezvous("env://"))
+            # torchrun keeps its store when it starts the processes again, with the addresses of those before.
+            attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+            self._store = dist.PrefixStore(f"nodebench/attempt{attempt}", store)
             dist.init_process_group(
                 backend, store=self._store, rank=rank, world_size=size, timeout=_NO_END
             )  # the store has a timeout of its own, of minutes

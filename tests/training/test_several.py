@@ -202,3 +202,18 @@ def test_another_number_of_processes_is_warned_of(tmp_path):
         time.sleep(0.1)
     alone.terminate()
     assert alone.communicate(timeout=120)[0] is not None
+
+
+@pytest.mark.slow
+def test_torchrun_starts_all_again_where_one_was_killed(tmp_path):
+    nodebench = command(tmp_path, "training.num_steps=150")[1:]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "1"]
+    running = [
+        subprocess.Popen([*torchrun, *nodebench], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    ]
+    run = wait_for_checkpoint(tmp_path, running)
+    os.kill(json.loads((run / "lock").read_text())["process"], signal.SIGKILL)
+    (code,), (errors,) = end(running)
+    assert code == 0, errors
+    assert "continuing from step" in errors
+    assert json.loads((run / "summary.json").read_text())["status"] == "finished"
