@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from statistics import mean
 
 import pandas as pd
 import pytest
@@ -42,11 +43,14 @@ def continuous_flows() -> list[Run]:
 
 @pytest.mark.parametrize("figure", ["fig4", "fig5"])
 def test_the_numbers_of_a_figure_of_flows_are_those_of_its_records(figure: str) -> None:
-    runs = {run.hash: run for run in find_runs(RESULTS / figure / "runs")}
+    runs: dict[str, list[Run]] = {}
+    for run in find_runs(RESULTS / figure / "runs"):
+        runs.setdefault(run.hash, []).append(run)
     lines = numbers_of(figure).set_index("hash")
     assert set(runs) == set(lines.index)
     for column in ("kl", "kl_tight") if figure == "fig4" else ("nll", "nll_tight"):
-        assert lines[column].to_dict() == {name: run.summary[column] for name, run in runs.items()}
+        means = {name: mean(run.summary[column] for run in seeds) for name, seeds in runs.items()}
+        assert lines[column].to_dict() == pytest.approx(means, rel=1e-12)
 
 
 def test_the_ways_in_figure_5s_numbers_are_those_of_the_pictures() -> None:
@@ -110,10 +114,10 @@ def test_figure_4_counts_the_cells_in_which_the_cnf_is_better(fig4: pd.DataFrame
     assert f"lower in {len(better)} of {len(ratios)} cells" in evidence_for("a CNF with M units is at least")
     few, many = better[better < 10], better[better >= 10]
     assert (
-        f"{many.min():.0f} to {many.max():.0f} times the CNF's in {len(many)} cells (target 1 at 2 and 8, "
-        f"target 2 at 4 and 8), {few.min():.1f} to {few.max():.1f} times in the other {len(few)}"
+        f"{many.min():.0f} to {many.max():.0f} times the CNF's in {len(many)} cells (target 1 and target 2 at 8), "
+        f"{few.min():.1f} to {few.max():.1f} times in the other {len(few)}"
     ) in evidence_for("and sometimes much more")
-    assert set(many.index) == {("u1", 2), ("u1", 8), ("u3", 4), ("u3", 8)}
+    assert set(many.index) == {("u1", 8), ("u3", 8)}
 
 
 def test_one_flow_of_figure_4_is_worse_than_the_next_smaller(fig4: pd.DataFrame) -> None:
@@ -123,21 +127,25 @@ def test_one_flow_of_figure_4_is_worse_than_the_next_smaller(fig4: pd.DataFrame)
         for units, growth in zip(group["units"], group["kl"].diff(), strict=True)
         if growth > 0  # NaN of the smallest
     ]
-    assert worse == [("u1", "cnf", 4)]
-    assert "the only one of 30 runs" in evidence_for("more width makes a CNF better")
+    assert worse == [("u1", "cnf", 32)]
+    assert "the only one of 30 means" in evidence_for("more width makes a CNF better")
 
 
 def test_flows_return_as_exactly_as_is_said() -> None:
-    flows = continuous_flows()
-    worst = max(float(run.summary["recon_error"]) for run in flows)
-    said = evidence_for("the dynamics need not be bijective")
-    assert f"the {len(flows)} trained CNFs return within {worst:.2%}".replace("%", " %") in said
+    *errors, last_but_one, last = sorted(float(run.summary["recon_error"]) for run in continuous_flows())
+    said = evidence_for("the dynamics need not be bijective").replace(" %", "%")
+    assert f"{len(errors)} of the {len(errors) + 2} trained CNFs return within {errors[-1]:.2%}" in said
+    assert f"within {last_but_one:.1%} and {last:.1%};" in said
 
 
 def test_the_tolerance_changes_no_more_than_is_said(fig4: pd.DataFrame) -> None:
     fig5 = numbers_of("fig5")
-    kl, nll = (fig4["kl"] - fig4["kl_tight"]).abs().max(), (fig5["nll"] - fig5["nll_tight"]).abs().max()
-    assert f"{kl:.1e} and {nll:.1e} nats".replace("e-0", "e-") in evidence_for("a tolerance of 1e-5")
+    *_, but_two, _, kl = sorted((fig4["kl"] - fig4["kl_tight"]).abs())
+    nll = (fig5["nll"] - fig5["nll_tight"]).abs().max()
+    said = f"{kl:.1e} ({but_two:.1e} but for target 1 at 2 and 4 units) and {nll:.1e} nats".replace(
+        "e-0", "e-"
+    )
+    assert said in evidence_for("a tolerance of 1e-5")
 
 
 def test_figure_5_has_the_likelihoods_of_its_table() -> None:
