@@ -186,6 +186,7 @@ def test_runs_whose_device_is_left_open_are_spread_over_the_gpus(monkeypatch: py
     assert gpus("auto") == ["5", "GPU-7a", "5", "GPU-7a"]
 
 
+@pytest.mark.usefixtures("signals_arrive")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_lets_all_save_and_starts_no_other(
     smoke: tuple[str, ...],
@@ -215,6 +216,7 @@ def test_a_signal_lets_all_save_and_starts_no_other(
     assert len(list(Path("outputs").rglob("summary.json"))) == 2
 
 
+@pytest.mark.usefixtures("signals_arrive")
 def test_a_second_ctrl_c_is_handed_on_too(
     smoke: tuple[str, ...], played: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
