@@ -55,6 +55,7 @@ NOT_RUN = {
     "scripts/fig3.sh": "trains on MNIST for half an hour, and measures as long",
     "scripts/per_image.sh": "the same",
     "scripts/table1.sh": "trains on MNIST for many hours",
+    "scripts/many_runs.py": "makes ten thousand run folders; tests/reporting/test_index.py makes hundreds",
     "scripts/stiff.py": "minutes of solves; tests/ode/test_stiff_systems.py solves the same systems",
 }
 RUN_AS_WRITTEN = {"scripts/fig7_ideal.py"}
