@@ -20,8 +20,8 @@ from nodebench.config.compose import Composed
 from nodebench.counted import counted
 from nodebench.models.ode_block import ode_blocks
 from nodebench.ode import CompileWarning
+from nodebench.records.jobs import jobs_here
 from nodebench.training import Task, TrainingSettings
-from nodebench.training.environment import jobs_here
 from nodebench.training.progress import duration
 from nodebench.training.protocols import Advise, Pace
 from nodebench.training.state import MakeOptimizer

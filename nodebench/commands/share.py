@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from nodebench.training.environment import JOBS
+from nodebench.records.jobs import JOBS
 
 THREADS, GPUS = "OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"
 

@@ -18,9 +18,9 @@ from nodebench.config.errors import FailedError
 from nodebench.config.identity import run_folder
 from nodebench.config.launch import job_number, launch, launcher_name
 from nodebench.counted import counted
+from nodebench.records.jobs import JOBS, jobs_here
 from nodebench.records.lock import holder_of
 from nodebench.terminal import tell
-from nodebench.training.environment import JOBS, jobs_here
 
 ON_THIS_MACHINE = "submitit_local"  # which starts all of its jobs at once
 

@@ -81,8 +81,8 @@ def _train(composed: Composed, config_dir: str | None, place: Place | None) -> i
     """Train, show what came of it, and return the exit code; of several processes the first shows it."""
     from nodebench.commands.results import show_results
     from nodebench.commands.session import train_run
+    from nodebench.records.jobs import jobs_here
     from nodebench.training import RunFolderError
-    from nodebench.training.environment import jobs_here
 
     try:
         if place is None:

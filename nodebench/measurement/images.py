@@ -13,7 +13,7 @@ from nodebench.measurement.reference import ReferenceSettings, ReferenceSolver
 from nodebench.models.classifiers import ODENet
 from nodebench.models.ode_block import ODEBlock
 from nodebench.ode import Solution, Status, odeint
-from nodebench.ode.settings import SolverSettings
+from nodebench.ode.settings import SolverSettings, of_a_solve
 from nodebench.records.per_image import NUM_WITH_ERRORS, ImageRow
 
 
@@ -88,8 +88,7 @@ def solve(block: ODEBlock, solver: SolverSettings, y0: Tensor, steps: str) -> So
 
     A step size of its own is chosen by the RMS of a sample's own error, whatever norm batches are solved with.
     """
-    settings = {name: value for name, value in vars(solver).items() if name != "adjoint"}
-    settings |= {"compile": False, "steps": steps}
+    settings = of_a_solve(solver) | {"compile": False, "steps": steps}
     if steps == "per_sample":
         settings["norm"] = "rms"
     return odeint(block.vector_field, y0, (0.0, block.t1), raise_on_failure=False, **settings)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from nodebench.ode import Solution, SolverError, SolveStats, odeint
-from nodebench.ode.settings import SolverSettings
+from nodebench.ode.settings import SolverSettings, of_a_solve
 from nodebench.ranks import together
 
 
@@ -51,12 +51,12 @@ class ODEBlock(nn.Module):
 
         Raises SolverError if the solve fails.
         """
-        settings = {**vars(self.solver)}
+        settings = of_a_solve(self.solver)
         if settings["max_nfe"] is None and settings["dt"] is None:
             settings["max_nfe"] = self.default_max_nfe
         settings["compile"] = settings["compile"] if self.training else False
-        shared_with = together() if settings.pop("sync") else None
-        adjoint = {f"adjoint_{name}": value for name, value in vars(settings.pop("adjoint")).items()}
+        shared_with = together() if self.solver.sync else None
+        adjoint = {f"adjoint_{name}": value for name, value in vars(self.solver.adjoint).items()}
         stats = SolveStats()
         for recording in self._recordings:
             recording.append(stats)

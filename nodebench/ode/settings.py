@@ -151,6 +151,11 @@ class SolverSettings(StepSettings):
     sync: bool = setting(True, SWITCH, later=True)  # the steps of several processes that train one net
 
 
+def of_a_solve(solver: SolverSettings) -> dict[str, Any]:
+    """The settings that odeint takes by the same names: not the adjoint's, nor `sync`, which the caller heeds."""
+    return {name: value for name, value in vars(solver).items() if name not in ("adjoint", "sync")}
+
+
 def settings_of(kind: type) -> dict[str, Setting]:
     """The settings among a class's fields, by name."""
     return {each.name: each.metadata["setting"] for each in fields(kind) if "setting" in each.metadata}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 from collections.abc import Callable, Iterable, Mapping
@@ -13,11 +12,9 @@ from typing import Any
 import torch
 
 import nodebench
+from nodebench.records.jobs import jobs_here
 from nodebench.records.precision import FLOAT32
 from nodebench.records.precision import KEY as PRECISION
-
-JOBS = "NODEBENCH_JOBS"
-"""The variable of the environment by which a sweep tells the process of a run how many train at a time."""
 
 PROCESSES = "num_processes"
 """How many processes trained the net; one where it is not said."""
@@ -62,12 +59,6 @@ def describe_environment(
             "cudnn_benchmark": torch.backends.cudnn.benchmark,
         },
     }
-
-
-def jobs_here() -> int:
-    """How many runs of a sweep train at a time here, a process each; 0 where this process is none of them."""
-    told = os.environ.get(JOBS, "")
-    return int(told) if told.isdecimal() else 0
 
 
 def marked_as_shared(began_in: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, Any]:

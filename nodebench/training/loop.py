@@ -15,12 +15,13 @@ from torch import nn
 from nodebench.counted import counted
 from nodebench.records import COLUMNS
 from nodebench.records.heartbeat import Heart
+from nodebench.records.jobs import jobs_here
 from nodebench.records.precision import FLOAT32
 from nodebench.records.precision import KEY as PRECISION
 from nodebench.records.storage import RunFolderError
 from nodebench.records.summary import declaration
 from nodebench.training.checkpoints import discard_after, load_latest_checkpoint, save_best, save_checkpoint
-from nodebench.training.environment import continued_in, describe_environment, jobs_here
+from nodebench.training.environment import continued_in, describe_environment
 from nodebench.training.interruption import Interrupted, InterruptGuard
 from nodebench.training.loggers import Logger, Teller
 from nodebench.training.means import final_record
@@ -338,11 +339,13 @@ class _Training:
         self.last_saved = time.monotonic()
 
     def _save_best(self) -> None:
-        content = {
-            **{"step": self.state.step, "model": self.state.evaluated_module.state_dict(), "averaged": None},
-            **{"num_steps": self.settings.num_steps, "metrics_length": self.run.metrics.length},
+        weights = {
+            "step": self.state.step,
+            "model": self.state.evaluated_module.state_dict(),
+            "averaged": None,
         }
-        save_best(self.run.checkpoints, content)
+        written = {"num_steps": self.settings.num_steps, "metrics_length": self.run.metrics.length}
+        save_best(self.run.checkpoints, weights | written)
 
     def _say(self, text: str) -> None:
         say(text)

@@ -17,8 +17,8 @@ from nodebench.commands.compile_gain import compile_advice
 from nodebench.config.compose import compose
 from nodebench.config.identity import run_folder
 from nodebench.models.classifiers import MLP, ODENet
+from nodebench.records.jobs import JOBS
 from nodebench.training import TrainingSettings, loop
-from nodebench.training.environment import JOBS
 
 HOUR = 3600.0
 ODE_NET = ("experiment=table1_odenet",)

@@ -24,6 +24,7 @@ from nodebench.commands.members import Member
 from nodebench.commands.pace import PaceOfJobs
 from nodebench.config.identity import run_folder
 from nodebench.config.saved import config_text
+from nodebench.records.jobs import JOBS
 from nodebench.training import environment
 
 PLAYED = """
@@ -294,10 +295,10 @@ def test_a_run_that_shared_its_machine_says_so_for_good(monkeypatch: pytest.Monk
 
     alone = environment.describe_environment(torch.device("cpu"))
     assert "jobs" not in alone
-    monkeypatch.setenv(environment.JOBS, "3")
+    monkeypatch.setenv(JOBS, "3")
     shared = environment.describe_environment(torch.device("cpu"))
     assert shared["jobs"] == 3
-    monkeypatch.setenv(environment.JOBS, "1")
+    monkeypatch.setenv(JOBS, "1")
     assert "jobs" not in environment.describe_environment(torch.device("cpu"))
     assert environment.differences(alone, shared) == []
     assert environment.marked_as_shared(alone, shared)["jobs"] == 3

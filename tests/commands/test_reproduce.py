@@ -275,6 +275,7 @@ def test_an_artefact_that_cannot_be_drawn_is_said_and_is_a_failure(
     assert statuses() == ["finished"] * 2
 
 
+@pytest.mark.usefixtures("signals_arrive")
 @pytest.mark.parametrize(("number", "code"), [(2, 130), (15, 143)])
 def test_a_signal_stops_all_members(monkeypatch: pytest.MonkeyPatch, number: int, code: int) -> None:
     ran = []

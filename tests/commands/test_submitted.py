@@ -15,7 +15,7 @@ from nodebench.commands.endings import Ending
 from nodebench.commands.run_log import RunLog, kept_in_log
 from nodebench.config.errors import FailedError
 from nodebench.config.launch import launch
-from nodebench.training import environment
+from nodebench.records import jobs
 
 
 def sweep_of(smoke: tuple[str, ...], launcher: str = "submitit_slurm") -> int:
@@ -93,21 +93,21 @@ def test_jobs_on_this_machine_share_its_cores_and_the_environment_is_as_it_was(
     seen: dict[str, int] = {}
 
     def play(members: Sequence[list[str]], *_: object) -> list[Any]:
-        seen[launcher] = environment.jobs_here()
+        seen[launcher] = jobs.jobs_here()
         return [Ending("finished")] * len(members)
 
-    monkeypatch.delenv(environment.JOBS, raising=False)
+    monkeypatch.delenv(jobs.JOBS, raising=False)
     monkeypatch.setattr(submitted, "launch", play)
     for launcher in ("submitit_local", "submitit_slurm"):
         sweep_of(smoke, launcher)
-        assert environment.jobs_here() == 0
+        assert jobs.jobs_here() == 0
     assert seen == {"submitit_local": 4, "submitit_slurm": 0}
 
 
 def test_what_a_job_prints_goes_to_its_runs_log(
     smoke: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(environment.JOBS, "1")
+    monkeypatch.setenv(jobs.JOBS, "1")
     assert submitted.run_in_job(["model=mlp", *smoke[:-1]]) == Ending("finished")
     (log,) = Path("outputs").rglob("log.txt")
     assert log.read_text().count("step 2/2: loss") == 1

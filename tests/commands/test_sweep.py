@@ -110,6 +110,7 @@ def test_a_bug_in_one_member_is_kept_with_its_traceback(
     assert "Traceback" in Path("outputs/nodebench.log").read_text()
 
 
+@pytest.mark.usefixtures("signals_arrive")
 @pytest.mark.parametrize(("number", "code"), [(2, 130), (15, 143)])
 def test_a_signal_stops_the_whole_sweep(
     smoke: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, number: int, code: int

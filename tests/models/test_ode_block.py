@@ -193,6 +193,7 @@ def test_every_setting_reaches_the_solver(monkeypatch: pytest.MonkeyPatch) -> No
         compile=True,
         steps="per_sample",
         adjoint=adjoint,
+        sync=False,
     )
     assert all(getattr(given, field.name) != field.default for field in fields(SolverSettings))
 
@@ -200,9 +201,9 @@ def test_every_setting_reaches_the_solver(monkeypatch: pytest.MonkeyPatch) -> No
     with recorded_solves(block) as solves:
         block(state(1))
 
-    expected = {field.name: getattr(given, field.name) for field in fields(given) if field.name != "adjoint"}
+    expected = {name: value for name, value in vars(given).items() if name not in ("adjoint", "sync")}
     expected |= {f"adjoint_{field.name}": getattr(adjoint, field.name) for field in fields(adjoint)}
-    assert received == {**expected, "gradient": "checkpointed", "stats": solves[0]}
+    assert received == {**expected, "gradient": "checkpointed", "stats": solves[0], "together": None}
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,8 @@ def step(loss=1.0, num_samples=2, counts=None, time_ms=5.0, **metrics):
 def test_columns_are_those_of_the_design_and_the_scores_of_other_tasks():
     names = ["kind", *(column.name for column in COLUMNS)]
     of_series = {column.name for column in (*time_series.COLUMNS, *point_process.COLUMNS)}
-    of_some = {*COLUMNS_OF_FLOWS, *COLUMNS_OF_OWN_STEPS, *of_series}
+    of_processes = {"nfe_forward_max", "nfe_backward_max"}
+    of_some = {*COLUMNS_OF_FLOWS, *COLUMNS_OF_OWN_STEPS, *of_series, *of_processes}
     assert [name for name in names if name not in of_some] == COLUMNS_OF_DESIGN
     assert [name for name in names if name in COLUMNS_OF_OWN_STEPS] == COLUMNS_OF_OWN_STEPS
     assert [name for name in names if name in COLUMNS_OF_FLOWS] == COLUMNS_OF_FLOWS
