@@ -330,12 +330,7 @@ class _Training:
 
     def _save(self) -> None:
         self.dashboard.flush()
-        content = {
-            **self.state.state_dict(),
-            "num_steps": self.settings.num_steps,
-            "metrics_length": self.run.metrics.length,
-        }
-        save_checkpoint(self.run.checkpoints, self.state.step, content)
+        save_checkpoint(self.run.checkpoints, self.state.step, {**self.state.state_dict(), **self._written()})
         self.last_saved = time.monotonic()
 
     def _save_best(self) -> None:
@@ -344,8 +339,10 @@ class _Training:
             "model": self.state.evaluated_module.state_dict(),
             "averaged": None,
         }
-        written = {"num_steps": self.settings.num_steps, "metrics_length": self.run.metrics.length}
-        save_best(self.run.checkpoints, weights | written)
+        save_best(self.run.checkpoints, {**weights, **self._written()})
+
+    def _written(self) -> dict[str, int]:
+        return {"num_steps": self.settings.num_steps, "metrics_length": self.run.metrics.length}
 
     def _say(self, text: str) -> None:
         say(text)
