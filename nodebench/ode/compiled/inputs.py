@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from nodebench.ode.field import Time
 
 # Left to itself, inductor lays convolutions out with their channels last on the CPU, whose backward is slower.
-OPTIONS = {"layout_optimization": False}
+# And it shares a loop of 1024 products among threads, where waking them takes longer than the loop: steps of a small
+# field, which fusible.py makes such loops of, took 1.3 times as long on two threads as on one.
+OPTIONS = {"layout_optimization": False, "cpp.min_chunk_size": 16_384}
 
 
 def layout(y: Tensor) -> tuple[Hashable, ...]:
