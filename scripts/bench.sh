@@ -9,5 +9,6 @@ export PATH="$PWD/.venv/bin:$PATH"
 nodebench bench cnf odenet vdp mixed mlp epoch --out outputs/bench
 OMP_NUM_THREADS=1 nodebench bench cnf --out outputs/bench/one_thread
 OMP_NUM_THREADS=1 nodebench bench latent --out outputs/bench
+OMP_NUM_THREADS=1 nodebench bench ddp --out outputs/bench
 nodebench bench scaling --out outputs/bench
 OMP_NUM_THREADS=1 nodebench bench scaling_flows --out outputs/bench
