@@ -18,9 +18,7 @@ def cores() -> int:
 
 def threads_each(jobs: int) -> int:
     """The threads of each of `jobs` runs: what the environment gives a process, else an equal share of the cores."""
-    given, _, _ = os.environ.get(THREADS, "").partition(
-        ","
-    )  # behind it are those of regions inside of others
+    given, _, _ = os.environ.get(THREADS, "").partition(",")  # behind it are those of nested regions
     return int(given) if given.isdecimal() and int(given) else max(1, cores() // jobs)
 
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 import atexit
 import gc
 
-_MOST_OBJECTS = (
-    1_000_000  # that a start makes; a bound, so that a command that never says `over` collects too
-)
+# What a start makes at the most: a bound, so that a command that never says `over` collects too.
+_MOST_OBJECTS = 1_000_000
 
 _usual: tuple[int, int, int] | None = None
 

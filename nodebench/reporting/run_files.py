@@ -33,17 +33,23 @@ def read_files(folder: Path) -> Contents:
     found: list[dict[str, Any] | None] = []
     problems = []
     for name in FILES:
-        content = None
-        try:
-            content = _read_mapping(folder / name)
-        except FileNotFoundError:
-            if name == FILES[0]:
-                problems.append(f"{name} is missing")
-        except (OSError, ValueError) as error:
-            problems.append(f"{name} cannot be read ({str(error).splitlines()[0]})")
+        content, problem = read_file(folder / name)
+        if content is None and not problem and name == FILES[0]:
+            problem = f"{name} is missing"
+        problems += [problem] if problem else []
         found.append(content)
     config, summary, environment = found
     return Contents(config, summary, environment, tuple(problems))
+
+
+def read_file(path: Path) -> tuple[dict[str, Any] | None, str]:
+    """What a file says, None where it is not there or damaged; and in a few words why it cannot be read."""
+    try:
+        return _read_mapping(path), ""
+    except FileNotFoundError:
+        return None, ""
+    except (OSError, ValueError) as error:
+        return None, f"{path.name} cannot be read ({str(error).splitlines()[0]})"
 
 
 def stamps(folder: Path) -> list[Stamp | None]:

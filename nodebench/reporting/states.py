@@ -12,9 +12,10 @@ from typing import Any
 
 from nodebench.records import metrics
 from nodebench.records.heartbeat import Heartbeat, ago, read_heartbeat
-from nodebench.records.jsonl import is_number, read_mapping, read_records
+from nodebench.records.jsonl import is_number, read_records
 from nodebench.records.lock import OWNER, Holder, holder_of
 from nodebench.records.summary import FILE as SUMMARY
+from nodebench.reporting.run_files import read_file
 from nodebench.reporting.runs import read_run, run_folders
 
 RUNNING, STALE, DAMAGED, FINISHED = "running", "stale", "damaged", "finished"
@@ -59,21 +60,17 @@ def _state(folder: Path) -> RunState:
     if status:
         step, num_steps = (_whole(summary.get(name)) for name in ("step", "num_steps"))
         return RunState(folder, status, step, num_steps, reason=str(summary.get("reason") or ""))
-    if (
-        holder is None and beat is None and (run := read_run(folder)).status == DAMAGED
-    ):  # was it a run at all?
+    is_known = holder is not None or beat is not None
+    if not is_known and (run := read_run(folder)).status == DAMAGED:  # was it a run at all?
         return RunState(folder, DAMAGED, reason=run.problem)
     return _stale(folder, holder, beat)
 
 
 def _read_summary(folder: Path) -> tuple[dict[str, Any], str]:
     """The summary and nothing, or nothing and what is wrong with it; one that is not there is not wrong."""
-    try:
-        summary = read_mapping(folder / SUMMARY)
-    except FileNotFoundError:
-        return {}, ""
-    except (OSError, ValueError) as error:
-        return {}, f"{SUMMARY} cannot be read ({str(error).splitlines()[0]})"
+    summary, problem = read_file(folder / SUMMARY)
+    if summary is None:
+        return {}, problem
     return summary, "" if "status" in summary else f"{SUMMARY} has no status"
 
 

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tqdm import tqdm
+
 from nodebench.counted import counted
 from nodebench.quoting import plain
 from nodebench.reporting.alike import grouped
@@ -54,15 +56,8 @@ def _how_far(state: RunState) -> Iterator[str]:
         if state.step >= state.num_steps:
             yield "evaluating"
         elif state.seconds_left is not None:
-            yield f"{_duration(state.seconds_left)} left"
+            yield f"{tqdm.format_interval(round(state.seconds_left))} left"
     yield str(state.holder)
-
-
-def _duration(seconds: float) -> str:
-    """`04:05`, with hours where there are any `1:04:05`, as the bar of a run shows it."""
-    minutes, left = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes:02}:{left:02}"
 
 
 def _ended(states: Sequence[RunState]) -> Iterator[str]:
