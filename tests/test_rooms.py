@@ -27,6 +27,7 @@ ROOMS: dict[str, set[str]] = {
     "counted": set(),
     "ranks": set(),
     "signals": set(),
+    "allocation": set(),
     "records": {"reading"},
     "reporting": {
         *("reading", "quoting", "terminal", "counted", "records"),
@@ -44,6 +45,7 @@ ROOMS: dict[str, set[str]] = {
         "tasks",
         "training",
         "ranks",
+        "allocation",
         "reporting.replacing",
     },
 }

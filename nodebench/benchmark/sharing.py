@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from nodebench.allocation import keep_freed_memory
 from nodebench.data.densities import DensityData
 from nodebench.data.images import ImageData, ImageSet
 from nodebench.data.toy_densities import two_circles
@@ -129,6 +130,7 @@ def latencies(meetings: Meetings, num_rounds: int) -> dict[str, list[float]]:
 
 def main(num_rounds: int, quick: bool) -> None:
     """Measure all cases, and print them in the first process."""
+    keep_freed_memory()
     torch.set_num_threads(1)
     place = place_here()
     assert place is not None, "started with a place among several"

@@ -90,10 +90,11 @@ class Session:
 
 
 def assemble(config: Mapping[str, Any], config_dir: str | Path | None = None) -> Session:
-    """Data, task and net, whose initial weights follow from the seed.
+    """Data, task and net, whose initial weights follow from the seed; this process' start is over.
 
     Raises ConfigError if they do not fit each other, or one cannot be built.
     """
+    starting.over()
     device = pick_device(config["device"])
     use_threads(config.get("num_threads"))
     try:
@@ -120,7 +121,6 @@ def load_trained(
     """
     for change in RunFolder(folder, own_code=own_code(config)).own_code_changes():
         say(f"warning: {change}; what follows may not be of the net that was trained")
-    starting.over()
     session = assemble(config, config_dir)
     try:
         step = load_trained_weights(folder / "checkpoints", session.model, checkpoint)
@@ -173,9 +173,8 @@ def train_run(
         tell(
             f"note      {other} started from other weights of {config['training']['from']}, trained anew since"
         )
-    from torch import _dynamo  # noqa: F401  (imported by torch's optimizers, and better before than after `over`)
+    from torch import _dynamo  # noqa: F401  (imported by torch's optimizers, and better while a process starts)
 
-    starting.over()
     session = assemble(config, config_dir)
     make_optimizer, settings = how_to_train(session)
     for line in plan(config, session.data, session.task, session.model, settings):

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from nodebench.allocation import keep_freed_memory
 from nodebench.commands.endings import Ending, ending_in, keep_failure, summary_state, train_member
 from nodebench.commands.members import Member
 from nodebench.commands.run_log import kept_in_log
@@ -72,6 +73,7 @@ def run_submitted(
 
 def run_in_job(overrides: Sequence[str], config_dir: str | Path | None = None) -> Ending:
     """Compose and train one member in the job that a launcher made for it; what it prints goes to its run's log.txt."""
+    keep_freed_memory()
     composed = compose(overrides, config_dir)
     os.environ.setdefault(JOBS, "1")
     if jobs_here() > 1:
