@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from nodebench.measurement.float64_convolution import take_products
 from nodebench.measurement.passes import LossGradient, run_pass
 from nodebench.models.ode_block import ODEBlock
 from nodebench.ode.settings import SolverSettings
@@ -58,6 +59,7 @@ class ReferenceSolver:
     ) -> None:
         self._t1 = block.t1
         self._field, self._head = (_in_float64(part) for part in (block.vector_field, head))
+        take_products(self._field)
         self._loss_gradient = loss_gradient
 
     def solve(

@@ -36,16 +36,17 @@ class TimeConv2d(nn.Module):
         self.bias = joint.bias
 
     def forward(self, t: Tensor, x: Tensor) -> Tensor:
-        t = (
-            t.expand(1, 1, *x.shape[-2:])
-            if t.dim() == 0
-            else t.view(-1, 1, 1, 1).expand(-1, 1, *x.shape[-2:])
-        )
         product = F.conv2d(x, self.weight, padding=1)
         if not torch.is_autocast_enabled(x.device.type):
-            return product.add_(F.conv2d(t, self.time_weight, self.bias, padding=1))
+            return product.add_(self.time_term(t, x))
         with torch.autocast(x.device.type, enabled=False):
-            return product + F.conv2d(t, self.time_weight, self.bias, padding=1)
+            return product + self.time_term(t, x)
+
+    def time_term(self, t: Tensor, x: Tensor) -> Tensor:
+        """conv([t]; time_weight, bias) on a map of x's height and width: (1, C_out, H, W), or (B, C_out, H, W)."""
+        height, width = x.shape[-2:]
+        times = t if t.dim() == 0 else t.view(-1, 1, 1, 1)
+        return F.conv2d(times.expand(t.numel(), 1, height, width), self.time_weight, self.bias, padding=1)
 
 
 class ConvVectorField(nn.Module):
