@@ -29,7 +29,7 @@ def loaded(*names):
 def first_step(*_):
     loaded(*{HEAVY})
     print("collector:", gc.get_threshold() == usual, gc.get_freeze_count() > 0)
-    print("memory:", are_kept())
+    print("memory:", {not IS_GLIBC} or are_kept())
     sys.exit()
 
 overrides = ["task=density", "data=pinwheel", "model=cnf", "training.num_steps=1", "device=cpu"]
@@ -57,7 +57,7 @@ def test_until_its_first_step_a_run_imports_nothing_that_it_does_not_need_by_the
     )
     told = ("loaded: ", "collector: ", "memory: ")
     found = [line for line in done.stdout.splitlines() if line.startswith(told)]
-    expected = ["loaded: []", "loaded: []", "collector: True True", f"memory: {IS_GLIBC}"]
+    expected = ["loaded: []", "loaded: []", "collector: True True", "memory: True"]
     assert found == expected, done.stdout + done.stderr
 
 

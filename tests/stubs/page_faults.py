@@ -9,8 +9,10 @@ IS_GLIBC = platform.libc_ver()[0] == "glibc"
 PIECE, NUM_PIECES = 4 << 20, 12  # bytes each, and how many at a time: more than glibc keeps by itself
 
 COUNT = f"""
-import resource
+import ctypes, resource
 
+if {IS_GLIBC}:
+    ctypes.CDLL(None).prctl(41, 1, 0, 0, 0)  # PR_SET_THP_DISABLE: pages of one size, whatever the machine prefers
 NUM_PAGES = {PIECE * NUM_PIECES} // resource.getpagesize()
 
 def faults():
