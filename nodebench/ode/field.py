@@ -81,6 +81,11 @@ class CountedField:
         """Whether the stages of a step share what f computes from time alone."""
         return self._stage_fields is not None
 
+    @property
+    def is_inspected(self) -> bool:
+        """Whether the next evaluation is left to an `inspect`."""
+        return self._inspect is not None
+
     def inspect_first(self, inspect: Inspect) -> None:
         """Leave the next evaluation to `inspect`, with autograd recording.
 

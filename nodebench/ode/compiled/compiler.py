@@ -15,16 +15,17 @@ import warnings
 import weakref
 from collections.abc import Callable, Hashable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, nullcontext
-from functools import cache
+from functools import cache, partial
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 
 from nodebench.ode.compiled.fusible import cache_tag, decompositions
+from nodebench.ode.compiled.loops import carried_inputs, compile_loop, loop_of
 
 DEFAULT_BACKEND = "inductor"
-MOST_VARIANTS = 32  # of shapes, methods and norms for one vector field; beyond, steps run eagerly
+MOST_VARIANTS = 64  # of shapes, methods and norms for one vector field; beyond, steps run eagerly
 FULL_TORCH = (
     "2.14"  # earlier ones compile neither the products of the adjoint's steps nor a loop over aliases
 )
@@ -105,11 +106,13 @@ def compiled_for(
     *,
     options: Mapping[str, Any],
     is_loop: bool = False,
+    carried: tuple[str, ...] = (),
 ) -> CompiledFunction:
     """The compiled function under `key` of the vector field f, made by `make` where there is none yet.
 
     It lives as long as f, and must not hold it: f is an argument of it. options: of the default backend. `is_loop`:
-    what cannot be compiled is not worth calling as it is; the call gives None then.
+    what cannot be compiled is not worth calling as it is; the call gives None then. `carried`: the function is one turn
+    of a loop (see loops.py), and these of its arguments are what a turn hands to the next.
     """
     owner, part = (f.__self__, f.__func__) if isinstance(f, types.MethodType) else (f, None)
     key = (key, part, backend)
@@ -125,7 +128,7 @@ def compiled_for(
         )
         return CompiledFunction(make(), None, is_loop)
     settings = tuple(options.items()) if backend == DEFAULT_BACKEND else ()
-    variants[key] = CompiledFunction(make(), _backend(backend, settings), is_loop)
+    variants[key] = CompiledFunction(make(), _backend(backend, settings, carried), is_loop)
     return variants[key]
 
 
@@ -160,7 +163,8 @@ class CompiledFunction:
             if self._is_traced:  # something has changed that f reads, and it was not traced as it has to be
                 self._is_traced = False
             else:
-                self._give_up(str(error).strip().splitlines()[0])
+                cause = error.inner_exception if isinstance(error, exc.BackendCompilerFailed) else error
+                self._give_up(str(cause).strip().splitlines()[0])
             return self(*args)
         self._is_traced = True
         self._num_graphs += self._backend.num_graphs - num_graphs
@@ -187,8 +191,8 @@ class _Backend:
     A graph's backward is compiled along with it, where it can still be replaced by eager code.
     """
 
-    def __init__(self, name: str, options: Mapping[str, Any]) -> None:
-        self._name, self._options = name, dict(options)
+    def __init__(self, name: str, options: Mapping[str, Any], carried: tuple[str, ...]) -> None:
+        self._name, self._options, self._carried = name, dict(options), carried
         self.num_graphs = 0
 
     def __call__(self, graph: Any, inputs: Any) -> Any:
@@ -198,21 +202,31 @@ class _Backend:
         self.num_graphs += 1
         at_once = "force_non_lazy_backward_lowering"
         with config.patch({at_once: True}) if hasattr(config, at_once) else nullcontext():
+            carried = carried_inputs(graph, self._carried)
             if self._name != DEFAULT_BACKEND:
-                return _dynamo.lookup_backend(self._name)(graph, inputs)
+                compiled = _dynamo.lookup_backend(self._name)(graph, inputs)
+                return loop_of(compiled, carried) if carried else compiled
             from torch._inductor.compile_fx import compile_fx
 
             caches: Any = torch.compiler.config  # its `patch` is made where types are not looked at
-            with caches.patch(cache_key_tag=caches.cache_key_tag + cache_tag()):
+            around: dict[str, Any] = (
+                {"inner_compile": partial(compile_loop, carried=carried)} if carried else {}
+            )
+            tag = f"{caches.cache_key_tag}{cache_tag()}{carried or ''}"
+            with caches.patch(cache_key_tag=tag):
                 return compile_fx(
-                    graph, inputs, config_patches=self._options, decompositions=decompositions()
+                    graph,
+                    inputs,
+                    config_patches=self._options,
+                    decompositions=decompositions(),
+                    **around,
                 )
 
 
 @cache
-def _backend(name: str, options: tuple[tuple[str, Any], ...]) -> _Backend:
+def _backend(name: str, options: tuple[tuple[str, Any], ...], carried: tuple[str, ...]) -> _Backend:
     """One object for all functions, as torch keeps every backend that it was ever given."""
-    return _Backend(name, dict(options))
+    return _Backend(name, dict(options), carried)
 
 
 @contextmanager

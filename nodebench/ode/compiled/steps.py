@@ -14,10 +14,19 @@ from torch import Tensor
 from nodebench.ode.clock import StepRecord, end_time, start_time
 from nodebench.ode.compiled.compiler import CompiledFunction, CompileWarning, compiled_for
 from nodebench.ode.compiled.inputs import OPTIONS, float64, layout, requiring_grad
-from nodebench.ode.compiled.march import LOOP_OPTIONS, Bounds, MarchKind, make_march, march
-from nodebench.ode.compiled.traced import StepKind, TracedStep, make_step
+from nodebench.ode.compiled.march import CARRIED, LOOP_OPTIONS, MOST_CARRIED, Bounds, make_turn, march
+from nodebench.ode.compiled.traced import (
+    Given,
+    StepKind,
+    TracedSlope,
+    TracedStep,
+    make_guess,
+    make_slope,
+    make_step,
+)
+from nodebench.ode.drive.first_step import Interval, first_interval
 from nodebench.ode.drive.state import LoopState
-from nodebench.ode.field import CountedField, kept, time_tensor
+from nodebench.ode.field import CountedField, kept, time_tensor, time_tensors
 from nodebench.ode.gradients.augmented import AugmentedField
 from nodebench.ode.methods.explicit import (
     ExplicitRungeKutta,
@@ -73,11 +82,12 @@ class CompiledSteps(Steps):
 
     def __init__(self, method: CompiledRungeKutta, course: Course) -> None:
         self._method, self._course, self._clock = method, course, course.clock
+        assert isinstance(course.f, (CountedField, AugmentedField)), "what the gradients solve"
         self._f, self._tableau = course.f, method.method.tableau
         self._weights = Weights(self._tableau, course)
         self._leaves = tuple(course.f.leaves) if isinstance(course.f, AugmentedField) else ()
         self._tolerances: tuple[Tensor, Tensor] | None = None
-        self._compiled: dict[tuple[bool, bool], CompiledFunction] = {}  # by what differs from step to step
+        self._steps: dict[tuple[bool, bool], CompiledFunction] = {}  # by what differs from step to step
         norm = None
         if course.control is not None and course.accuracy is not None:
             norm = course.accuracy.norm
@@ -88,10 +98,38 @@ class CompiledSteps(Steps):
             self._kind = self._kind._replace(
                 shape=course.f.shape, integrands=self._weights.of_others, in_norm=self._weights.in_norm
             )
+        self._given = Given(method.f, course.f.args, self._leaves)
 
     def first(self, record: StepRecord, y0: Tensor) -> Tensor:
         """See Steps."""
-        return kept(self._f(start_time(self._clock, record, y0), y0, self._weights.of_first))
+        t = start_time(self._clock, record, y0)
+        if not self._compiles_calls(y0):
+            return kept(self._f(t, y0, self._weights.of_first))
+        wanted, autograd = self._weights.of_first, torch.is_grad_enabled()
+        run = self._compile(
+            ("slope", self._kind, wanted, autograd, y0.requires_grad),
+            lambda: make_slope(self._kind, wanted),
+            y0,
+        )
+        found: TracedSlope = run(
+            self._given, time_tensor(t, y0), requiring_grad(y0) if y0.requires_grad else y0
+        )
+        self._count(1, found.used)
+        return found.slope
+
+    def guess(self, f0: Tensor, order: int) -> Tensor | None:
+        """See Steps."""
+        y0 = self._course.y0
+        if self._tolerances is None or not self._compiles_calls(y0):
+            return None
+        with torch.no_grad():
+            run = self._compile(("guess", self._kind, order), lambda: make_guess(self._kind, order), y0)
+            *numbers, ends = first_interval(self._clock)
+            t, direction, longest, first, last = time_tensors((*numbers, *ends), y0)
+            interval = Interval(t, direction, longest, (first, last))
+            guess: Tensor = run(self._given, interval, y0.detach(), f0.detach(), self._tolerances)
+        self._count(1)
+        return guess
 
     def take(self, record: StepRecord, y0: Tensor, f0: Tensor) -> Step:
         """See Steps."""
@@ -118,54 +156,71 @@ class CompiledSteps(Steps):
         """Whether anybody looks inside the step."""
         return self._course.dense or bool(record.inside)
 
-    def march(self, state: LoopState[float], until: float, max_tries: int) -> LoopState[float] | None:
+    def march(
+        self, state: LoopState[float], until: float, max_tries: int, lands: bool
+    ) -> LoopState[float] | None:
         """See Steps. On the CPU alone, and without autograd: elsewhere each step waits for the device anyway."""
         control = self._course.control
         if control is None or self._tolerances is None or not control.controller.takes_tensors:
             return None
-        if not isinstance(self._f, CountedField) or state.y.device.type != "cpu" or torch.is_grad_enabled():
+        if not self._compiles_calls(state.y) or torch.is_grad_enabled():
             return None
-        method, clock, y = self._method, self._clock, state.y
-        assert self._kind.norm is not None, "a solve with tolerances has a norm"
-        kind = MarchKind(self._tableau, self._kind.norm, control.controller, method.packing)
-        run = compiled_for(
-            method.f,
-            ("march", kind, y.shape, y.dtype),
-            lambda: make_march(kind),
-            method.backend,
-            options=LOOP_OPTIONS,
-            is_loop=True,
-        )
+        kind, controller, clock = self._kind, control.controller, self._clock
+        key = "march", kind, controller
+        run = self._compile(key, lambda: make_turn(kind, controller), state.y, is_loop=True)
         least = max(control.min_step, clock.resolution(max(state.t, until, key=abs)))
-        bounds = Bounds(until, clock.rounding, clock.direction, least, control.max_step, max_tries)
-        end = march(run, method.f, self._f.args, state, bounds, self._tolerances)
-        if end is None:
-            return None
-        self._f.counts.nfe += (end.num_accepted + end.num_rejected) * (self._tableau.num_stages - 1)
+        bounds = Bounds(
+            until, clock.rounding, clock.direction, least, control.max_step, max_tries, float(lands)
+        )
+        end = march(run, self._given, state._replace(y=state.y.detach()), bounds, self._tolerances)
+        if end is not None:
+            self._count((end.num_accepted + end.num_rejected) * (self._tableau.num_stages - 1))
         return end
 
+    def _compiles_calls(self, y: Tensor) -> bool:
+        """Whether calls cost an evaluation more than its arithmetic does: then more than single steps are compiled."""
+        accuracy, field = self._course.accuracy, self._f
+        is_alone = accuracy is None or not accuracy.is_shared
+        is_plain = isinstance(field, AugmentedField) or not field.is_inspected
+        return is_plain and is_alone and y.device.type == "cpu" and y.numel() <= MOST_CARRIED
+
     def _call(self, record: StepRecord, y0: Tensor, f0: Tensor) -> TracedStep:
-        method, field = self._method, self._f
-        assert isinstance(field, (CountedField, AugmentedField)), "what the gradients solve"
         all_stages = self._is_read(record)
         autograd = torch.is_grad_enabled() and (y0.requires_grad or f0.requires_grad)
-        if autograd:  # the first state of a solve may not require grad, where all that follow do
-            y0, f0 = requiring_grad(y0), requiring_grad(f0)
-        step = self._compiled.get((all_stages, autograd))
+        # The first state of a solve may require grad where none that follow does, and the other way round.
+        y0, f0 = (requiring_grad(y) if autograd else y.detach() for y in (y0, f0))
+        step = self._steps.get((all_stages, autograd))
         if step is None:
-            step = self._compiled[all_stages, autograd] = self._compile(all_stages, autograd, y0)
+            kind = self._kind._replace(all_stages=True) if all_stages else self._kind
+            step = self._compile(("step", kind, autograd), lambda: make_step(kind), y0)
+            self._steps[all_stages, autograd] = step
         t1 = time_tensor(end_time(self._clock, record, y0), y0)
         times = float64(record.t, y0), float64(record.dt, y0), t1
-        taken: TracedStep = step(method.f, field.args, self._leaves, times, y0, f0, self._tolerances)
-        field.counts.nfe += self.cost(record)
-        if isinstance(field, AugmentedField):
-            field.note(taken.used)
+        taken: TracedStep = step(self._given, times, y0, f0, self._tolerances)
+        self._count(self.cost(record), taken.used)
         return taken
 
-    def _compile(self, all_stages: bool, autograd: bool, y0: Tensor) -> CompiledFunction:
-        """The compiled step of this solve from states that require grad, or do not."""
-        kind = self._kind._replace(all_stages=True) if all_stages else self._kind
+    def _count(self, num_evaluations: int, used: tuple[bool, ...] = ()) -> None:
+        """Have evaluations counted, and the leaves remembered that they made use of."""
+        self._f.counts.nfe += num_evaluations
+        if used and isinstance(self._f, AugmentedField):
+            self._f.note(used)
+
+    def _compile(
+        self,
+        key: tuple[Any, ...],
+        make: Callable[[], Callable[..., Any]],
+        y: Tensor,
+        is_loop: bool = False,
+    ) -> CompiledFunction:
+        """The compiled function of this solve's field under a key, for states like y."""
         wants = tuple(leaf.requires_grad for leaf in self._leaves)
-        key = ("step", kind, autograd, wants, *layout(y0))
-        backend = self._method.backend
-        return compiled_for(self._method.f, key, lambda: make_step(kind), backend, options=OPTIONS)
+        return compiled_for(
+            self._method.f,
+            (*key, wants, *layout(y)),
+            make,
+            self._method.backend,
+            options=LOOP_OPTIONS if is_loop else OPTIONS,
+            is_loop=is_loop,
+            carried=CARRIED if is_loop else (),
+        )

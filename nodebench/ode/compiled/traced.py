@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from nodebench.ode.field import StageFields, Time, checked, kept, stage_fields_of, time_tensor, time_tensors
+from nodebench.ode.drive.first_step import Interval, guessed
+from nodebench.ode.field import Time, checked, kept, stage_fields_of, time_tensor, time_tensors
 from nodebench.ode.gradients.augmented import augmented
 from nodebench.ode.methods.explicit import rk_step
 from nodebench.ode.methods.tableau import ButcherTableau
-from nodebench.ode.norms import Norm, error_ratio
+from nodebench.ode.norms import Accuracy, Norm, error_ratio
 from nodebench.ode.packing import Packing
 
 
@@ -157,47 +158,102 @@ class TracedStep(NamedTuple):
     used: tuple[bool, ...]
 
 
+class TracedSlope(NamedTuple):
+    """f at one time, and the leaves that f made use of."""
+
+    slope: Tensor
+    used: tuple[bool, ...]
+
+
+class Given(NamedTuple):
+    """What every compiled function of a solve is called with: f(t, y, *args), and the leaves of an augmented system."""
+
+    f: Callable[..., Any]
+    args: tuple[Any, ...]
+    leaves: tuple[Tensor, ...]
+
+    def field(self, kind: StepKind) -> TracedField | TracedAugmentedField:
+        """The field of the solve."""
+        traced = TracedField(self.f, kind.packing, self.args)
+        return traced if kind.shape is None else TracedAugmentedField(traced, self.leaves, kind.shape)
+
+
+def take_step(
+    kind: StepKind,
+    given: Given,
+    times: tuple[Tensor, Tensor, Tensor],
+    y0: Tensor,
+    k0: Tensor,
+    tolerances: tuple[Tensor, Tensor] | None,
+) -> TracedStep:
+    """The step from y0, where the slope is k0, to be traced; see make_step."""
+    tableau, norm, field = kind.tableau, kind.norm, given.field(kind)
+    size = len(y0) - field.riding if field.riding else None
+    stages = TracedStages(tableau, k0, size)
+    y1 = rk_step(
+        field,
+        tableau,
+        times,
+        y0 if size is None else y0[:size],
+        stages,
+        with_last=kind.all_stages or norm is not None,
+        integrands=kind.integrands,
+    )
+    if size is not None:
+        y1 = stages.with_integrals(y1, y0, times[1])
+    ratio = None
+    if norm is not None and tolerances is not None:
+        with torch.no_grad():
+            error = stages.whole_error(times[1]) if kind.in_norm else stages.error(times[1])
+            ratio = error_ratio(error, y0, y1, *tolerances, norm)
+    kept = stages.from_second()
+    return TracedStep(y1, ratio, kept if kind.all_stages else kept[-1:], used_of(field))
+
+
+def used_of(field: TracedField | TracedAugmentedField) -> tuple[bool, ...]:
+    """Of which leaves a field has made use."""
+    return tuple(field.used) if isinstance(field, TracedAugmentedField) else ()
+
+
 def make_step(kind: StepKind) -> Callable[..., TracedStep]:
-    """(f, args, leaves, (t, dt, t1), y0, k0, (rtol, atol)) -> TracedStep.
+    """(given, (t, dt, t1), y0, k0, (rtol, atol)) -> TracedStep.
 
     t and dt are 0-d and in float64, t1, where the last stages sit, 0-d as f takes its times. Without a norm there is no
     error ratio, and the stages are those that y1 needs.
     """
-    tableau, norm = kind.tableau, kind.norm
 
     def step(
-        f: Callable[..., Any],
-        args: tuple[Any, ...],
-        leaves: tuple[Tensor, ...],
+        given: Given,
         times: tuple[Tensor, Tensor, Tensor],
         y0: Tensor,
         k0: Tensor,
         tolerances: tuple[Tensor, Tensor] | None,
     ) -> TracedStep:
-        traced: TracedField = TracedField(f, kind.packing, args)
-        field: StageFields = traced
-        if kind.shape is not None:
-            field = TracedAugmentedField(traced, leaves, kind.shape)
-        size = len(y0) - field.riding if field.riding else None
-        stages = TracedStages(tableau, k0, size)
-        y1 = rk_step(
-            field,
-            tableau,
-            times,
-            y0 if size is None else y0[:size],
-            stages,
-            with_last=kind.all_stages or norm is not None,
-            integrands=kind.integrands,
-        )
-        if size is not None:
-            y1 = stages.with_integrals(y1, y0, times[1])
-        ratio = None
-        if norm is not None and tolerances is not None:
-            with torch.no_grad():
-                error = stages.whole_error(times[1]) if kind.in_norm else stages.error(times[1])
-                ratio = error_ratio(error, y0, y1, *tolerances, norm)
-        kept = stages.from_second()
-        used = tuple(field.used) if isinstance(field, TracedAugmentedField) else ()
-        return TracedStep(y1, ratio, kept if kind.all_stages else kept[-1:], used)
+        return take_step(kind, given, times, y0, k0, tolerances)
 
     return step
+
+
+def make_slope(kind: StepKind, integrand: bool) -> Callable[..., TracedSlope]:
+    """(given, t, y) -> TracedSlope: one evaluation, at the start of a step, t 0-d as f takes its times."""
+
+    def slope(given: Given, t: Tensor, y: Tensor) -> TracedSlope:
+        field = given.field(kind)
+        (at_t,) = field.at_times([t], y, [integrand])
+        return TracedSlope(kept(at_t(y)), used_of(field))
+
+    return slope
+
+
+def make_guess(kind: StepKind, order: int) -> Callable[..., Tensor]:
+    """(given, interval, y0, f0, (rtol, atol)) -> what drive/first_step.py makes a first step of."""
+    norm = kind.norm
+    assert norm is not None, "a first step is guessed by its error"
+
+    def guess(
+        given: Given, interval: Interval, y0: Tensor, f0: Tensor, tolerances: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        accuracy = Accuracy(*tolerances, norm)
+        return guessed(given.field(kind), interval, y0, f0, order, accuracy)
+
+    return guess

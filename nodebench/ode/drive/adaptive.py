@@ -18,7 +18,7 @@ from nodebench.ode.clock import StepRecord
 from nodebench.ode.drive.control import StepControl
 from nodebench.ode.drive.crawl import Crawl
 from nodebench.ode.drive.decide import at_pace, decide, reaches
-from nodebench.ode.drive.first_step import first_step
+from nodebench.ode.drive.first_step import first_step, read
 from nodebench.ode.drive.outputs import Observer, Watch, step_outputs
 from nodebench.ode.drive.state import LoopResult, LoopState
 from nodebench.ode.drive.stiffness import LIMITED, MANY_STEPS, TURNS, fastest_rate
@@ -96,35 +96,47 @@ class _AdaptiveLoop:
         if math.isnan(size):
             error = self._no_first_step()
         while error is None and self.num_reached < len(self.clock.ts) and not self.is_over:
-            self._march()
+            if self._march():
+                continue
             record = self._next_record()
             error = self._spent_budget(self._cost(record), record.t) or self._try_step(record)
         if error is None and self.counts.num_steps >= MANY_STEPS:
             self.counts.is_stiff |= self._is_stiff()
         return LoopResult(self.outputs, error, self.state.size)
 
-    def _march(self) -> None:
-        """Have the method take the steps that need no more than stepping, where it can and there are some to take.
+    def _march(self) -> bool:
+        """Have the method take the steps that need no more than stepping, where it can; whether to ask it again.
 
-        What is left to the loop: steps that yield outputs, meet a required time or a budget, and those that go wrong.
+        What is left to the loop: steps that pass over outputs, end where the field jumps, may be the last that a budget
+        allows, or go wrong.
         """
         control, state = self.control, self.state
         if not self.can_march or state.t in control.jump_ts or state.size <= control.min_step:
-            return
-        following = self.clock.ts[self.num_reached]
-        until = min(following, self.stops[-1], key=lambda t: t * self.clock.direction)
-        if abs(until - state.t) < FEW_STEPS * min(state.size, control.max_step):
-            return
+            return False
+        until = min(self.clock.ts[self.num_reached], self.stops[-1], key=lambda t: t * self.clock.direction)
+        lands = until == self.stops[-1] and until not in control.jump_ts
+        if not lands and abs(until - state.t) < FEW_STEPS * min(state.size, control.max_step):
+            return False
         cost = self.steps.cost(StepRecord(state.t, 0.0, state.t, self.anchor, None, ()))
         tries = control.budget.num_tries(self.counts, cost)
-        end = self.steps.march(state, until, MOST_TRIES if tries is None else min(MOST_TRIES, tries))
+        tries = MOST_TRIES if tries is None else min(MOST_TRIES, tries)
+        end = self.steps.march(state, until, tries, lands)
         if end is None:
             self.can_march = False
-        elif end.num_accepted or end.num_rejected:
-            self.counts.num_accepted = (self.counts.num_accepted or 0) + end.num_accepted
-            self.counts.num_rejected = (self.counts.num_rejected or 0) + end.num_rejected
-            self.failure.last_ratio = end.last_ratio
-            self.state = end._replace(f0=self.steps.hold(end.f0))
+            return False
+        num_tried = end.num_accepted + end.num_rejected
+        if num_tried == 0:
+            return False
+        self.counts.num_accepted = (self.counts.num_accepted or 0) + end.num_accepted
+        self.counts.num_rejected = (self.counts.num_rejected or 0) + end.num_rejected
+        self.failure.last_ratio = end.last_ratio
+        if end.t == until:
+            _, lands_on = self.clock.split(self.num_reached, until)
+            there = StepRecord(until, 0.0, until, self.anchor, lands_on, ())
+            self._arrive(there, Step(end.y, end.f0), end.size, end.history)
+            return True
+        self.state = end._replace(f0=self.steps.hold(end.f0))
+        return num_tried == MOST_TRIES
 
     def _first_slope(self, t: float, y: Tensor, jump: bool) -> Tensor:
         """f at (t, y), behind the jump if there is one."""
@@ -132,8 +144,14 @@ class _AdaptiveLoop:
 
     def _guess(self, f0: Tensor) -> float:
         """A first step; a field at rest is given a tiny one, which late times may not resolve. NaN stays NaN."""
-        guess = first_step(self.f, self.clock, self.y0, f0, self.traits.order, self.accuracy)
-        return max(guess, self.clock.resolution(self.clock.ts[0]))
+        clock, order = self.clock, self.traits.order
+        known = self.steps.guess(f0, order)
+        guess = (
+            first_step(self.f, clock, self.y0, f0, order, self.accuracy)
+            if known is None
+            else read(known, clock)
+        )
+        return max(guess, clock.resolution(clock.ts[0]))
 
     def _is_stiff(self) -> bool:
         """Whether stability limits the steps, and not their error; one wait for the device."""
@@ -256,6 +274,11 @@ class _AdaptiveLoop:
         if self.watch is not None:
             record, step = self.watch.look(self.f, self.clock, record, y, f0, step)
             self.is_over = self.watch.is_over
+        self._arrive(record, step, size, history)
+
+    def _arrive(self, record: StepRecord, step: Step, size: float, history: tuple[float, float]) -> None:
+        """Hand out what an accepted step from the present state met, and go on from its end."""
+        y, f0 = self.state.y, self.state.f0
         if record.inside or record.lands_on is not None:
             new, step = step_outputs(self.f, self.clock, record, y, f0, step)
             self.num_reached += len(new)

@@ -93,8 +93,17 @@ class Steps(ABC):
         """
         return None
 
-    def march(self, state: LoopState[float], until: float, max_tries: int) -> LoopState[float] | None:
-        """As many steps as end before the time `until`, `max_tries` at most; None if steps go one by one here."""
+    def guess(self, f0: Tensor, order: int) -> Tensor | None:
+        """What a first step is made of, see drive/first_step.py; None where it is guessed by calls of f."""
+        return None
+
+    def march(
+        self, state: LoopState[float], until: float, max_tries: int, lands: bool
+    ) -> LoopState[float] | None:
+        """As many steps as end before the time `until`, `max_tries` at most; None if steps go one by one here.
+
+        With `lands`, a step ends on it too.
+        """
         return None
 
 
