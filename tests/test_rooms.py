@@ -65,7 +65,7 @@ _ORDER = """
     per_sample.course per_sample.loop
     gradients.problem gradients.drift gradients.augmented
     per_sample.problem per_sample.checkpointed per_sample.augmented per_sample.adjoint
-    compiled.fusible compiled.compiler compiled.inputs compiled.traced compiled.march compiled.steps
+    compiled.fusible compiled.loops compiled.compiler compiled.inputs compiled.traced compiled.march compiled.steps
     compiled.per_sample compiled
     gradients.direct gradients.checkpointed gradients.adjoint gradients.event_times
     options solvers solution assembly per_sample.assembly per_sample front_door public
