@@ -15,6 +15,7 @@ from nodebench.commands.evaluate import evaluated_as
 from nodebench.commands.predictions import predictions
 from nodebench.commands.session import Session, load_trained, solved_as
 from nodebench.commands.trained import failures_told
+from nodebench.config.build import compile_evaluation, why_eager
 from nodebench.config.errors import ConfigError, FailedError
 from nodebench.config.saved import read_config
 from nodebench.data import Data
@@ -95,12 +96,23 @@ class TrainedRun:
         with preserved_rng():
             return predictions(self._solved(solver, settings), split)
 
-    def solved(self, solver: str | None = None, **settings: Any) -> nn.Module:
+    def solved(self, solver: str | None = None, *, compile: bool = False, **settings: Any) -> nn.Module:
         """A net with the same weights that solves so, in evaluation mode; `model` itself where nothing is given.
 
-        Arguments and errors are those of `evaluate`.
+        `compile`: a net of its own, whose steps are compiled from the fourth batch of a shape on, for many batches
+        under torch.no_grad(): that batch takes up to a minute longer, and results are the same to rounding, which may
+        move a step. A field that is solved by no explicit Runge-Kutta method, or a net without an ODE, is compiled at
+        its first batch. Other arguments and errors are those of `evaluate`; ConfigError also where
+        nothing can be compiled.
         """
-        return self._solved(solver, settings).model.eval()
+        session = self._solved(solver, settings)
+        if not compile:
+            return session.model.eval()
+        if reason := why_eager(session.model, session.device):
+            raise ConfigError(f"compile=True would change nothing: {reason}; leave it out")
+        model = session.model if session is not self._session else solved_as(session, self.config).model
+        compile_evaluation(model)
+        return model.eval()
 
     def _solved(self, solver: str | None, settings: dict[str, Any]) -> Session:
         given = [f"solver.{key}={_written(value)}" for key, value in settings.items()]

@@ -17,6 +17,7 @@ import nodebench
 from nodebench import cli
 from nodebench.config.compose import compose
 from nodebench.config.identity import run_folder
+from nodebench.models.ode_block import ode_blocks
 
 SMOKE = ("data=digits", "training=smoke", "data.batch_size=8", "data.limit_train=64", "solver.tol=1")
 DOCS = Path(__file__).parent.parent / "docs"
@@ -103,6 +104,26 @@ def test_loading_disturbs_neither_random_numbers_nor_settings_of_torch(trained: 
         torch.set_num_threads(threads)
         torch.backends.cudnn.benchmark = had
     assert (torch.rand(3).tolist(), random.random(), np.random.rand()) == wanted
+
+
+def test_a_net_that_is_compiled_for_many_batches_is_one_of_its_own(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("nodebench.config.build.missing_compiler", lambda device: None)
+    run = nodebench.load(trained)
+    images = run.task.batch(0).images
+    own, other = run.solved(compile=True), run.solved("rk4", dt=0.25, compile=True)
+    torch.testing.assert_close(own(images), run.model(images), rtol=0, atol=0)  # few batches are eager
+    for net, method in ((own, "dopri5"), (other, "rk4")):
+        (block,) = ode_blocks(net)
+        assert (block.solver.method, block.solver.compile, block.compiles_evaluation) == (method, True, True)
+        assert not net.training
+    (block,) = ode_blocks(run.model)
+    assert (block.solver.compile, block.compiles_evaluation) == (False, False)
+
+    monkeypatch.setattr("nodebench.config.build.missing_compiler", lambda device: "no C++ compiler was found")
+    with pytest.raises(nodebench.ConfigError, match=r"compile=True would .*no C\+\+ compiler was found"):
+        run.solved(compile=True)
 
 
 def test_what_cannot_be_loaded_or_solved_is_one_sentence(trained: Path) -> None:

@@ -58,7 +58,8 @@ def compile_words(model: nn.Module, device: torch.device) -> str:
     blocks = ode_blocks(model)
     steps = any(block.solver.compile for block in blocks)
     what = "the solver's steps" if steps else "the vector field" if blocks else "the net"
-    return f"{what}, at the first step: up to two minutes, less when the same has been compiled here before"
+    when = "at the first step: up to two minutes, less when the same has been compiled here before"
+    return f"{what}, {when}{'; evaluation is eager' if steps else ''}"
 
 
 def precision_words(device: torch.device) -> str:

@@ -212,6 +212,13 @@ def compile_net(model: nn.Module) -> None:
         model.compile()
 
 
+def compile_evaluation(model: nn.Module) -> None:
+    """Have a net's solves compiled in evaluation mode as well, batches of a shape that comes often: see ODEBlock."""
+    compile_net(model)
+    for block in ode_blocks(model):
+        block.compiles_evaluation = True
+
+
 def pick_device(name: str) -> torch.device:
     """`auto` is CUDA where there is one, else the CPU: float32 on mps rounds differently, so it is a choice.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -15,15 +16,23 @@ from nodebench.ode import Solution, SolverError, SolveStats, odeint
 from nodebench.ode.settings import SolverSettings, of_a_solve
 from nodebench.ranks import together
 
+EAGER_EVALUATIONS = 3
+"""Of batches of one shape, where `compiles_evaluation`: a shape that comes no oftener, as an odd last batch, is not
+worth its half minute of compiling."""
+
 
 class ODEBlock(nn.Module):
     """y(t1) of dy/dt = vector_field(t, y), y(0) = the input; any shape that the vector field takes.
 
     `solver` may be replaced at any time. `default_max_nfe` is the budget of a solve whose solver has none and chooses
     its steps; None: no limit. The counts of a solve are in its `Solution`, those of a net's in `recorded_solves`.
+
+    What `solver.compile` compiles are the solves of training. With `compiles_evaluation` those of evaluation are as
+    well, from the fourth batch of a shape on: for who evaluates hundreds of them (docs/decisions/0032).
     """
 
     default_max_nfe: int | None = None
+    compiles_evaluation: bool = False
 
     def __init__(
         self, vector_field: nn.Module, solver: SolverSettings, gradient: str, t1: float = 1.0
@@ -35,10 +44,11 @@ class ODEBlock(nn.Module):
         self.t1 = t1
         self._recordings: list[list[SolveStats]] = []  # those that are open
         self._dtype_of_products = torch.float32  # in the autocast region of the last solve
+        self._evaluated: Counter[Hashable] = Counter()  # solves by the shape of their batch, see _is_compiled
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the open recordings: they are of this block, not of its copies."""
-        return {**self.__dict__, "_recordings": []}
+        """Without the open recordings and what was compiled: they are of this block, not of its copies."""
+        return {**self.__dict__, "_recordings": [], "_evaluated": Counter()}
 
     def forward(self, y0: Tensor) -> Tensor:
         return _end_of(self.solve(y0, (0.0, self.t1)))
@@ -54,7 +64,7 @@ class ODEBlock(nn.Module):
         settings = of_a_solve(self.solver)
         if settings["max_nfe"] is None and settings["dt"] is None:
             settings["max_nfe"] = self.default_max_nfe
-        settings["compile"] = settings["compile"] if self.training else False
+        settings["compile"] = settings["compile"] if self._is_compiled(y0) else False
         shared_with = together() if self.solver.sync else None
         adjoint = {f"adjoint_{name}": value for name, value in vars(self.solver.adjoint).items()}
         stats = SolveStats()
@@ -69,6 +79,14 @@ class ODEBlock(nn.Module):
         with torch.autocast(device, enabled=False):
             parameters = tuple(self.vector_field.parameters())
             return odeint(self._lowered_field, y0, ts, args, params=parameters, **keywords)
+
+    def _is_compiled(self, y0: Tensor) -> bool:
+        """Whether the solve that begins in y0 is to be compiled, where `solver.compile` says so."""
+        if self.training or not self.compiles_evaluation:
+            return self.training
+        shape = y0.shape, y0.dtype, y0.device
+        self._evaluated[shape] += 1
+        return self._evaluated[shape] > EAGER_EVALUATIONS
 
     def _lowered_field(self, t: Tensor, y: Tensor, *args: Any) -> Tensor:
         """The vector field with products in lower precision, whose result the solver casts back.

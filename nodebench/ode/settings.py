@@ -146,7 +146,7 @@ class SolverSettings(StepSettings):
     rtol: float = setting(1e-3, TOLERANCE, TOLERATED_ERROR)
     atol: float = setting(1e-3, ABSOLUTE_TOLERANCE, TOLERATED_ERROR)
     norm: str = setting("rms", one_of("rms", "max_sample"), OUR_CONTROL, TOLERATED_ERROR)
-    compile: bool | str = False  # while training: evaluation has batches of other sizes and few of them
+    compile: bool | str = False  # while training: see ODEBlock.compiles_evaluation
     adjoint: AdjointSettings = AdjointSettings()
     sync: bool = setting(True, SWITCH, later=True)  # the steps of several processes that train one net
 

@@ -195,17 +195,19 @@ class TestCompile:
         assert why_eager(model, torch.device("cpu")) == "this flow solves no ODE"
 
     @pytest.mark.parametrize(
-        ("choices", "words"),
+        ("choices", "words", "end"),
         [
-            (["model=resnet"], "the net"),
-            (["model=odenet", "solver=vode_adams"], "the vector field"),
-            (["model=odenet"], "the solver's steps"),
+            (["model=resnet"], "the net", "before"),
+            (["model=odenet", "solver=vode_adams"], "the vector field", "before"),
+            (["model=odenet"], "the solver's steps", "; evaluation is eager"),
         ],
     )
     @pytest.mark.usefixtures("missing")
-    def test_the_plan_says_what_is_compiled(self, choices: list[str], words: str) -> None:
+    def test_the_plan_says_what_is_compiled(self, choices: list[str], words: str, end: str) -> None:
         model = builder(*choices, "compile=true").model()
-        assert compile_words(model, torch.device("cpu")).startswith(f"{words}, at the first step")
+        said = compile_words(model, torch.device("cpu"))
+        assert said.startswith(f"{words}, at the first step")
+        assert said.endswith(end)
 
     @pytest.mark.parametrize("choices", [["model=resnet"], ["model=odenet", "solver=vode_adams"]], ids=str)
     def test_without_a_compiler_nothing_is_compiled(

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from nodebench.models import ode_block
-from nodebench.models.ode_block import ODEBlock, ode_blocks, recorded_solves
+from nodebench.models.ode_block import EAGER_EVALUATIONS, ODEBlock, ode_blocks, recorded_solves
 from nodebench.models.residual import ResidualBlock
 from nodebench.models.vector_fields import ConvVectorField
 from nodebench.ode import BudgetExhaustedError, Controller, Solution, SolveStats, odeint
@@ -218,19 +218,43 @@ def test_default_budget_is_of_solves_that_choose_their_steps_and_have_none(
         block(state(1))
 
 
-def test_steps_are_compiled_while_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    compiled: list[Any] = []
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Of each solve that an ODE block begins, whether it is to be compiled; all are eager."""
+    asked: list[bool] = []
 
     def spy(*args: Any, **settings: Any) -> Solution:
-        compiled.append(settings["compile"])
+        asked.append(settings["compile"])
         return odeint(*args, **settings | {"compile": False})
 
-    odeint = ode_block.odeint
     monkeypatch.setattr(ode_block, "odeint", spy)
+    return asked
+
+
+def test_steps_are_compiled_while_training_alone(compiled: list[bool]) -> None:
     block = ODEBlock(Linear(0.5), SolverSettings(compile=True), "direct")
     block(state(2))
-    block.eval()(state(2))
-    assert compiled == [True, False]
+    block.eval()
+    for _ in range(2 * EAGER_EVALUATIONS):
+        block(state(2))
+    assert compiled == [True] + [False] * 2 * EAGER_EVALUATIONS
+
+
+def test_in_evaluation_a_shape_is_compiled_where_that_is_asked_for_and_it_comes_often(
+    compiled: list[bool],
+) -> None:
+    block = ODEBlock(Linear(0.5), SolverSettings(compile=True), "direct").eval()
+    block.compiles_evaluation = True
+    for _ in range(EAGER_EVALUATIONS + 1):
+        block(state(8))
+    block(state(3))  # an odd last batch
+    block(state(8).float())
+    block(state(8))
+    assert compiled == [False] * EAGER_EVALUATIONS + [True, False, False, True]
+    copy.deepcopy(block)(state(8))  # whose compiled steps would be its own
+    block.solver = replace(block.solver, compile=False)
+    block(state(8))
+    assert compiled[-2:] == [False, False]
 
 
 def test_default_settings_are_accepted_by_the_solver() -> None:

@@ -1,24 +1,33 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._dynamo.utils import counters
 
 from nodebench.data import DensityData
 from nodebench.data.densities import endless
 from nodebench.data.toy_densities import two_circles, two_moons
 from nodebench.models.flows import CNF, FFJORD, ContinuousFlow
 from nodebench.models.flows.planar_nf import PlanarNF
+from nodebench.models.ode_block import EAGER_EVALUATIONS
+from nodebench.ode import missing_compiler
+from nodebench.ode.compiled.compiler import FULL_TORCH
 from nodebench.ode.settings import SolverSettings
 from nodebench.tasks import density
 from nodebench.tasks.density import Density
+from nodebench.tasks.measuring import counting, evaluating
 from nodebench.training.protocols import NonFiniteValuesError
 
 RK4 = SolverSettings(method="rk4", dt=0.5)
 STD = 0.5
+NEEDS_COMPILER = pytest.mark.skipif(
+    missing_compiler(torch.device("cpu")) is not None, reason="there is no C++ compiler here"
+)
 
 
 class Still(nn.Module):
@@ -261,3 +270,39 @@ def test_the_target_is_a_histogram_of_points_as_a_density(monkeypatch: pytest.Mo
     assert target.shape == (100, 100)
     assert float(target[25, 75]) == pytest.approx(0.75 / cell)
     assert float(target.sum()) == pytest.approx(0.75 / cell)
+
+
+@pytest.mark.skipif(torch.__version__ < FULL_TORCH, reason="an early torch, which compiles no march")
+@pytest.mark.parametrize(
+    "backend",
+    ["eager", pytest.param(True, marks=[pytest.mark.slow, NEEDS_COMPILER])],  # captured, or compiled
+)
+def test_compiled_evaluation_takes_the_steps_and_gives_the_nll_of_the_eager_one(backend: bool | str) -> None:
+    torch.manual_seed(0)
+    flow = CNF(width=8, solver=SolverSettings(rtol=1e-5, atol=1e-5)).double().eval()
+    task = make_task()
+    points = task.data.draw("val", 500, torch.Generator().manual_seed(0)).double()
+
+    def nll(module: CNF, points: Tensor) -> tuple[Tensor, int]:
+        with evaluating(module), counting(module) as counts:
+            value = -module.log_prob(points).mean()
+        solves = counts()
+        assert solves is not None
+        return value, solves.nfe_forward
+
+    eager = nll(flow, points), nll(flow, points[:123])
+    flow.ode_block.solver = replace(flow.ode_block.solver, compile=backend)
+    flow.ode_block.compiles_evaluation = True
+    graphs = counters["stats"]["unique_graphs"]
+    for _ in range(EAGER_EVALUATIONS):
+        assert nll(flow, points) == eager[0]
+    assert nll(flow, points[:123]) == eager[1]  # an odd last batch
+    assert counters["stats"]["unique_graphs"] == graphs
+
+    for _ in range(2):
+        value, nfe = nll(flow, points)
+        torch.testing.assert_close(value, eager[0][0], rtol=1e-10, atol=1e-10)
+        assert nfe == eager[0][1]
+        assert counters["stats"]["unique_graphs"] == graphs + 2  # a march, and the step that ends it
+    assert nll(flow, points[:123]) == eager[1]
+    assert counters["stats"]["unique_graphs"] == graphs + 2
