@@ -22,6 +22,11 @@ _DIFFERENTIATES = (
     "itself: with torch.enable_grad(): y = y if y.requires_grad else y.detach().requires_grad_()"
 )
 
+CHANGED = (
+    "the vector field changed its state in place, which the solve goes on with; "
+    "compute a new tensor: y * 2 instead of y.mul_(2)"
+)
+
 
 class StageFields(Protocol):
     """What a step evaluates behind its first stage.
@@ -121,7 +126,7 @@ class CountedField:
     def _raw(self, f: Callable[..., Any], *inputs: Tensor) -> Any:
         """What f returned of (t, y), or of y alone; counted, and y as it was."""
         y = inputs[-1]
-        version = None if y.is_inference() else y._version  # inference tensors do not tell
+        version = version_of(y)
         try:
             dy = f(*inputs, *self.args)
         except RuntimeError as error:
@@ -130,11 +135,13 @@ class CountedField:
             raise
         self._counts.nfe += 1
         if version is not None and y._version != version:
-            raise ValueError(
-                "the vector field changed its state in place, which the solve goes on with; "
-                "compute a new tensor: y * 2 instead of y.mul_(2)"
-            )
+            raise ValueError(CHANGED)
         return dy
+
+
+def version_of(y: Tensor) -> int | None:
+    """How often y was changed in place; None where that is not known, of inference tensors."""
+    return None if y.is_inference() else y._version
 
 
 def stage_fields_of(

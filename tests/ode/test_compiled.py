@@ -480,6 +480,53 @@ def test_a_field_that_counts_its_calls_in_a_tensor_is_not_marched() -> None:
     assert int(field.nfe) == solution.stats.forward.nfe
 
 
+class Gradient(nn.Module):
+    """The gradient of a potential, by a graph that the solve records or, where it `records`, by one of its own."""
+
+    def __init__(self, records: bool) -> None:
+        super().__init__()
+        self.potential, self.records = nn.Linear(3, 1, dtype=torch.float64), records
+
+    def forward(self, t: Tensor, y: Tensor) -> Tensor:
+        with torch.set_grad_enabled(self.records or torch.is_grad_enabled()):
+            y = y if y.requires_grad or not self.records else y.detach().requires_grad_()
+            return torch.autograd.grad(torch.tanh(self.potential(y)).sum(), y, create_graph=True)[0]
+
+
+@pytest.mark.parametrize("records", [False, True])
+def test_a_field_that_differentiates_by_its_state_solves_as_in_the_loop(records: bool) -> None:
+    if not IS_FULL_TORCH:
+        return
+    field, y0 = Gradient(records), start().detach().requires_grad_(not records)
+    ours, eager = (
+        odeint(field, y0, [0.0, 1.0], gradient="direct", compile=c, rtol=1e-6) for c in (CAPTURE, False)
+    )
+    assert ours.stats == eager.stats
+    torch.testing.assert_close(ours.ys, eager.ys, rtol=1e-11, atol=1e-11)
+
+
+class WrongShape:
+    def __call__(self, t: Tensor, y: Tensor) -> Tensor:
+        return y.sum()
+
+
+class InPlace:
+    def __call__(self, t: Tensor, y: Tensor) -> Tensor:
+        return y.mul_(-1)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("f", "message"),
+    [(WrongShape(), "must return a tensor of y's shape"), (InPlace(), "changed its state in place")],
+)
+def test_what_a_field_may_not_do_is_an_error_without_a_warning(
+    f: Callable[[Tensor, Tensor], Tensor], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        odeint(f, start().detach(), [0.0, 1.0], gradient="direct", compile=CAPTURE)
+
+
 def tensors(*values: float) -> list[Tensor]:
     return [torch.tensor(value, dtype=torch.float64) for value in values]
 

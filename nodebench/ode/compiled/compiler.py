@@ -106,13 +106,15 @@ def compiled_for(
     *,
     options: Mapping[str, Any],
     is_loop: bool = False,
+    is_call: bool = False,
     carried: tuple[str, ...] = (),
 ) -> CompiledFunction:
     """The compiled function under `key` of the vector field f, made by `make` where there is none yet.
 
     It lives as long as f, and must not hold it: f is an argument of it. options: of the default backend. `is_loop`:
-    what cannot be compiled is not worth calling as it is; the call gives None then. `carried`: the function is one turn
-    of a loop (see loops.py), and these of its arguments are what a turn hands to the next.
+    what cannot be compiled is not worth calling as it is; the call gives None then. `is_call`: the function stands for
+    one call of f; where it cannot be compiled, its call gives None and nothing is said. `carried`: the function is one
+    turn of a loop (see loops.py), and these of its arguments are what a turn hands to the next.
     """
     owner, part = (f.__self__, f.__func__) if isinstance(f, types.MethodType) else (f, None)
     key = (key, part, backend)
@@ -120,25 +122,28 @@ def compiled_for(
     if key in variants:
         return variants[key]
     if len(variants) >= MOST_VARIANTS:
-        warnings.warn(
-            f"more than {MOST_VARIANTS} variants of the steps of one vector field were compiled (shapes, methods, "
-            "norms); further ones run eagerly",
-            CompileWarning,
-            stacklevel=2,
-        )
-        return CompiledFunction(make(), None, is_loop)
+        if not is_call:
+            warnings.warn(
+                f"more than {MOST_VARIANTS} variants of the steps of one vector field were compiled (shapes, methods, "
+                "norms); further ones run eagerly",
+                CompileWarning,
+                stacklevel=2,
+            )
+        return CompiledFunction(make(), None, is_loop, is_call)
     settings = tuple(options.items()) if backend == DEFAULT_BACKEND else ()
-    variants[key] = CompiledFunction(make(), _backend(backend, settings, carried), is_loop)
+    variants[key] = CompiledFunction(make(), _backend(backend, settings, carried), is_loop, is_call)
     return variants[key]
 
 
 class CompiledFunction:
-    """A function of tensors under torch.compile, for inputs of one shape; the function itself if that fails."""
+    """A function of tensors under torch.compile, for inputs of one shape; itself, or None, if that fails."""
 
-    def __init__(self, function: Callable[..., Any], backend: _Backend | None, is_loop: bool) -> None:
+    def __init__(
+        self, function: Callable[..., Any], backend: _Backend | None, is_loop: bool, is_call: bool
+    ) -> None:
         self._function = function
         self._backend = backend
-        self._is_loop = is_loop
+        self._is_loop, self._is_call = is_loop, is_call
         self._is_traced = False
         self._num_graphs = 0
         self._compiled: Callable[..., Any] | None = None
@@ -150,7 +155,7 @@ class CompiledFunction:
 
     def __call__(self, *args: Any) -> Any:
         if self._compiled is None or self._backend is None:
-            return None if self._is_loop else self._function(*args)
+            return None if self._is_loop or self._is_call else self._function(*args)
         num_graphs = self._backend.num_graphs
         try:
             with nullcontext() if self._is_traced else _tracing():
@@ -177,6 +182,8 @@ class CompiledFunction:
 
     def _give_up(self, reason: str) -> None:
         self._compiled = None
+        if self._is_call:
+            return
         what = "the loop over the steps of this vector field cannot be compiled, so they are taken one by one"
         if not self._is_loop:
             what = "the steps of this vector field cannot be compiled and run eagerly"

@@ -26,7 +26,7 @@ from nodebench.ode.compiled.traced import (
 )
 from nodebench.ode.drive.first_step import Interval, first_interval
 from nodebench.ode.drive.state import LoopState
-from nodebench.ode.field import CountedField, kept, time_tensor, time_tensors
+from nodebench.ode.field import CHANGED, CountedField, Time, kept, time_tensor, time_tensors, version_of
 from nodebench.ode.gradients.augmented import AugmentedField
 from nodebench.ode.methods.explicit import (
     ExplicitRungeKutta,
@@ -102,20 +102,28 @@ class CompiledSteps(Steps):
 
     def first(self, record: StepRecord, y0: Tensor) -> Tensor:
         """See Steps."""
-        t = start_time(self._clock, record, y0)
-        if not self._compiles_calls(y0):
-            return kept(self._f(t, y0, self._weights.of_first))
-        wanted, autograd = self._weights.of_first, torch.is_grad_enabled()
-        run = self._compile(
-            ("slope", self._kind, wanted, autograd, y0.requires_grad),
-            lambda: make_slope(self._kind, wanted),
-            y0,
-        )
-        found: TracedSlope = run(
-            self._given, time_tensor(t, y0), requiring_grad(y0) if y0.requires_grad else y0
-        )
+        t, wanted = start_time(self._clock, record, y0), self._weights.of_first
+        found = self._compiled_slope(t, y0, wanted) if self._compiles_calls(y0) else None
+        if found is None:
+            return kept(self._f(t, y0, wanted))
         self._count(1, found.used)
         return found.slope
+
+    def _compiled_slope(self, t: Time, y: Tensor, wanted: bool) -> TracedSlope | None:
+        """f(t, y) in compiled code, None where there is none; the ValueError of a field that changes y."""
+        run = self._compile(
+            ("slope", self._kind, wanted, torch.is_grad_enabled(), y.requires_grad),
+            lambda: make_slope(self._kind, wanted),
+            y,
+            is_call=True,
+        )
+        version = version_of(y)
+        found: TracedSlope | None = run(
+            self._given, time_tensor(t, y), requiring_grad(y) if y.requires_grad else y
+        )
+        if version_of(y) != version:
+            raise ValueError(CHANGED)
+        return found
 
     def guess(self, f0: Tensor, order: int) -> Tensor | None:
         """See Steps."""
@@ -123,12 +131,15 @@ class CompiledSteps(Steps):
         if self._tolerances is None or not self._compiles_calls(y0):
             return None
         with torch.no_grad():
-            run = self._compile(("guess", self._kind, order), lambda: make_guess(self._kind, order), y0)
+            run = self._compile(
+                ("guess", self._kind, order), lambda: make_guess(self._kind, order), y0, is_call=True
+            )
             *numbers, ends = first_interval(self._clock)
             t, direction, longest, first, last = time_tensors((*numbers, *ends), y0)
             interval = Interval(t, direction, longest, (first, last))
-            guess: Tensor = run(self._given, interval, y0.detach(), f0.detach(), self._tolerances)
-        self._count(1)
+            guess: Tensor | None = run(self._given, interval, y0.detach(), f0.detach(), self._tolerances)
+        if guess is not None:
+            self._count(1)
         return guess
 
     def take(self, record: StepRecord, y0: Tensor, f0: Tensor) -> Step:
@@ -212,6 +223,7 @@ class CompiledSteps(Steps):
         make: Callable[[], Callable[..., Any]],
         y: Tensor,
         is_loop: bool = False,
+        is_call: bool = False,
     ) -> CompiledFunction:
         """The compiled function of this solve's field under a key, for states like y."""
         wants = tuple(leaf.requires_grad for leaf in self._leaves)
@@ -222,5 +234,6 @@ class CompiledSteps(Steps):
             self._method.backend,
             options=LOOP_OPTIONS if is_loop else OPTIONS,
             is_loop=is_loop,
+            is_call=is_call,
             carried=CARRIED if is_loop else (),
         )
