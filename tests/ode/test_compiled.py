@@ -527,6 +527,16 @@ def test_what_a_field_may_not_do_is_an_error_without_a_warning(
         odeint(f, start().detach(), [0.0, 1.0], gradient="direct", compile=CAPTURE)
 
 
+@NEEDS_COMPILER
+@pytest.mark.slow
+def test_compiled_steps_are_kept_on_disk_for_the_next_process() -> None:
+    inductor = counters["inductor"]
+    before = inductor["fxgraph_cache_bypass"]
+    solve(True)
+    assert inductor["fxgraph_cache_bypass"] == before
+    assert inductor["fxgraph_cache_miss"] + inductor["fxgraph_cache_hit"] > 0
+
+
 def tensors(*values: float) -> list[Tensor]:
     return [torch.tensor(value, dtype=torch.float64) for value in values]
 

@@ -13,7 +13,7 @@ import sys
 import types
 import warnings
 import weakref
-from collections.abc import Callable, Hashable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, MutableMapping, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import cache, partial
 from importlib.util import find_spec
@@ -216,9 +216,7 @@ class _Backend:
             from torch._inductor.compile_fx import compile_fx
 
             caches: Any = torch.compiler.config  # its `patch` is made where types are not looked at
-            around: dict[str, Any] = (
-                {"inner_compile": partial(compile_loop, carried=carried)} if carried else {}
-            )
+            inner = partial(compile_loop, carried=carried) if carried else _compile_graph
             tag = f"{caches.cache_key_tag}{cache_tag()}{carried or ''}"
             with caches.patch(cache_key_tag=tag):
                 return compile_fx(
@@ -226,8 +224,20 @@ class _Backend:
                     inputs,
                     config_patches=self._options,
                     decompositions=decompositions(),
-                    **around,
+                    inner_compile=inner,
                 )
+
+
+def _compile_graph(graph: Any, inputs: Sequence[Any], **settings: Any) -> Any:
+    """Inductor's compile_fx_inner, told of the decompositions by their function, which torch's cache can name.
+
+    Their table cannot be written down, and nothing that comes with it is kept on disk for the next process.
+    """
+    from torch._inductor.compile_fx import compile_fx_inner
+
+    if "get_decomp_fn" in settings:
+        settings["get_decomp_fn"] = decompositions
+    return compile_fx_inner(graph, inputs, **settings)
 
 
 @cache
