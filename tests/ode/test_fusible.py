@@ -127,7 +127,7 @@ class Graphs:
         self.operations: Counter[Any] = Counter()
         self.tags: set[str] = set()
 
-    def __call__(self, graph: Any, inputs: Any, *, config_patches: Any, decompositions: Any) -> Any:
+    def __call__(self, graph: Any, inputs: Any, *, decompositions: Any, **settings: Any) -> Any:
         from torch._dynamo.backends.common import aot_autograd
 
         self.tags.add(torch.compiler.config.cache_key_tag)
