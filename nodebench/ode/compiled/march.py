@@ -25,7 +25,7 @@ from nodebench.ode.norms import Accuracy, nan_beside
 
 LOOP_OPTIONS = {**OPTIONS, "cpp_wrapper": True}  # the loop is C++, not Python that calls kernels
 CARRIED = ("numbers", "y", "f0")  # by the names of a turn's arguments
-MOST_CARRIED = 1 << 17  # numbers in a state; larger ones are copied at every turn for longer than a call takes
+MOST_CARRIED = 1 << 17  # numbers in a state, which each turn copies
 
 
 class Bounds(NamedTuple, Generic[Scalar]):
