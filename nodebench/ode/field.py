@@ -126,7 +126,7 @@ class CountedField:
     def _raw(self, f: Callable[..., Any], *inputs: Tensor) -> Any:
         """What f returned of (t, y), or of y alone; counted, and y as it was."""
         y = inputs[-1]
-        version = version_of(y)
+        version = None if y.is_inference() else y._version  # version_of, without a call an evaluation
         try:
             dy = f(*inputs, *self.args)
         except RuntimeError as error:
