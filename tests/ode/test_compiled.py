@@ -428,7 +428,7 @@ def test_a_state_that_overflows_in_the_last_step_fails_as_in_the_loop() -> None:
 @pytest.mark.parametrize("ts", [[0.0, 2.0], [2.0, 1.0, 0.5, 0.0]], ids=str)
 def test_a_way_back_is_marched_from_output_to_output(ts: list[float], monkeypatch: Any) -> None:
     if not IS_FULL_TORCH:
-        return
+        pytest.skip("an early torch")
 
     def single_step(*args: Any) -> None:
         raise AssertionError("a step was taken by itself")

@@ -222,14 +222,8 @@ def make_step(kind: StepKind) -> Callable[..., TracedStep]:
     error ratio, and the stages are those that y1 needs.
     """
 
-    def step(
-        given: Given,
-        times: tuple[Tensor, Tensor, Tensor],
-        y0: Tensor,
-        k0: Tensor,
-        tolerances: tuple[Tensor, Tensor] | None,
-    ) -> TracedStep:
-        return take_step(kind, given, times, y0, k0, tolerances)
+    def step(*inputs: Any) -> TracedStep:
+        return take_step(kind, *inputs)
 
     return step
 
